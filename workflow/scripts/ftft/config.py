@@ -1,0 +1,403 @@
+"""One configuration file is one experiment: its keys, types, defaults and the errors a wrong one gets.
+
+``load`` turns the parsed YAML into a validated, frozen ``Config``. ``docs/configuration.md`` is generated from the
+descriptions below.
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from ftft.errors import UserError
+
+SELF = "self"
+
+Criterion = Literal["ambiguous", "hard", "easy", "random"]
+Metric = Literal["accuracy", "macro_f1"]
+Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+        raise ValueError(f"the name {name!r} becomes part of a path: use letters, digits, '_', '-', '+' and '.'")
+    return name
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+def _as_section(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Strings = Annotated[list[str], BeforeValidator(_as_list)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _exactly_one(section: BaseModel, *keys: str) -> None:
+    found = [key for key in keys if getattr(section, key) is not None]
+    if len(found) != 1:
+        raise ValueError(f"give exactly one of {', '.join(keys)}; found {', '.join(found) or 'none'}")
+
+
+class Source(_Section):
+    """Where one split of labelled text comes from: exactly one of ``hub``, ``path`` and ``builtin``."""
+
+    hub: str | None = Field(None, description="dataset id on the Hugging Face hub")
+    name: str | None = Field(None, description="hub: the dataset's configuration, where it has several")
+    split: str | None = Field(None, description="hub: name of the split; builtin: train, dev, or an OOD set")
+    revision: str | None = Field(None, description="hub: commit; without one, the first download's is recorded")
+    path: str | None = Field(None, description="file, glob or URL; relative ones start at data_dir")
+    format: Literal["csv", "tsv", "jsonl", "json", "parquet"] | None = Field(
+        None, description="path: without it, told from the file name"
+    )
+    columns: Strings | None = Field(None, description="csv and tsv without a header line: the columns' names, in order")
+    quoting: bool = Field(True, description="csv and tsv: whether quote marks enclose fields (MultiNLI's do not)")
+    sha256: str | None = Field(None, description="path: the file's checksum, hexadecimal")
+    builtin: Literal["planted"] | None = Field(None, description="a generated data set")
+    rows: int | None = Field(None, ge=1, description="builtin: number of examples; path and hub: use the first so many")
+    seed: int = Field(0, ge=0, description="builtin: seed of the generator")
+    part: tuple[float, float] | None = Field(
+        None,
+        description="use only the rows whose uid hashes into this part of [0, 1): [0, 0.9] and [0.9, 1] split a file",
+    )
+    text: Strings | None = Field(None, min_length=1, max_length=2, description="overrides data.text")
+    label: str | None = Field(None, description="overrides data.label")
+    uid: str | None = Field(None, description="overrides data.uid")
+    relabel: dict[str, str | None] = Field(
+        default_factory=dict, description="label in the source: label here; null drops the row"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _exactly_one(self, "hub", "path", "builtin")
+        if self.hub is not None and self.split is None:
+            raise ValueError("a hub source needs split, such as train")
+        if self.part is not None and not 0 <= self.part[0] < self.part[1] <= 1:
+            raise ValueError(f"part must be [start, end] with 0 <= start < end <= 1; found {list(self.part)}")
+        return self
+
+
+class OodSet(_Section):
+    """One out-of-distribution set; its dev split may steer early stopping, its test split is read only at the end."""
+
+    dev: Source | None = Field(None, description="needed by stop: {monitor: ood_dev}")
+    test: Source
+
+
+class Data(_Section):
+    """The labelled text of the task."""
+
+    text: Strings = Field(min_length=1, max_length=2, description="one column, or two for sentence pairs")
+    label: str = Field("label", description="the label's column")
+    uid: str | None = Field(None, description="column of unique ids; without one, uids are made from row numbers")
+    labels: Strings = Field(min_length=2, description="label names; their order is the class index")
+    metric: Metric = "accuracy"
+    group: str | None = Field(None, description="a column that no model sees; the report counts it in each region")
+    train: Source
+    dev: Source
+    test: Source | None = Field(None, description="in-distribution test set")
+    ood: dict[Name, OodSet] = Field(default_factory=dict, description="out-of-distribution sets")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"labels must differ; found {self.labels}")
+        for name, source in _sources(self):
+            for raw, label in source.relabel.items():
+                if label is not None and label not in self.labels:
+                    raise ValueError(
+                        f"{name}.relabel maps {raw!r} to {label!r}, which is not in labels: {', '.join(self.labels)}"
+                    )
+        return self
+
+
+def _sources(data: Data) -> list[tuple[str, Source]]:
+    sources = [("train", data.train), ("dev", data.dev), ("test", data.test)]
+    for name, ood in data.ood.items():
+        sources += [(f"ood.{name}.dev", ood.dev), (f"ood.{name}.test", ood.test)]
+    return [(name, source) for name, source in sources if source is not None]
+
+
+class Training(_Section):
+    """Settings that change results. A model may override each of them."""
+
+    batch_size: int = Field(32, ge=1, description="examples per optimizer step, over all processes")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="examples per forward pass; gradients accumulate over the batch"
+    )
+    steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
+    epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between dev evaluations; without it, nine times")
+    learning_rate: float = Field(2e-5, gt=0)
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear", description="after the warm-up; plateau halves the rate when the dev score stalls"
+    )
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rate rises from 0")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = Field(0.0, ge=0)
+    adam_epsilon: float = Field(1e-6, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 leaves them alone")
+    dropout: float | None = Field(None, ge=0, lt=1, description="overrides the model's own rates")
+    max_length: int = Field(300, ge=4, description="tokens per example; longer ones are truncated")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 falls back to fp32 where the device has none")
+    gradient_checkpointing: bool = Field(False, description="less memory for more computation")
+    length_window: int = Field(
+        50, ge=0, description="batches are grouped by length within windows of so many; 0 leaves them random"
+    )
+
+
+class Resources(_Section):
+    """What one training job of this model asks of the machine or the cluster."""
+
+    gpu: int = Field(0, ge=0, description="number of GPUs; more than one means as many processes")
+    mem_mb: int = Field(8000, ge=1)
+    runtime: str | int = Field("4h", description="wall-clock time: minutes, or text such as 8h")
+    threads: int = Field(2, ge=1, description="CPU cores")
+
+
+class Scratch(_Section):
+    """An architecture with random weights and a tokenizer trained on the train set's texts."""
+
+    architecture: Architecture
+    layers: int = Field(2, ge=1)
+    hidden_size: int = Field(32, ge=4)
+    heads: int = Field(2, ge=1)
+    intermediate_size: int = Field(64, ge=4)
+    vocab_size: int = Field(500, ge=100)
+    max_positions: int = Field(512, ge=16)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}")
+        return self
+
+
+class _ModelSource(_Section):
+    hub: str | None = Field(None, description="model id on the Hugging Face hub")
+    revision: str | None = Field(None, description="hub: commit; without one, the first download's is recorded")
+    package: str | None = Field(
+        None, description="an installed Python package that carries the model; path is inside it"
+    )
+    path: str | None = Field(None, description="folder saved with save_pretrained")
+    scratch: Scratch | None = Field(None, description="an architecture with random weights")
+    sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
+    layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
+    resources: Resources = Field(default_factory=Resources)
+
+
+_overrides: dict[str, Any] = {
+    name: (field.annotation | None, field.merge_field_infos(field, default=None, annotation=field.annotation | None))
+    for name, field in Training.model_fields.items()
+}
+
+
+class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
+    """A model: where it comes from, how deep it is, and the training settings that are its own."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.package is not None:
+            if self.path is None:
+                raise ValueError("a package source needs path, the folder inside the package")
+            _exactly_one(self, "package", "hub", "scratch")
+        else:
+            _exactly_one(self, "hub", "path", "scratch")
+        if self.scratch is not None and self.layers is not None:
+            raise ValueError("layers truncates a pretrained model; give scratch its own layers")
+        return self
+
+    def overrides(self) -> dict[str, Any]:
+        """The training settings that this model sets itself."""
+        return {name: value for name in Training.model_fields if (value := getattr(self, name)) is not None}
+
+
+class Select(_Section):
+    """Which part of the train set a main model is trained on."""
+
+    by: Criterion
+    fraction: float = Field(0.33, gt=0, le=1)
+
+
+class Stop(_Section):
+    """Early stopping on a dev score: training ends after ``patience`` evaluations without a better one."""
+
+    monitor: str = Field("ood_dev", description="dev, ood_dev (the mean over OOD dev splits), or ood_dev/NAME")
+    patience: int = Field(2, ge=1)
+    min_delta: float = Field(0.0, ge=0, description="a score counts as better if it exceeds the best by more than this")
+
+
+class Method(_Section):
+    """One way to fine-tune a main model."""
+
+    select: Select | None = Field(None, description="without it, all training data")
+    stop: Stop | None = Field(None, description="without it, training runs to the end")
+    references: list[str] | None = Field(
+        None, description="models whose dynamics select; self is the main model; without it, the list references"
+    )
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.select is not None and self.select.by != "random"
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.references is not None and not self.needs_reference:
+            raise ValueError("references make no difference to a method without select, or with select.by random")
+        return self
+
+
+class Runtime(_Section):
+    """Settings that change only speed and display; none of them ever triggers a rerun."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    tracker: Literal["wandb", "tensorboard", "trackio"] | None = Field(
+        None, description="also send the curves to this tracker (install it first)"
+    )
+    progress: bool = Field(True, description="progress bars in the terminal")
+
+
+class Config(_Section):
+    """One experiment: a task and a matrix of models, methods and seeds."""
+
+    task: Name
+    data_dir: str = Field(".", description="where relative data paths start; may change without a rerun")
+    data: Data
+    models: dict[Name, Model] = Field(min_length=1)
+    references: Strings = Field(default_factory=list, description="models whose training dynamics select subsets")
+    mains: Strings = Field(min_length=1, description="models to make robust")
+    methods: dict[Name, Annotated[Method, BeforeValidator(_as_section)]] = Field(min_length=1)
+    seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(
+        min_length=1, description="the reference of seed s is paired with the main model of seed s"
+    )
+    training: Training
+    runtime: Runtime = Field(default_factory=Runtime)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        def defined(key: str, name: str) -> None:
+            if name not in self.models:
+                raise ValueError(f"{key} names the model {name!r}, which is not defined; {_allowed(name, self.models)}")
+
+        for key in ("references", "mains"):
+            for name in getattr(self, key):
+                defined(key, name)
+        for key in ("references", "mains", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} must differ from each other; found {values}")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds must be 0 or more; found {self.seeds}")
+        monitors = ["dev", *(["ood_dev"] if any(o.dev for o in self.data.ood.values()) else [])]
+        monitors += [f"ood_dev/{name}" for name, ood in self.data.ood.items() if ood.dev]
+        for name, method in self.methods.items():
+            for reference in method.references or []:
+                if reference != SELF:
+                    defined(f"methods.{name}.references", reference)
+            if method.needs_reference and not (method.references or self.references):
+                raise ValueError(f"methods.{name} selects by a data map, but references is empty: name a model there")
+            if method.stop and method.stop.monitor not in monitors:
+                raise ValueError(
+                    f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which no data.dev or data.ood.*.dev "
+                    f"gives; {_allowed(method.stop.monitor, monitors)}"
+                )
+        for name in self.models:
+            self.training_of(name)
+        return self
+
+    def training_of(self, model: str) -> Training:
+        """The training settings of a model: the common ones with its own put over them."""
+        overrides = self.models[model].overrides()
+        common = self.training.model_dump()
+        if {"steps", "epochs"} & set(overrides):
+            common |= {"steps": None, "epochs": None}
+        training = Training(**(common | overrides))
+        if (training.steps is None) == (training.epochs is None):
+            found = "both" if training.steps else "neither"
+            raise ValueError(f"training needs either steps or epochs (model {model!r}); found {found}")
+        return training
+
+
+def _allowed(found: str, allowed: Any) -> str:
+    """``allowed: a, b, c``, with the closest one named first where ``found`` looks like a slip."""
+    close = get_close_matches(str(found), [str(value) for value in allowed], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(str(value) for value in allowed)}"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed in the section at ``location``, a path of keys into the configuration."""
+    section: type[BaseModel] = Config
+    for part in location:
+        if part in section.model_fields:  # otherwise a name in a mapping, whose values are of the same section
+            kinds = _flatten(section.model_fields[str(part)].annotation)
+            section = next((kind for kind in kinds if _is_section(kind)), section)
+    return list(section.model_fields)
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    arguments = get_args(annotation)
+    return [annotation] if not arguments else [kind for argument in arguments for kind in _flatten(argument)]
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors: the key, what was found and what is allowed."""
+    location = tuple(part for part in error["loc"] if part != "[key]")
+    key = ".".join(str(part) for part in location) or "the configuration"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}; {_allowed(str(location[-1]), _fields_at(location[:-1]))}"
+    if error["type"] == "missing":
+        return f"the key {key} is missing"
+    if error["type"] == "value_error":
+        reason = str(error["ctx"]["error"])
+        return f"{key}: {reason}" if location else reason
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{key}: a section with keys of its own is expected; found {error['input']!r}"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; found {error['input']!r}"
+
+
+def load(raw: Mapping[str, Any]) -> Config:
+    """Validate a configuration as parsed from YAML.
+
+    Raises:
+        UserError: one line for every wrong key.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as failure:
+        lines = [_message(error) for error in failure.errors(include_url=False)]
+        raise UserError("\n".join(f"config: {line}" for line in lines)) from None
+
+
+def plain(section: Any) -> Any:
+    """A section as plain built-in types with sorted keys, fit to be compared as a Snakemake parameter."""
+    if isinstance(section, BaseModel):
+        section = section.model_dump()
+    if isinstance(section, Mapping):
+        return {str(key): plain(section[key]) for key in sorted(section, key=str)}
+    if isinstance(section, list | tuple):
+        return [plain(value) for value in section]
+    return section

@@ -1,0 +1,158 @@
+"""What passes between stages: the Parquet schemas, and how the files are written and read.
+
+Every artifact is written whole or not at all, zstd-compressed and deterministic to the byte, with its metadata in the
+Parquet schema. Columns are described in ``docs/artifacts.md``.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# The columns that every dataset has; all others are carried along unread.
+DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
+
+DATAMAP = pa.schema(
+    {
+        "uid": pa.string(),
+        "label": pa.int8(),
+        "confidence": pa.float64(),
+        "variability": pa.float64(),
+        "correctness": pa.float64(),
+        "forgetting": pa.int32(),
+        "threshold_closeness": pa.float64(),
+        "aum": pa.float64(),
+        "el2n": pa.float64(),
+        "region": pa.string(),
+    }
+)
+
+SUBSET = pa.schema({"uid": pa.string(), "score": pa.float64(), "rank": pa.int32()})
+
+METRICS = pa.schema(
+    {
+        "step": pa.int32(),
+        "epoch": pa.float64(),
+        "dataset": pa.string(),
+        "split": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+    }
+)
+
+COST = pa.schema(
+    {
+        "checkpoint": pa.string(),
+        "stage": pa.string(),
+        "steps": pa.int32(),
+        "examples": pa.int64(),
+        "tokens": pa.int64(),
+        "tokens_padded": pa.int64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+        "device": pa.string(),
+        "peak_memory_mb": pa.float64(),
+    }
+)
+
+SUMMARY = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dataset": pa.string(),
+        "split": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "step": pa.int32(),
+        "train_examples": pa.int64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+    }
+)
+
+
+def data_schema(*, pairs: bool, extra: Iterable[pa.Field] = ()) -> pa.Schema:
+    """Schema of a dataset: ``uid``, ``text_a``, ``text_b`` (pairs only), ``label`` and the source's other columns."""
+    fields = [pa.field("uid", pa.string()), pa.field("text_a", pa.string())]
+    if pairs:
+        fields.append(pa.field("text_b", pa.string()))
+    return pa.schema([*fields, pa.field("label", pa.int8()), *extra])
+
+
+def tokens_schema(*, token_types: bool) -> pa.Schema:
+    """Schema of a tokenised dataset; ``token_type_ids`` only for models that use them."""
+    ids = pa.list_(pa.field("element", pa.int32(), nullable=False))
+    fields = [pa.field("uid", pa.string()), pa.field("label", pa.int8()), pa.field("input_ids", ids)]
+    if token_types:
+        fields.append(pa.field("token_type_ids", ids))
+    return pa.schema([*fields, pa.field("length", pa.int32())])
+
+
+def _logits(n_labels: int) -> pa.DataType:
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), n_labels)
+
+
+def dynamics_schema(n_labels: int) -> pa.Schema:
+    """Schema of training dynamics: one row per example and epoch, in row order, one row group per epoch."""
+    return pa.schema({"epoch": pa.int16(), "row": pa.int32(), "logits": _logits(n_labels)})
+
+
+def predictions_schema(n_labels: int) -> pa.Schema:
+    """Schema of a model's predictions on one dataset, in the dataset's row order."""
+    return pa.schema({"uid": pa.string(), "label": pa.int8(), "logits": _logits(n_labels)})
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the same folder that takes the place of ``path`` only when the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    table: pa.Table | Iterable[pa.Table],
+    path: str | os.PathLike[str],
+    schema: pa.Schema,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``table`` atomically as Parquet; an iterable of tables becomes one row group each.
+
+    Args:
+        table: columns are cast to ``schema``; a missing or surplus one raises ``ValueError``.
+        path: the file; missing folders are made.
+        schema: the artifact's schema, from this module.
+        metadata: strings kept in the Parquet schema; keys are sorted.
+    """
+    schema = schema.with_metadata({key: metadata[key] for key in sorted(metadata)} if metadata else None)
+    groups = [table] if isinstance(table, pa.Table) else table
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6") as writer,
+    ):
+        for group in groups:
+            # An empty group would still write a row group, and Parquet readers differ on those.
+            if group.num_rows or isinstance(table, pa.Table):
+                writer.write_table(group.select(schema.names).cast(schema), row_group_size=max(group.num_rows, 1))
+
+
+def read_table(path: str | os.PathLike[str], columns: list[str] | None = None) -> pa.Table:
+    """Read an artifact, or some of its columns, memory-mapped."""
+    return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata that ``write_table`` stored, without reading the table."""
+    metadata = pq.read_schema(path).metadata or {}
+    return {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}

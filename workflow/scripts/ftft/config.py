@@ -19,8 +19,10 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from ftft.errors import UserError
+from ftft.schemas import IN_DISTRIBUTION
 
 SELF = "self"
 
@@ -39,12 +41,20 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+def _as_text(value: Any) -> Any:
+    """YAML reads an unquoted 0 as a number and an unquoted no as a truth value."""
+    if isinstance(value, bool):
+        raise ValueError(f"YAML reads this as the truth value {value}: put the text between quote marks")
+    return str(value) if isinstance(value, int) else value
+
+
 def _as_section(value: Any) -> Any:
     return {} if value is None else value
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-Strings = Annotated[list[str], BeforeValidator(_as_list)]
+Text = Annotated[str, BeforeValidator(_as_text)]
+Strings = Annotated[list[Text], BeforeValidator(_as_list)]
 
 
 class _Section(BaseModel):
@@ -81,7 +91,7 @@ class Source(_Section):
     text: Strings | None = Field(None, min_length=1, max_length=2, description="overrides data.text")
     label: str | None = Field(None, description="overrides data.label")
     uid: str | None = Field(None, description="overrides data.uid")
-    relabel: dict[str, str | None] = Field(
+    relabel: dict[Text, Text | None] = Field(
         default_factory=dict, description="label in the source: label here; null drops the row"
     )
 
@@ -205,10 +215,12 @@ class _ModelSource(_Section):
     resources: Resources = Field(default_factory=Resources)
 
 
-_overrides: dict[str, Any] = {
-    name: (field.annotation | None, field.merge_field_infos(field, default=None, annotation=field.annotation | None))
-    for name, field in Training.model_fields.items()
-}
+def _override(field: FieldInfo) -> tuple[Any, FieldInfo]:
+    annotation: Any = field.annotation
+    return annotation | None, field.merge_field_infos(field, default=None, annotation=annotation | None)
+
+
+_overrides: dict[str, Any] = {name: _override(field) for name, field in Training.model_fields.items()}
 
 
 class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
@@ -274,6 +286,9 @@ class Runtime(_Section):
         None, description="also send the curves to this tracker (install it first)"
     )
     progress: bool = Field(True, description="progress bars in the terminal")
+    checkpoint_minutes: float = Field(
+        5.0, ge=0, description="minutes between checkpoints that a killed run resumes from"
+    )
 
 
 class Config(_Section):
@@ -307,6 +322,10 @@ class Config(_Section):
                 raise ValueError(f"{key} must differ from each other; found {values}")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds must be 0 or more; found {self.seeds}")
+        if SELF in self.models:
+            raise ValueError(f"models: the name {SELF!r} stands for the main model itself; choose another")
+        if IN_DISTRIBUTION in self.data.ood:
+            raise ValueError(f"data.ood: the name {IN_DISTRIBUTION!r} is taken; choose another")
         monitors = ["dev", *(["ood_dev"] if any(o.dev for o in self.data.ood.values()) else [])]
         monitors += [f"ood_dev/{name}" for name, ood in self.data.ood.items() if ood.dev]
         for name, method in self.methods.items():

@@ -4,38 +4,25 @@ Light on purpose: the Snakefile imports it, and a cluster job parses the Snakefi
 """
 
 import ast
-import glob
 import hashlib
 from functools import cache
 from pathlib import Path
 
-from ftft.errors import UserError
+from ftft.config import Source
+from ftft.files import resolve, sha256
 
 LIBRARY = Path(__file__).parent
 
 
-def sha256(path: str | Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def resolve(pattern: str, data_dir: str | Path = ".") -> list[Path]:
-    """The files that ``pattern`` (a path or glob, relative to ``data_dir``) names, sorted.
+def content(source: Source, data_dir: str | Path = ".") -> list[str]:
+    """Checksums of the local files that a source names; empty for a source that lies elsewhere.
 
     Raises:
-        UserError: there is none.
+        UserError: a ``path`` names no file.
     """
-    full = str(Path(data_dir) / pattern)
-    files = [Path(name) for name in sorted(glob.glob(full, recursive=True)) if Path(name).is_file()]
-    if not files and Path(full).is_file():  # a name with glob characters in it
-        files = [Path(full)]
-    if not files:
-        raise UserError(
-            f"no such file: {full}; give a path or glob relative to data_dir ({data_dir}), "
-            "or set data_dir: snakemake --config data_dir=FOLDER"
-        )
-    return files
+    if source.path is None or source.path.startswith(("http://", "https://")):
+        return []
+    return [sha256(path) for path in resolve(source.path, data_dir)]
 
 
 @cache
@@ -69,7 +56,7 @@ def _imports(module: Path) -> tuple[Path, ...]:
         if isinstance(node, ast.ImportFrom) and node.module == "ftft":
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ftft."):
-            names.add(node.module.split(".")[1])
+            names.add(str(node.module).split(".")[1])
         elif isinstance(node, ast.Import):
             names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ftft.")}
     return tuple(LIBRARY / f"{name}.py" for name in sorted(names))

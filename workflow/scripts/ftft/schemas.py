@@ -15,6 +15,11 @@ import pyarrow.parquet as pq
 # The columns that every dataset has; all others are carried along unread.
 DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
 
+# The name under which in-distribution dev and test scores stand beside those of the OOD sets.
+IN_DISTRIBUTION = "in_distribution"
+# The saved model of a run's last step; the others are named after their stop rules.
+FINAL = "final"
+
 DATAMAP = pa.schema(
     {
         "uid": pa.string(),
@@ -142,6 +147,8 @@ def write_table(
         pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6") as writer,
     ):
         for group in groups:
+            if sorted(group.column_names) != sorted(schema.names):
+                raise ValueError(f"columns must be {schema.names}; found {group.column_names}")
             # An empty group would still write a row group, and Parquet readers differ on those.
             if group.num_rows or isinstance(table, pa.Table):
                 writer.write_table(group.select(schema.names).cast(schema), row_group_size=max(group.num_rows, 1))

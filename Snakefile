@@ -1,0 +1,30 @@
+# FTFT: fine-tune a small reference model, select the ambiguous third of the training data by its training dynamics,
+# fine-tune a larger main model on that, and compare with the usual alternatives out of distribution.
+#
+#   results/{task}/data, tokens       the labelled text, and its tokens for each tokenizer
+#   results/{task}/reference, datamap models trained on all data (ERM is one of them), and their data maps
+#   results/{task}/subset, main       what each selection chose, and the main models trained on it
+#   results/{task}/evaluation         predictions and scores on the test sets
+#   results/{task}/summary.csv, report.html
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A file given with --configfile is a complete experiment: the default is not to shine through where it is silent.
+if "task" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/reference.smk"
+include: "rules/main.smk"
+include: "rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/summary.parquet",
+        f"{RESULTS}/report.html",

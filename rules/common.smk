@@ -1,0 +1,109 @@
+# In:  config, as parsed from YAML.
+# Out: PLAN (what the experiment asks for), RESULTS (its folder), and helpers that the rules share.
+#
+# A cluster job parses this again: it must stay light, use no network and print nothing.
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+
+from ftft import config as settings
+from ftft import provenance
+from ftft.errors import UserError
+from ftft.job import RUNTIME_VARIABLE
+from ftft.plan import Plan
+
+try:
+    PLAN = Plan(settings.load(config))
+    CONTENT = {
+        name: provenance.content(source, PLAN.config.data_dir)
+        for name, source in PLAN.sources.items()
+    }
+except UserError as failure:
+    sys.exit(str(failure))
+
+RESULTS = f"results/{PLAN.config.task}"
+
+# What changes no result reaches the scripts beside the parameters, which Snakemake tracks.
+os.environ[RUNTIME_VARIABLE] = json.dumps(
+    {"data_dir": PLAN.config.data_dir, "runtime": settings.plain(PLAN.config.runtime)}
+)
+
+
+wildcard_constraints:
+    dataset=r"[^/]+",
+    tokenizer=r"[^/]+",
+    source=r"[^/]+",
+    reference=r"[^/]+",
+    main=r"[^/]+",
+    subset=r"[^/]+(/[^/]+)?",
+    seed=r"\d+",
+    run=r"(reference|main)/.+/seed\d+",
+    checkpoint=r"[^/]+",
+
+
+def code(script):
+    """Hash of a script and the library modules it imports: Snakemake does not track modules by itself."""
+    return provenance.code_hash(
+        Path(workflow.basedir) / "workflow" / "scripts" / script
+    )
+
+
+def log_of(rule, name):
+    return f"{RESULTS}/logs/{rule}/{name}.log"
+
+
+def benchmark_of(rule, name):
+    return f"{RESULTS}/benchmarks/{rule}/{name}.tsv"
+
+
+def source_file(name):
+    """A file of the prepared source of the model that the wildcards name, whichever stage they belong to."""
+
+    def path(wildcards):
+        return f"{RESULTS}/source/{PLAN.source_of(model_of(wildcards))}/{name}"
+
+    return path
+
+
+def tokens_of(*datasets):
+    """Tokens of data sets, for the model that the wildcards name."""
+
+    def paths(wildcards):
+        folder = f"{RESULTS}/tokens/{PLAN.tokenizer_of(model_of(wildcards))}"
+        return [f"{folder}/{dataset}.parquet" for dataset in datasets]
+
+    return paths
+
+
+def scores_of(wildcards):
+    """What a subset is selected by; a random one knows nothing of a reference."""
+    reference = PLAN.reference_of(wildcards.subset)
+    if reference:
+        return f"{RESULTS}/datamap/{reference}/seed{wildcards.seed}.parquet"
+    return f"{RESULTS}/data/train.parquet"
+
+
+def model_of(wildcards):
+    """Name of the model that a job trains or evaluates."""
+    if "run" in wildcards.keys():
+        return wildcards.run.split("/")[1]
+    return wildcards.get("reference") or wildcards.main
+
+
+def resource(name):
+    """A resource of the model that the wildcards name."""
+    return lambda wildcards: getattr(
+        PLAN.config.models[model_of(wildcards)].resources, name
+    )
+
+
+def threads_of(wildcards):
+    return PLAN.config.models[model_of(wildcards)].resources.threads
+
+
+def gpu_slot(wildcards):
+    """One token of this machine's GPUs for a job that uses any; profiles/default says how many there are."""
+    return min(resource("gpu")(wildcards), 1)

@@ -1,0 +1,49 @@
+# In:  datamap/{reference}/seed{seed}.parquet (or, for a random subset, data/train.parquet), tokens, source/{source}/
+# Out: subset/{subset}/seed{seed}.parquet, main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost)
+
+
+rule select_subset:
+    input:
+        scores=scores_of,
+    output:
+        subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
+    log:
+        log_of("select_subset", "{subset}/seed{seed}"),
+    benchmark:
+        benchmark_of("select_subset", "{subset}/seed{seed}")
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg=lambda wildcards: PLAN.select(wildcards.subset),
+        code=code("select_subset.py"),
+    script:
+        "../workflow/scripts/select_subset.py"
+
+
+rule train_main:
+    input:
+        source=source_file("source.json"),
+        train=lambda wildcards: tokens_of("train")(wildcards)[0],
+        dev=tokens_of(*PLAN.dev_sets.values()),
+        subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
+    output:
+        models=directory(f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/models"),
+        metrics=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/metrics.parquet",
+        cost=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/cost.parquet",
+    log:
+        log_of("train_main", "{main}/{subset}/seed{seed}"),
+    benchmark:
+        benchmark_of("train_main", "{main}/{subset}/seed{seed}")
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of
+    resources:
+        gpu=resource("gpu"),
+        gpu_slots=gpu_slot,
+        mem_mb=resource("mem_mb"),
+        runtime=resource("runtime"),
+    params:
+        cfg=lambda wildcards: PLAN.train(wildcards.main, wildcards.subset),
+        code=code("train_main.py"),
+    script:
+        "../workflow/scripts/train_main.py"

@@ -1,0 +1,82 @@
+# In:  reference/ and main/ runs, datamap/, subset/
+# Out: evaluation/{run}/{checkpoint}/ (predictions and scores), summary.parquet and .csv, report.html, figures/
+
+
+localrules:
+    summarize,
+    report,
+
+
+rule evaluate_ood:
+    input:
+        models=f"{RESULTS}/{{run}}/models",
+        curve=f"{RESULTS}/{{run}}/metrics.parquet",
+        source=source_file("source.json"),
+        tokens=tokens_of(*PLAN.test_sets.values()),
+    output:
+        metrics=f"{RESULTS}/evaluation/{{run}}/{{checkpoint}}/metrics.parquet",
+        predictions=[
+            f"{RESULTS}/evaluation/{{run}}/{{checkpoint}}/predictions/{name}.parquet"
+            for name in PLAN.test_sets
+        ],
+    log:
+        log_of("evaluate_ood", "{run}/{checkpoint}"),
+    benchmark:
+        benchmark_of("evaluate_ood", "{run}/{checkpoint}")
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of
+    resources:
+        gpu=gpu_slot,
+        gpu_slots=gpu_slot,
+        mem_mb=resource("mem_mb"),
+        runtime="1h",
+    params:
+        cfg=lambda wildcards: PLAN.evaluate(model_of(wildcards)),
+        code=code("evaluate_ood.py"),
+    script:
+        "../workflow/scripts/evaluate_ood.py"
+
+
+rule summarize:
+    input:
+        [
+            f"{RESULTS}/evaluation/{run.path}/{checkpoint}/metrics.parquet"
+            for run, checkpoint in PLAN.evaluations()
+        ],
+        [f"{RESULTS}/{run.path}/cost.parquet" for run in PLAN.runs],
+    output:
+        table=f"{RESULTS}/summary.parquet",
+        csv=f"{RESULTS}/summary.csv",
+    log:
+        log_of("summarize", "summary"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg={"entries": PLAN.entries(RESULTS), "metric": PLAN.config.data.metric},
+        code=code("summarize.py"),
+    script:
+        "../workflow/scripts/summarize.py"
+
+
+rule report:
+    input:
+        summary=f"{RESULTS}/summary.parquet",
+        train=f"{RESULTS}/data/train.parquet",
+        datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+        subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],
+        template=workflow.source_path(
+            "../workflow/scripts/ftft/templates/report.html.j2"
+        ),
+    output:
+        page=f"{RESULTS}/report.html",
+        figures=directory(f"{RESULTS}/figures"),
+    log:
+        log_of("report", "report"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg=PLAN.report(RESULTS),
+        code=code("report.py"),
+    script:
+        "../workflow/scripts/report.py"

@@ -1,0 +1,300 @@
+"""Configurations: the shipped ones say what they should, and each kind of mistake gets exactly one useful line."""
+
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+import yaml
+
+from ftft.config import Config, load, plain
+from ftft.errors import UserError
+from ftft.provenance import resolve
+from ftft.schemas import read_table
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted((ROOT / "config").rglob("*.yaml"))
+CORPORA = ROOT.parent / "shared" / "data"
+
+MINIMAL = {
+    "task": "toy",
+    "data": {
+        "text": "text",
+        "labels": ["bad", "good"],
+        "train": {"path": "train.csv"},
+        "dev": {"path": "dev.csv"},
+        "ood": {
+            "far": {"dev": {"path": "far_dev.csv"}, "test": {"path": "far_test.csv"}},
+            "near": {"test": {"path": "near.csv"}},
+        },
+    },
+    "models": {
+        "big": {"hub": "someone/big"},
+        "small": {"hub": "someone/small", "learning_rate": 1e-3, "batch_size": 8},
+    },
+    "references": ["small"],
+    "mains": ["big"],
+    "methods": {"erm": {}, "ftft": {"select": {"by": "ambiguous"}, "stop": {"patience": 2}}},
+    "seeds": [0, 1],
+    "training": {"steps": 10},
+}
+
+
+def shipped(name: str) -> Config:
+    return load(yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """MINIMAL with the key at ``path`` (parts separated by slashes) set to ``value``."""
+    raw: dict[str, Any] = deepcopy(MINIMAL)
+    *parents, last = path.split("/")
+    section = raw
+    for key in parents:
+        section = section.setdefault(key, {})
+    section[last] = value
+    return raw
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT / "config")))
+def test_shipped_configuration_is_valid_and_says_how_to_run_it(path):
+    text = path.read_text(encoding="utf-8")
+    load(yaml.safe_load(text))
+    head = text.split("\n\n")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert "snakemake --" in head
+
+
+def test_shipped_tasks_have_folders_of_their_own():
+    tasks = [yaml.safe_load(path.read_text(encoding="utf-8"))["task"] for path in SHIPPED]
+    assert len(set(tasks)) == len(tasks)
+
+
+@pytest.mark.parametrize(("name", "steps", "every"), [("paper/nli.yaml", 49088, 4090), ("paper/hsd.yaml", 1620, 180)])
+def test_paper_settings(name, steps, every):
+    config = shipped(name)
+    assert config.seeds == [0, 1, 2, 3]
+    assert config.mains == ["deberta-v3-large"]
+    assert set(config.references) == set(config.models) - {"deberta-v3-large"}
+    for model in config.models:
+        training = config.training_of(model)
+        assert training.learning_rate == (1e-5 if model.endswith("-large") else 2e-5)
+        assert (training.steps, training.evaluate_every, training.batch_size) == (steps, every, 32)
+        assert (training.warmup, training.schedule, training.max_length) == (0.1, "linear", 300)
+        assert (training.optimizer, training.adam_epsilon, training.weight_decay) == ("adamw", 1e-6, 0.0)
+        assert (training.precision, training.max_grad_norm) == ("bf16", 1.0)
+        assert config.models[model].resources.gpu == 1
+
+
+@pytest.mark.parametrize("name", ["paper/nli.yaml", "paper/hsd.yaml", "hsd-cad-minilm.yaml", "nli-minilm.yaml"])
+def test_methods_are_the_papers(name):
+    methods = shipped(name).methods
+    assert list(methods) == ["erm", "random", "dm", "ftft"]
+    assert (methods["erm"].select, methods["erm"].stop) == (None, None)
+    assert [methods[m].select.by for m in ("random", "dm", "ftft")] == ["random", "ambiguous", "ambiguous"]
+    assert {methods[m].select.fraction for m in ("random", "dm", "ftft")} == {0.33}
+    assert (methods["dm"].references, methods["ftft"].references) == (["self"], None)
+    assert (methods["ftft"].stop.monitor, methods["ftft"].stop.patience) == ("ood_dev", 2)
+    assert methods["random"].stop is methods["dm"].stop is None
+
+
+@pytest.mark.parametrize("name", ["paper/hsd.yaml", "hsd-cad-minilm.yaml"])
+def test_hate_speech_has_dynahates_six_sets(name):
+    data = shipped(name).data
+    assert data.metric == "macro_f1"
+    assert list(data.ood) == [f"r{n}_{kind}" for n in (2, 3, 4) for kind in ("original", "perturbation")]
+    for ood_name, ood in data.ood.items():
+        assert ood.dev.path == f"dynahate/{ood_name}_dev.parquet"
+        assert ood.test.path == f"dynahate/{ood_name}_test.parquet"
+        assert ood.dev.relabel == ood.test.relabel == {"nothate": "not_abusive", "hate": "abusive"}
+
+
+def test_paper_revisions():
+    models = shipped("paper/nli.yaml").models
+    assert {name: model.revision for name, model in models.items() if model.revision} == {
+        "deberta-v3-small": "a36c739020e01763fe789b4b85e2df55d6180012",
+        "deberta-v3-base": "8ccc9b6f36199bec6961081d44eb72fb3f7353f3",
+        "deberta-v3-large": "64a8c8eab3e352a784c658aef62be1662607476f",
+        "electra-base": "1ae76a97c7e84a4e640876a07453fccd636f0667",
+    }
+    assert models == {
+        name: model.model_copy(update={"resources": models[name].resources})
+        for name, model in shipped("paper/hsd.yaml").models.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["hsd-cad-minilm.yaml", "nli-minilm.yaml"])
+def test_minilm_reference_is_the_main_model_cut_to_three_layers(name):
+    models = shipped(name).models
+    assert models["minilm-l3"] == models["minilm-l6"].model_copy(update={"layers": 3})
+    assert models["minilm-l6"].sha256 == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not CORPORA.is_dir(), reason=f"needs the corpora in {CORPORA}")
+@pytest.mark.parametrize("name", ["paper/hsd.yaml", "hsd-cad-minilm.yaml", "nli-minilm.yaml"])
+def test_corpora_have_the_columns_and_labels_of_the_configuration(name):
+    data = shipped(name).data
+    in_distribution = [source for source in (data.train, data.dev, data.test) if source]
+    for source in [*in_distribution, *(split for ood in data.ood.values() for split in (ood.dev, ood.test))]:
+        (file,) = resolve(source.path, CORPORA)
+        table = read_table(file, [*data.text, data.uid, data.label])
+        labels = pc.unique(table[data.label]).to_pylist()
+        assert {source.relabel.get(label, label) for label in labels} == set(data.labels)
+        assert pc.count_distinct(table[data.uid]).as_py() == table.num_rows
+
+
+def test_minimal_configuration():
+    config = load(MINIMAL)
+    assert config.data.text == ["text"]
+    assert config.methods["ftft"].select.fraction == 0.33
+    assert config.methods["ftft"].stop.monitor == "ood_dev"
+    assert config.runtime.device == "auto"
+
+
+def test_an_empty_method_and_single_values_are_allowed():
+    raw = yaml.safe_load("methods: {erm: }\nmains: big\nseeds: 3")
+    config = load(MINIMAL | raw)
+    assert (config.mains, config.seeds) == (["big"], [3])
+    assert (config.methods["erm"].select, config.methods["erm"].stop) == (None, None)
+
+
+MISTAKES = {
+    "unknown key": ("taks", "toy", "taks", "'task'", "data_dir"),
+    "unknown nested key": ("data/ood/far/tset", {}, "data.ood.far.tset", "'test'", "dev, test"),
+    "unknown key of a model": ("models/small/learnig_rate", 1, "models.small.learnig_rate", "'learning_rate'"),
+    "unknown key of resources": ("models/big/resources", {"gpus": 1}, "models.big.resources.gpus", "'gpu'", "mem_mb"),
+    "unknown key of select": ("methods/ftft/select/share", 1, "methods.ftft.select.share", "by, fraction"),
+    "text for a number": ("training/batch_size", "many", "training.batch_size", "integer", "'many'"),
+    "fractional count": ("methods/ftft/stop/patience", 2.5, "methods.ftft.stop.patience", "integer", "2.5"),
+    "value for a section": ("data/train", "train.csv", "data.train", "section", "'train.csv'"),
+    "section for a value": ("data/label", ["a", "b"], "data.label", "string", "['a', 'b']"),
+    "wrong word": ("data/metric", "f1", "data.metric", "'f1'", "'accuracy' or 'macro_f1'"),
+    "wrong criterion": ("methods/ftft/select/by", "hardest", "select.by", "'hardest'", "'ambiguous', 'hard', 'easy'"),
+    "undefined main": ("mains", ["huge"], "mains", "'huge'", "big, small"),
+    "undefined reference": ("references", ["smal"], "references", "'smal'", "did you mean 'small'?", "big, small"),
+    "undefined reference of a method": (
+        "methods/ftft/references",
+        ["tiny"],
+        "methods.ftft.references",
+        "'tiny'",
+        "big, small",
+    ),
+    "no reference": ("references", [], "methods.ftft", "references is empty"),
+    "reference without use": ("methods/erm", {"references": ["small"]}, "methods.erm", "without select"),
+    "fraction 0": ("methods/ftft/select/fraction", 0, "methods.ftft.select.fraction", "greater than 0", "found 0"),
+    "fraction above 1": (
+        "methods/ftft/select/fraction",
+        1.5,
+        "methods.ftft.select.fraction",
+        "less than or equal to 1",
+        "found 1.5",
+    ),
+    "monitor without dev split": (
+        "methods/ftft/stop/monitor",
+        "ood_dev/near",
+        "methods.ftft.stop.monitor",
+        "'ood_dev/near'",
+        "dev, ood_dev, ood_dev/far",
+    ),
+    "monitor without OOD sets": ("data/ood", {}, "methods.ftft.stop.monitor", "'ood_dev'", "allowed: dev"),
+    "two sources": ("data/train", {"path": "a.csv", "hub": "b", "split": "c"}, "data.train", "found hub, path"),
+    "no source": ("data/dev", {}, "data.dev", "exactly one of hub, path, builtin", "found none"),
+    "two model sources": ("models/big", {"hub": "a", "path": "b"}, "models.big", "found hub, path"),
+    "hub without split": ("data/train", {"hub": "a"}, "data.train", "needs split"),
+    "package without path": ("models/big", {"package": "a"}, "models.big", "needs path"),
+    "relabel to unknown label": (
+        "data/train/relabel",
+        {"hate": "awful"},
+        "train.relabel",
+        "'hate'",
+        "'awful'",
+        "bad, good",
+    ),
+    "neither steps nor epochs": ("training", {}, "training", "steps or epochs", "found neither"),
+    "both steps and epochs": ("training/epochs", 2, "training", "steps or epochs", "found both"),
+    "task that is no file name": ("task", "a/b", "task", "'a/b'", "letters, digits"),
+    "model that is no file name": ("models/to p", {"hub": "a"}, "models.to p", "'to p'", "letters, digits"),
+    "duplicate seeds": ("seeds", [1, 1], "seeds", "differ", "[1, 1]"),
+    "negative seed": ("seeds", [-1], "seeds", "0 or more", "[-1]"),
+    "no seed": ("seeds", [], "seeds", "at least 1", "found []"),
+    "no method": ("methods", {}, "methods", "at least 1", "found {}"),
+    "one label": ("data/labels", ["bad"], "data.labels", "at least 2", "['bad']"),
+    "equal labels": ("data/labels", ["bad", "bad"], "labels must differ", "['bad', 'bad']"),
+    "three text columns": ("data/text", ["a", "b", "c"], "data.text", "at most 2", "['a', 'b', 'c']"),
+    "part outside [0, 1]": ("data/train/part", [0.5, 0.1], "data.train", "0 <= start < end <= 1", "[0.5, 0.1]"),
+    "heads that do not divide": (
+        "models/big",
+        {"scratch": {"architecture": "bert", "hidden_size": 30, "heads": 4}},
+        "models.big.scratch",
+        "30",
+        "multiple of heads 4",
+    ),
+    "layers of scratch": (
+        "models/big",
+        {"scratch": {"architecture": "bert"}, "layers": 1},
+        "models.big",
+        "layers truncates a pretrained model",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
+    path, value, *expected = MISTAKES[mistake]
+    with pytest.raises(UserError) as failure:
+        load(changed(path, value))
+    message = str(failure.value)
+    assert "\n" not in message
+    assert message.startswith("config: ")
+    assert [part for part in expected if part not in message] == []
+
+
+def test_a_missing_key_is_named():
+    raw = {key: value for key, value in MINIMAL.items() if key != "mains"}
+    with pytest.raises(UserError, match=re.escape("config: the key mains is missing")):
+        load(raw)
+
+
+def test_each_of_several_mistakes_gets_its_line():
+    raw = changed("training/batch_size", 0) | {"taks": "toy"}
+    with pytest.raises(UserError) as failure:
+        load(raw)
+    lines = str(failure.value).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("config: ") for line in lines)
+
+
+def test_training_of_puts_a_models_settings_over_the_common_ones():
+    config = load(changed("training/learning_rate", 5e-5))
+    big, small = config.training_of("big"), config.training_of("small")
+    assert (big.learning_rate, big.batch_size, big.steps) == (5e-5, 32, 10)
+    assert (small.learning_rate, small.batch_size, small.steps) == (1e-3, 8, 10)
+    assert big == config.training
+
+
+def test_a_model_may_count_in_epochs_where_the_others_count_in_steps():
+    config = load(changed("models/small/epochs", 2))
+    assert (config.training_of("small").steps, config.training_of("small").epochs) == (None, 2.0)
+    assert (config.training_of("big").steps, config.training_of("big").epochs) == (10, None)
+
+
+def test_plain_is_sorted_and_built_in_all_the_way_down():
+    def check(value: Any) -> None:
+        assert type(value) in (dict, list, str, int, float, bool, type(None))
+        if isinstance(value, dict):
+            assert list(value) == sorted(value)
+            assert all(type(key) is str for key in value)
+        for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+            check(child)
+
+    config = load(changed("data/train/part", [0, 0.9]))
+    check(plain(config))
+    assert plain(config)["data"]["train"]["part"] == [0.0, 0.9]
+    assert plain({"b": {2: (1, 2), 1: None}, "a": 1}) == {"a": 1, "b": {"1": None, "2": [1, 2]}}
+
+
+def test_plain_does_not_depend_on_the_order_of_keys():
+    backwards = {key: MINIMAL[key] for key in reversed(MINIMAL)}
+    assert repr(plain(load(backwards))) == repr(plain(load(MINIMAL)))

@@ -1,0 +1,634 @@
+"""Every kind of source becomes the same kind of dataset, and bad input gets one clear line."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ftft import data, planted, schemas
+from ftft.config import Source, plain
+from ftft.errors import UserError
+
+NLI = ["entailment", "neutral", "contradiction"]
+
+
+def config(source, text=("text",), label="label", uid=None, labels=("no", "yes"), role="dev"):
+    return {
+        "source": plain(Source(**source)),
+        "text": list(text),
+        "label": label,
+        "uid": uid,
+        "labels": list(labels),
+        "role": role,
+    }
+
+
+@pytest.fixture
+def download(tmp_path):
+    """Write ``content`` to a file, download it with ``settings``, and return the rows of the dataset."""
+
+    def run(content, name="in.csv", *, source=None, **settings):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        data.download(config({"path": name, **(source or {})}, **settings), tmp_path / "out.parquet", tmp_path)
+        return schemas.read_table(tmp_path / "out.parquet").to_pylist()
+
+    return run
+
+
+def fails(run, *args, **kwargs):
+    with pytest.raises(UserError) as failure:
+        run(*args, **kwargs)
+    message = str(failure.value)
+    assert "\n" not in message
+    return message
+
+
+def test_csv(download, tmp_path):
+    rows = download('text,label,note\n"a, b",no,1\n"say ""hi""\nagain",yes,02\n')
+    assert rows == [
+        {"uid": "row00000001", "text_a": "a, b", "label": 0, "note": "1"},
+        {"uid": "row00000002", "text_a": 'say "hi"\nagain', "label": 1, "note": "02"},
+    ]
+    schema = pq.read_schema(tmp_path / "out.parquet").remove_metadata()
+    assert schema == schemas.data_schema(pairs=False, extra=[pa.field("note", pa.string())])
+
+
+def test_text_that_looks_like_nothing_or_a_number_stays_text(download):
+    rows = download("text,label\nNA,no\nnull,yes\n007,yes\n")
+    assert [row["text_a"] for row in rows] == ["NA", "null", "007"]
+
+
+def test_tsv_without_quoting_and_with_a_header(download):
+    content = 'index\tsentence1\tsentence2\tgold_label\n0\t"Open\tquote" mark\tneutral\n1\ta\tb\tentailment\n'
+    rows = download(
+        content,
+        "mnli.txt",
+        source={"format": "tsv", "quoting": False},
+        text=("sentence1", "sentence2"),
+        label="gold_label",
+        labels=NLI,
+    )
+    assert [(row["text_a"], row["text_b"], row["label"], row["index"]) for row in rows] == [
+        ('"Open', 'quote" mark', 1, "0"),
+        ("a", "b", 0, "1"),
+    ]
+
+
+def test_headerless_columns_by_position(download):
+    rows = download("yes\thello\tu2\nno\tbye\tu1\n", "in.tsv", source={"columns": ["label", "text", "id"]}, uid="id")
+    assert rows == [{"uid": "u2", "text_a": "hello", "label": 1}, {"uid": "u1", "text_a": "bye", "label": 0}]
+
+
+def test_json_lines_with_relabel(download):
+    lines = [
+        {"uid": "x", "context": "A", "hypothesis": "B", "label": "e", "reason": "", "tag": [1, {"b": 2, "a": 1}]},
+        {"uid": "y", "context": "C", "hypothesis": "D", "label": "c", "genre": "wiki", "tag": None},
+    ]
+    rows = download(
+        "\n".join(map(json.dumps, lines)) + "\n\n",
+        "anli.jsonl",
+        source={"relabel": {"e": "entailment", "n": "neutral", "c": "contradiction"}},
+        text=("context", "hypothesis"),
+        uid="uid",
+        labels=NLI,
+    )
+    assert rows == [
+        {
+            "uid": "x",
+            "text_a": "A",
+            "text_b": "B",
+            "label": 0,
+            "reason": "",
+            "tag": '[1, {"a": 1, "b": 2}]',
+            "genre": None,
+        },
+        {"uid": "y", "text_a": "C", "text_b": "D", "label": 2, "reason": None, "tag": None, "genre": "wiki"},
+    ]
+
+
+def test_json_array(download):
+    rows = download('[{"text": "a", "label": 1}, {"text": 5, "label": 0}]', "in.json")
+    assert [(row["text_a"], row["label"]) for row in rows] == [("a", 1), ("5", 0)]
+
+
+def test_json_lines_keep_unusual_line_separators(download):
+    assert download('{"text": "a\u2028b\x85c", "label": "no"}\n', "in.jsonl")[0]["text_a"] == "a\u2028b\x85c"
+
+
+def test_parquet_keeps_further_columns_and_their_types(download, tmp_path):
+    table = pa.table({"text": pa.array(["a", "b"], pa.large_string()), "label": ["yes", "no"], "n": [[1], [2, 3]]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert download((tmp_path / "in.parquet").read_bytes(), "in.parquet") == [
+        {"uid": "row00000001", "text_a": "a", "label": 1, "n": [1]},
+        {"uid": "row00000002", "text_a": "b", "label": 0, "n": [2, 3]},
+    ]
+
+
+def test_parquet_written_by_pandas_with_categories(download, tmp_path):
+    frame = pd.DataFrame({"text": ["a", None], "label": pd.Categorical(["yes", "no"])}, index=[7, 8])
+    frame.to_parquet(tmp_path / "in.parquet")
+    rows = download((tmp_path / "in.parquet").read_bytes(), "in.parquet")
+    assert [(row["text_a"], row["label"]) for row in rows] == [("a", 1), ("", 0)]
+
+
+def test_glob_reads_files_in_order_of_their_names(download, tmp_path):
+    (tmp_path / "b1.csv").write_text("text,label\nsecond,yes\n")
+    rows = download("text,label\nfirst,no\n", "a1.csv", source={"path": "?1.csv"})
+    assert [row["text_a"] for row in rows] == ["first", "second"]
+
+
+def test_every_file_of_a_glob_needs_the_columns_in_use(download, tmp_path):
+    (tmp_path / "b1.csv").write_text("text,gold\nsecond,yes\n")
+    message = fails(download, "text,label\nfirst,no\n", "a1.csv", source={"path": "?1.csv"})
+    assert f"{tmp_path / 'b1.csv'}: no column 'label'; found: text, gold" in message
+
+
+def test_further_columns_may_differ_between_files(download, tmp_path):
+    (tmp_path / "b1.csv").write_text("label,text,note\nyes,second,n\n")
+    rows = download("text,label\nfirst,no\n", "a1.csv", source={"path": "?1.csv"})
+    assert [(row["text_a"], row["label"], row["note"]) for row in rows] == [("first", 0, None), ("second", 1, "n")]
+
+
+def test_types_of_one_column_must_agree(download, tmp_path):
+    pq.write_table(pa.table({"text": ["a"], "label": [0], "n": ["x"]}), tmp_path / "b.parquet")
+    pq.write_table(pa.table({"text": ["a"], "label": [0], "n": [[1]]}), tmp_path / "c.parquet")
+    with pytest.raises(UserError, match="files differ in the types of their columns"):
+        data.download(config({"path": "?.parquet"}), tmp_path / "out.parquet", tmp_path)
+
+
+def test_names_of_the_source_win_over_those_of_the_task(download):
+    rows = download("body,gold,id\na,no,x\n", source={"text": "body", "label": "gold", "uid": "id"}, uid="nope")
+    assert rows == [{"uid": "x", "text_a": "a", "label": 0}]
+
+
+def test_further_columns_named_like_ours_are_renamed(download):
+    rows = download("body,gold,uid,label,text_b,source_uid\na,no,1,2,3,4\n", text=("body",), label="gold")
+    assert rows == [
+        {
+            "uid": "row00000001",
+            "text_a": "a",
+            "label": 0,
+            "source_source_uid": "1",
+            "source_label": "2",
+            "source_text_b": "3",
+            "source_uid": "4",
+        }
+    ]
+
+
+def test_integer_labels_that_are_names(download):
+    assert [row["label"] for row in download("text,label\na,1\nb,0\n", labels=("1", "0"))] == [0, 1]
+
+
+def test_integer_labels_that_are_class_indices(download):
+    assert [row["label"] for row in download("text,label\na,1\nb,0\n")] == [1, 0]
+
+
+def test_relabel_renames_and_drops(download, caplog):
+    with caplog.at_level(logging.INFO):
+        rows = download(
+            "text,label\na,hate\nb,-\nc,nothate\nd,yes\n",
+            source={"relabel": {"hate": "yes", "nothate": "no", "-": None}},
+        )
+    assert [(row["uid"], row["label"]) for row in rows] == [("row00000001", 1), ("row00000003", 0), ("row00000004", 1)]
+    assert "1 rows dropped by relabel" in caplog.text
+
+
+def test_unlabelled_rows_are_dropped_only_on_request(download):
+    content = "text,label\na,1\nb,-1\nc,0\n"
+    assert [row["label"] for row in download(content, source={"relabel": {"-1": None}})] == [1, 0]
+    message = fails(download, content)
+    assert "holds '-1', in 1 of 3 rows, the first in row 2; allowed: no, yes" in message
+    assert 'drop such rows with relabel: {"-1": null}' in message
+
+
+def test_parts_split_a_file(download):
+    uids = [f"u{number}" for number in range(400)]
+    content = "id,text,label\n" + "".join(f"{uid},t,no\n" for uid in uids)
+    head = [row["uid"] for row in download(content, source={"part": (0, 0.7)}, uid="id")]
+    tail = [row["uid"] for row in download(content, source={"part": (0.7, 1)}, uid="id")]
+    share = {uid: int(hashlib.sha256(uid.encode()).hexdigest(), 16) / 2**256 for uid in uids}
+    assert head == [uid for uid in uids if share[uid] < 0.7]
+    assert tail == [uid for uid in uids if share[uid] >= 0.7]
+
+
+def test_first_rows(download):
+    assert [row["text_a"] for row in download("text,label\na,no\nb,yes\nc,no\n", source={"rows": 2})] == ["a", "b"]
+
+
+def test_metadata(download, tmp_path):
+    download("text,label\na,no\nb,yes\n", source={"rows": 1, "relabel": {"x": "yes"}})
+    metadata = schemas.read_metadata(tmp_path / "out.parquet")
+    content = '{"uid": ["row00000001"]}{"text_a": ["a"]}{"label": [0]}'
+    assert metadata == {
+        "labels": '["no", "yes"]',
+        "source": '{"path": "in.csv", "relabel": {"x": "yes"}, "rows": 1}',
+        "rows": "1",
+        "content_hash": hashlib.sha256(content.encode()).hexdigest(),
+    }
+
+
+def test_content_hash_does_not_depend_on_the_format(download, tmp_path):
+    def content_hash(*args):
+        download(*args)
+        return schemas.read_metadata(tmp_path / "out.parquet")["content_hash"]
+
+    as_csv = content_hash("text,label\na,no\nb,yes\n")
+    assert as_csv == content_hash('{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n', "in.jsonl")
+    assert as_csv != content_hash("text,label\na,no\nb,no\n")
+
+
+def test_same_bytes_twice(download, tmp_path):
+    content = "text,label\na,no\nb,yes\n"
+    download(content)
+    first = (tmp_path / "out.parquet").read_bytes()
+    download(content)
+    assert (tmp_path / "out.parquet").read_bytes() == first
+
+
+def test_builtin(tmp_path):
+    source = {"builtin": "planted", "split": "no_shortcut_dev", "rows": 50, "seed": 3}
+    data.download(config(source, ("text_a", "text_b"), labels=NLI), tmp_path / "out.parquet")
+    table = schemas.read_table(tmp_path / "out.parquet")
+    made = planted.generate("no_shortcut_dev", 50, 3)
+    assert table.column_names == ["uid", "text_a", "text_b", "label", "kind", "true_label"]
+    for name in ("uid", "text_a", "text_b", "kind"):
+        assert table[name].to_pylist() == made[name].to_pylist()
+    assert [NLI[label] for label in table["label"].to_pylist()] == made["label"].to_pylist()
+
+
+def test_empty_and_null_texts_are_kept_and_counted(download, caplog):
+    rows = download(
+        '{"text": null, "label": "no"}\n{"text": "", "label": "yes"}\n{"text": "a", "label": "no"}', "i.jsonl"
+    )
+    assert [row["text_a"] for row in rows] == ["", "", "a"]
+    assert "2 empty texts in column 'text', kept; the first in row 1" in caplog.text
+
+
+def test_missing_file(tmp_path):
+    message = fails(data.download, config({"path": "no.csv"}), tmp_path / "out.parquet", tmp_path)
+    assert f"no such file: {tmp_path / 'no.csv'}" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("", "in.csv", "the file is empty"),
+        ("", "in.jsonl", "the file is empty"),
+        ("text,label\n", "in.csv", "no rows are left of the 0 in the source"),
+        ("[]", "in.json", "no column 'text'; found: none"),
+    ],
+)
+def test_empty_file(download, content, name, message):
+    assert message in fails(download, content, name)
+
+
+def test_no_rows_left(download):
+    message = fails(download, "text,label\na,x\n", source={"relabel": {"x": None}})
+    assert "in.csv: no rows are left of the 1 in the source" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "uid"), [("body", "label", None), ("text", "body", None), ("text", "label", "body")]
+)
+def test_missing_column(download, text, label, uid):
+    message = fails(download, "text,label\na,no\n", text=(text,), label=label, uid=uid)
+    assert "in.csv: no column 'body'; found: text, label" in message
+
+
+def test_column_twice(download):
+    assert "the column 'text' occurs more than once" in fails(download, "text,text,label\na,b,no\n")
+
+
+def test_label_outside_the_list(download):
+    content = "text,label\na,no\nb,Yes\nc,maybe\nd,Yes\n"
+    message = fails(download, content)
+    assert "column 'label' holds 'Yes', 'maybe', in 3 of 4 rows, the first in row 2; allowed: no, yes" in message
+    assert 'relabel: {"Yes": no}' in message
+
+
+def test_class_index_out_of_range(download):
+    assert "holds '2', in 1 of 3 rows" in fails(download, "text,label\na,0\nb,2\nc,1\n")
+
+
+def test_missing_label(download):
+    message = fails(download, '{"text": "a", "label": "no"}\n{"text": "b"}', "in.jsonl")
+    assert "holds '', in 1 of 2 rows, the first in row 2" in message
+
+
+def test_empty_uids(download):
+    message = fails(download, "id,text,label\nx,a,no\n,b,yes\n,c,yes\n", uid="id")
+    assert "2 empty uids in column 'id', the first in row 2" in message
+
+
+def test_duplicate_uids(download):
+    message = fails(download, "id,text,label\nx,a,no\ny,b,yes\nx,c,yes\n", uid="id")
+    assert "1 uids in column 'id' occur more than once, such as 'x' in rows 1 and 3" in message
+
+
+def test_train_set_with_one_class(download):
+    content = "text,label\na,no\nb,no\n"
+    assert len(download(content, role="test")) == 2
+    assert "the train set has one class only: 'no' in all 2 rows" in fails(download, content, role="train")
+
+
+def test_checksum(download):
+    content = "text,label\na,no\n"
+    found = hashlib.sha256(content.encode()).hexdigest()
+    assert len(download(content, source={"sha256": found.upper()})) == 1
+    message = fails(download, content, source={"sha256": "0" * 64})
+    assert f"the checksum does not match: found sha256 {found}, expected {'0' * 64}" in message
+
+
+def test_checksum_of_several_files(download, tmp_path):
+    (tmp_path / "b1.csv").write_text("text,label\nsecond,yes\n")
+    message = fails(download, "text,label\na,no\n", "a1.csv", source={"path": "?1.csv", "sha256": "0" * 64})
+    assert "sha256 is the checksum of one file; found 2 files" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        ("text,label\na,no\nb\n", "in.csv", "Row #3: Expected 2 columns, got 1"),
+        ("text,label\na,no\nb,yes,c\n", "in.csv", "Row #3: Expected 2 columns, got 3"),
+        (b"text,label\n\xff\xfe,no\n", "in.csv", "cannot be read as csv"),
+        ('{"text": "a", "label": "no"}\n{"text": \n', "in.jsonl", "cannot be read as jsonl: line 2: Expecting value"),
+        ('{"text": "a", "label": "no"}\n\n7\n', "in.jsonl", "line 3: an object such as"),
+        (b'{"text": "\xff"}\n', "in.jsonl", "cannot be read as jsonl: 'utf-8' codec"),
+        ("PAR1 or not", "in.parquet", "cannot be read as parquet: "),
+        (
+            "text,label\na,no\n",
+            "in.dat",
+            "the file name does not tell the format; set format to one of csv, tsv, jsonl",
+        ),
+    ],
+)
+def test_unreadable_file(download, content, name, message):
+    assert message in fails(download, content, name)
+
+
+def test_columns_of_a_file_that_names_its_own(download):
+    message = fails(download, '{"text": "a", "label": "no"}', "in.jsonl", source={"columns": ["text", "label"]})
+    assert "columns names the columns of a csv or tsv file without a header; this is jsonl" in message
+
+
+def test_text_column_of_the_wrong_type(download, tmp_path):
+    pq.write_table(pa.table({"text": [["a"]], "label": ["no"]}), tmp_path / "in.parquet")
+    message = fails(download, (tmp_path / "in.parquet").read_bytes(), "in.parquet")
+    assert "the column 'text' holds list<element: string>; text or numbers are needed" in message
+
+
+def test_failure_leaves_no_file_behind(download, tmp_path):
+    fails(download, "text,label\na,maybe\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@contextmanager
+def serving(handler):
+    """The address of a local web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def reply(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+class Files(Quiet):
+    def do_GET(self):
+        if self.path == "/some/in.csv?raw=1":
+            self.reply(200, b"text,label\na,no\nb,yes\n")
+        elif self.path == "/broken.csv":
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"text,label\na,no\n")
+            self.close_connection = True
+        else:
+            self.reply(404)
+
+
+def test_url(tmp_path):
+    with serving(Files) as address:
+        data.download(config({"path": f"{address}/some/in.csv?raw=1"}), tmp_path / "out.parquet")
+        assert schemas.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
+        missing = fails(data.download, config({"path": f"{address}/no.csv"}), tmp_path / "out.parquet")
+        assert "no.csv: cannot be fetched (HTTP Error 404: Not Found); check the address and the network" in missing
+        broken = fails(data.download, config({"path": f"{address}/broken.csv"}), tmp_path / "out.parquet")
+        assert "the connection broke after 16 of 100 bytes" in broken
+
+
+COMMIT = "1234567890abcdef1234567890abcdef12345678"
+CARD = """---
+configs:
+- config_name: pairs
+  data_files:
+  - {split: train, path: pairs/train.parquet}
+  - {split: dev, path: pairs/dev.parquet}
+- config_name: single
+  data_files:
+  - {split: train, path: single/train.jsonl}
+dataset_info:
+- config_name: pairs
+  features:
+  - {name: premise, dtype: string}
+  - {name: hypothesis, dtype: string}
+  - name: label
+    dtype: {class_label: {names: {"0": neutral, "1": entailment, "2": contradiction}}}
+- config_name: single
+  features:
+  - {name: text, dtype: string}
+  - {name: label, dtype: string}
+---
+"""
+
+
+def parquet(labels):
+    sink = pa.BufferOutputStream()
+    texts = [f"t{number}" for number in range(len(labels))]
+    pq.write_table(pa.table({"premise": texts, "hypothesis": texts, "label": pa.array(labels, pa.int64())}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+HUB_FILES = {
+    "README.md": CARD.encode(),
+    "pairs/train.parquet": parquet([0, 1, 2, -1]),
+    "pairs/dev.parquet": parquet([1]),
+    "single/train.jsonl": b'{"text": "a", "label": "yes"}\n',
+}
+
+
+class Hub(Quiet):
+    """As much of the hub's protocol as downloading one small public dataset takes."""
+
+    def do_GET(self):
+        path = unquote(self.path.split("?")[0])
+        api, files = "/api/datasets/some/tiny", f"/datasets/some/tiny/resolve/{COMMIT}/"
+        if path in (api, f"{api}/revision/{COMMIT}", f"{api}/revision/v1"):
+            self.reply_json({"id": "some/tiny", "sha": COMMIT, "siblings": [{"rfilename": name} for name in HUB_FILES]})
+        elif path.startswith(f"{api}/tree/{COMMIT}/"):
+            folder = path.removeprefix(f"{api}/tree/{COMMIT}/") + "/"
+            self.reply_json(
+                [
+                    {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                    for name, content in HUB_FILES.items()
+                    if name.startswith(folder)
+                ]
+            )
+        elif path.removeprefix(files) in HUB_FILES:
+            content = HUB_FILES[path.removeprefix(files)]
+            self.reply(200, content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', X_Repo_Commit=COMMIT)
+        elif path.startswith(files):
+            self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+        elif path.startswith((api, "/datasets/some/tiny")):
+            self.reply(404, X_Error_Code="RevisionNotFound")
+        else:
+            self.reply(404, X_Error_Code="RepoNotFound")
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def reply_json(self, content):
+        self.reply(200, json.dumps(content).encode(), Content_Type="application/json")
+
+
+HUB_RUN = """
+import json, sys
+from ftft import data
+from ftft.errors import UserError
+for cfg, output in json.loads(sys.argv[1]):
+    try:
+        data.download(cfg, output)
+        print("ok")
+    except UserError as failure:
+        print(failure)
+"""
+
+
+def hub_messages(home, endpoint, jobs):
+    """Run downloads in a process of their own: the hub's libraries read the environment once, at import."""
+    library = str(Path(data.__file__).parent.parent)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {
+        "HF_HOME": str(home),
+        "HF_ENDPOINT": endpoint,
+        "PYTHONPATH": library,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    command = [sys.executable, "-c", HUB_RUN, json.dumps([(cfg, str(output)) for cfg, output in jobs])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=home, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def hub_config(**source):
+    source = {"hub": "some/tiny", "name": "pairs", "split": "train", "relabel": {"-1": None}, **source}
+    return config(source, ("premise", "hypothesis"), labels=NLI)
+
+
+def test_hub(tmp_path):
+    found, pinned, offline, offline_pinned = (tmp_path / f"{number}.parquet" for number in range(4))
+    nowhere = tmp_path / "no.parquet"
+    with serving(Hub) as address:
+        messages = hub_messages(
+            tmp_path,
+            address,
+            [
+                (hub_config(), found),
+                (hub_config(revision=COMMIT, split="dev"), pinned),
+                (hub_config(relabel={}), nowhere),
+                (hub_config(split="test"), nowhere),
+                (hub_config(name="triples"), nowhere),
+                (hub_config(name=None), nowhere),
+                (hub_config(revision="b" * 40), nowhere),
+                (hub_config(hub="some/thing"), nowhere),
+            ],
+        )
+    assert messages[:2] == ["ok", "ok"]
+    table = schemas.read_table(found)
+    assert table["text_b"].to_pylist() == ["t0", "t1", "t2"]
+    assert table["label"].to_pylist() == [1, 0, 2]  # classes by name: the hub's order is another one
+    assert schemas.read_metadata(found)["revision"] == COMMIT
+    assert schemas.read_table(pinned)["label"].to_pylist() == [0]
+    expected = [
+        "split train: the label column 'label' holds '-1', in 1 of 4 rows",
+        "split test: Unknown split \"test\". Should be one of ['train', 'dev']",
+        "BuilderConfig 'triples' not found. Available: ['pairs', 'single']",
+        "Config name is missing. Please pick one among the available configs: ['pairs', 'single']",
+        f"hub dataset some/tiny: there is no revision '{'b' * 40}'",
+        "hub dataset some/thing: not found; check the id, or set HF_TOKEN if the dataset is private",
+    ]
+    assert len(messages) == 2 + len(expected)
+    for part, message in zip(expected, messages[2:], strict=True):
+        assert part in message
+
+    # The server is gone; the cache of the first run is there.
+    messages = hub_messages(
+        tmp_path,
+        address,
+        [
+            (hub_config(), offline),
+            (hub_config(revision=COMMIT), offline_pinned),
+            (hub_config(revision="b" * 40), nowhere),
+            (hub_config(hub="some/thing"), nowhere),
+        ],
+    )
+    assert messages[:2] == ["ok", "ok"]
+    assert offline.read_bytes() == found.read_bytes()
+    assert schemas.read_metadata(offline_pinned)["revision"] == COMMIT
+    assert f"revision {'b' * 40} is wanted, but only {COMMIT} is at hand" in messages[2]
+    assert messages[3].startswith("hub dataset some/thing: cannot be fetched ([Errno ")
+    assert "run this rule on a machine with network, or set HF_HOME to a cache filled on one" in messages[3]
+    assert not nowhere.exists()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("source", "settings", "rows"),
+    [
+        ({"path": "cad/train.parquet"}, {"uid": "uid", "labels": ["not_abusive", "abusive"], "role": "train"}, 13584),
+        ({"path": "anli/r1_dev.parquet"}, {"uid": "uid", "labels": NLI, "text": ["text_a", "text_b"]}, 1000),
+        (
+            {"path": "dynahate/r2_original_dev.parquet", "relabel": {"nothate": "not_abusive", "hate": "abusive"}},
+            {"uid": "uid", "labels": ["not_abusive", "abusive"]},
+            485,
+        ),
+    ],
+)
+def test_real_corpora(tmp_path, source, settings, rows):
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the corpora are not here: ../shared/data")
+    data.download(config(source, **settings), tmp_path / "out.parquet", folder)
+    assert schemas.read_table(tmp_path / "out.parquet").num_rows == rows

@@ -1,0 +1,107 @@
+"""The hash of the code behind a stage, on a small library of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from ftft import provenance
+
+SCRIPT = "from ftft.top import run\n\nrun(1)\n"
+LIBRARY = {
+    "top.py": '"""Runs."""\n\nfrom ftft import left\nfrom ftft.right import twice\n\n\ndef run(x):\n'
+    '    """Run it."""\n    return left.once(twice(x))\n',
+    "left.py": "import ftft.deep\n\n\ndef once(x):\n    return ftft.deep.BASE + x\n",
+    "right.py": "def twice(x):\n    return 2 * x\n",
+    "deep.py": "BASE = 1\n",
+    "unused.py": "VALUE = 1\n",
+}
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """A script that reaches all of a four-module library but ``unused``."""
+    library = tmp_path / "ftft"
+    library.mkdir()
+    for name, code in LIBRARY.items():
+        (library / name).write_text(code, encoding="utf-8")
+    path = tmp_path / "train_main.py"
+    path.write_text(SCRIPT, encoding="utf-8")
+    monkeypatch.setattr(provenance, "LIBRARY", library)
+    return path
+
+
+def code_hash(script: Path) -> str:
+    """The hash as a new process would find it."""
+    for cached in (provenance.code_hash, provenance._imports, provenance._tree, provenance._code):
+        cached.cache_clear()
+    return provenance.code_hash(script)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("train_main.py", "run(1)", "# now\nrun( 1 )"),
+        ("ftft/top.py", '"""Runs."""', '"""Runs everything."""'),
+        ("ftft/top.py", '    """Run it."""\n', ""),
+        ("ftft/left.py", "ftft.deep.BASE + x", "(\n        ftft.deep.BASE + x  # why\n    )"),
+        ("ftft/deep.py", "BASE = 1", '"""New."""\nBASE = 1'),
+        ("ftft/unused.py", "1", "2"),
+    ],
+)
+def test_comments_docstrings_format_and_unused_modules_do_not_count(script, module, old, new):
+    before = code_hash(script)
+    edit(script.parent / module, old, new)
+    assert code_hash(script) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("train_main.py", "run(1)", "run(2)"),
+        ("ftft/top.py", "twice(x)", "twice(x + 0)"),
+        ("ftft/left.py", "+ x", "- x"),
+        ("ftft/right.py", "2 * x", "x * 2"),
+        ("ftft/deep.py", "BASE = 1", "BASE = 1.0"),
+    ],
+)
+def test_code_counts_in_the_script_and_in_every_module_it_reaches(script, module, old, new):
+    before = code_hash(script)
+    edit(script.parent / module, old, new)
+    assert code_hash(script) != before
+
+
+def test_code_that_moves_between_modules_counts(script):
+    before = code_hash(script)
+    edit(script.parent / "ftft/left.py", "+ x", "+ x\n\n\nY = 1")
+    after_left = code_hash(script)
+    edit(script.parent / "ftft/left.py", "+ x\n\n\nY = 1", "+ x")
+    edit(script.parent / "ftft/right.py", "2 * x", "2 * x\n\n\nY = 1")
+    assert len({before, after_left, code_hash(script)}) == 3
+
+
+def test_hash_does_not_depend_on_where_the_code_lies(script, tmp_path, monkeypatch):
+    before = code_hash(script)
+    elsewhere = tmp_path / "another" / "clone"
+    elsewhere.mkdir(parents=True)
+    (tmp_path / "ftft").rename(elsewhere / "ftft")
+    script.rename(elsewhere / "train_main.py")
+    monkeypatch.setattr(provenance, "LIBRARY", elsewhere / "ftft")
+    assert code_hash(elsewhere / "train_main.py") == before
+
+
+def test_modules_that_import_each_other_end(script):
+    edit(script.parent / "ftft/deep.py", "BASE = 1", "from ftft import top\n\nBASE = top.run")
+    assert len(code_hash(script)) == 16
+
+
+def test_the_real_library_is_reached():
+    provenance.code_hash.cache_clear()
+    reached = {module.stem for module in provenance._reachable(provenance.LIBRARY / "provenance.py")}
+    assert reached >= {"provenance", "files", "errors"}
+    assert "training" not in reached

@@ -1,0 +1,265 @@
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ftft import report
+from ftft.errors import UserError
+from ftft.schemas import DATAMAP, SUBSET, SUMMARY, data_schema, write_table
+from ftft.summary import EN_DASH
+
+EVIL = "<script>alert(1)</script>"
+# Ten examples: six easy, two counter-examples, two with wrong labels.
+KINDS = ["easy"] * 6 + ["counter_example"] * 2 + ["wrong_label"] * 2
+UIDS = [f"u{i}" for i in range(10)]
+EASY, AMBIGUOUS, HARD = "easy-to-learn", "ambiguous", "hard-to-learn"
+
+
+class Page(HTMLParser):
+    """The text that a reader sees, the cells of the tables, and the images."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.pieces, self.rows, self.images, self.tags = [], [], [], []
+        self.in_cell = False
+        self.feed(html)
+        self.text = " ".join("".join(self.pieces).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+        if tag == "img":
+            self.images.append(base64.b64decode(dict(attributes)["src"].removeprefix("data:image/png;base64,")))
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.in_cell = False
+
+    def handle_data(self, data):
+        if "style" not in self.tags[-1:]:
+            self.pieces.append(data)
+        if self.in_cell:
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+
+def write_datamap(path, regions):
+    n = len(regions)
+    columns = {field.name: np.linspace(0, 1, n) for field in DATAMAP}
+    columns |= {"uid": UIDS[:n], "label": pa.array([0, 1] * (n // 2), pa.int8()), "region": regions}
+    columns |= {"forgetting": pa.array([0] * n, pa.int32())}
+    write_table(pa.table(columns), path, DATAMAP)
+    return path
+
+
+def write_subset(path, uids):
+    write_table(pa.table({"uid": uids, "score": np.zeros(len(uids)), "rank": np.arange(len(uids))}), path, SUBSET)
+    return path
+
+
+def write_data(path, kinds=None):
+    table = pa.table(
+        {"uid": UIDS, "text_a": [EVIL] * 10, "label": pa.array([0, 1] * 5, pa.int8()), "kind": kinds or KINDS}
+    )
+    write_table(table, path, data_schema(pairs=False, extra=[pa.field("kind", pa.string())]))
+    return path
+
+
+def write_summary(path, runs):
+    """``runs``: (method, reference, seed, score on each of two OOD sets, FLOPs, seconds, step)."""
+    rows = []
+    for method, reference, seed, scores, flops, seconds, step in runs:
+        common = {"task": "toy", "main": "big", "method": method, "reference": reference, "seed": seed}
+        common |= {"split": "test", "metric": "accuracy", "step": step, "train_examples": 0}
+        common |= {"flops": flops, "seconds": seconds}
+        rows += [
+            common | {"dataset": name, "value": value}
+            for name, value in zip(("in_distribution", "plain", "reversed"), (0.9, *scores), strict=True)
+        ]
+    write_table(pa.Table.from_pylist(rows, schema=SUMMARY), path, SUMMARY)
+    return path
+
+
+RUNS = [
+    ("erm", "", 0, (0.5, 0.4), 100.0, 10.0, 90),
+    ("ftft", "small", 0, (0.6, 0.5), 60.0, 8.0, 30),
+]
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    regions = [EASY] * 5 + [AMBIGUOUS] * 3 + [HARD] * 2
+    return {
+        "output": tmp_path / "report.html",
+        "task": "toy",
+        "config": {"task": "toy", "seeds": [0]},
+        "summary": write_summary(tmp_path / "summary.parquet", RUNS),
+        "datamaps": [{"reference": "small", "seed": 0, "path": write_datamap(tmp_path / "map.parquet", regions)}],
+        "subsets": [
+            {
+                "reference": "small",
+                "by": "ambiguous",
+                "fraction": 0.3,
+                "seed": 0,
+                "path": write_subset(tmp_path / "subset.parquet", ["u7", "u6", "u5"]),
+            },
+            {
+                "reference": "",
+                "by": "random",
+                "fraction": 0.3,
+                "seed": 0,
+                "path": write_subset(tmp_path / "random.parquet", ["u0"]),
+            },
+        ],
+        "train_data": write_data(tmp_path / "data.parquet"),
+        "group": "kind",
+        "metric": "accuracy",
+        "figures": tmp_path / "figures",
+    }
+
+
+def written(arguments):
+    report.write(**arguments)
+    return Page(arguments["output"].read_text(encoding="utf-8"))
+
+
+def test_results_and_headline(arguments):
+    page = written(arguments)
+    assert ["ftft", "small", "55.00", "+10.00", "60.0", "80.0", "30", "1", "90.00", "60.00", "50.00"] in page.rows
+    assert ["erm", EN_DASH, "45.00", EN_DASH, "100.0", "100.0", "90", "1", "90.00", "50.00", "40.00"] in page.rows
+    assert (
+        "big: ftft (reference small) has the highest mean OOD accuracy, 55.00 %: 10.00 points above ERM (all training "
+        "data) at 60.0 % of ERM's training FLOPs and 80.0 % of its seconds, over one seed. One seed shows no spread: a "
+        "difference of this size may be chance."
+    ) in page.text
+    assert "2 runs of 1 main model, seed 0; scored by accuracy" in page.text
+
+
+def test_planted_findings_by_hand(arguments):
+    page = written(arguments)
+    for statement in (
+        "0 of 2 counter_example examples (0.0 %) lie in the hard-to-learn region, against 0.4 (20.0 %) expected by "
+        "chance (the region's share of the data).",
+        "2 of 2 counter_example examples (100.0 %) are in the ambiguous subset of 30 %, against 0.6 (30.0 %) expected "
+        "by chance (the subset's share of the data).",
+        "2 of 2 wrong_label examples (100.0 %) lie in the hard-to-learn region, against 0.4 (20.0 %) expected",
+        "0 of 2 wrong_label examples (0.0 %) are in the ambiguous subset of 30 %, against 0.6 (30.0 %) expected",
+    ):
+        assert statement in page.text
+    assert ["easy", "6", "5 (83.3 %)", "1 (16.7 %)", "0 (0.0 %)", "1 (16.7 %)"] in page.rows
+    assert ["all (chance)", "10", "5 (50.0 %)", "3 (30.0 %)", "2 (20.0 %)", "3 (30.0 %)"] in page.rows
+    assert "of 6 easy examples" not in page.text
+
+
+def test_findings_are_means_over_seeds(arguments, tmp_path):
+    # In the second seed one of the two wrong labels, and no other example, is hard to learn; it has no subset.
+    regions = [EASY] * 6 + [AMBIGUOUS] * 3 + [HARD]
+    arguments["datamaps"].append(
+        {"reference": "small", "seed": 1, "path": write_datamap(tmp_path / "map1.parquet", regions)}
+    )
+    page = written(arguments)
+    assert (
+        "1.5 of 2 wrong_label examples (75.0 %) lie in the hard-to-learn region, against 0.3 (15.0 %) expected"
+        in page.text
+    )
+    assert "2 of 2 counter_example examples (100.0 %) are in the ambiguous subset of 30 %" in page.text
+    assert "means over the seeds 0, 1" in page.text
+    assert len(page.images) == 2
+
+
+def test_the_page_stands_on_its_own(arguments):
+    page = written(arguments)
+    html = arguments["output"].read_text(encoding="utf-8")
+    assert not re.findall(r"https?://|url\(|<link|src=\"(?!data:)", html)
+    assert [image[:8] for image in page.images] == [b"\x89PNG\r\n\x1a\n"]
+    assert (arguments["figures"] / "datamap-small-seed0.png").read_bytes() == page.images[0]
+
+
+def test_same_bytes_twice(arguments):
+    written(arguments)
+    before = arguments["output"].read_bytes()
+    written(arguments)
+    assert arguments["output"].read_bytes() == before
+
+
+def test_texts_are_escaped(arguments, tmp_path):
+    arguments["train_data"] = write_data(tmp_path / "evil.parquet", [EVIL] * 2 + KINDS[2:])
+    arguments["task"] = EVIL
+    arguments["config"] = {"task": EVIL, "data": {"labels": [EVIL]}}
+    page = written(arguments)
+    assert "script" not in page.tags
+    assert f"0 of 2 {EVIL} examples (0.0 %) lie in the hard-to-learn region" in page.text
+    assert f"task: {EVIL}" in page.text
+
+
+def test_configuration_and_versions_are_shown(arguments):
+    page = written(arguments)
+    assert "task: toy seeds: - 0" in page.text
+    assert f"numpy {np.__version__}" in page.text
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        (
+            [RUNS[0], ("dm", "big", 0, (0.4, 0.4), 200.0, 25.0, 90)],
+            "big: ERM has the highest mean OOD accuracy, 45.00 %: no method exceeds plain training on all data. The "
+            "closest, dm (reference big), is 5.00 points below at 200.0 % of its training FLOPs and 250.0 % of its "
+            "seconds, over one seed.",
+        ),
+        (RUNS[1:], "big: ftft (reference small) has the highest mean OOD accuracy, 55.00 %, over one seed."),
+        (
+            [*RUNS, ("erm", "", 1, (0.6, 0.5), 100.0, 10.0, 90), ("ftft", "small", 1, (0.65, 0.55), 60.0, 8.0, 30)],
+            # Differences to ERM: 10 and 5 points; their standard deviation is 5 / sqrt(2).
+            "7.50 points above ERM (all training data) at 60.0 % of ERM's training FLOPs and 80.0 % of its seconds, "
+            "over 2 seeds. The difference varies by 3.54 points (standard deviation) over seeds, less than its size.",
+        ),
+        (
+            [*RUNS, ("erm", "", 1, (0.6, 0.4), 100.0, 10.0, 90), ("ftft", "small", 1, (0.5, 0.42), 60.0, 8.0, 30)],
+            # Differences to ERM: 10 and -4 points; their standard deviation is 14 / sqrt(2).
+            "The difference varies by 9.90 points over seeds, more than its size: it may be chance.",
+        ),
+    ],
+)
+def test_the_sentence_claims_what_the_table_shows(arguments, tmp_path, runs, sentence):
+    arguments["summary"] = write_summary(tmp_path / "other.parquet", runs)
+    assert sentence in written(arguments).text
+
+
+def test_without_groups_references_and_figure_files(arguments):
+    arguments |= {"group": None, "datamaps": [], "subsets": [], "figures": None}
+    page = written(arguments)
+    assert "No method of this experiment uses a reference model." in page.text
+    assert "Where the groups" not in page.text
+
+
+def test_an_unknown_group_column(arguments):
+    with pytest.raises(UserError, match=r"^data.group is 'genre', .* found: uid, text_a, label, kind; name one"):
+        report.write(**arguments | {"group": "genre"})
+    assert not arguments["output"].exists()
+
+
+def test_a_data_map_of_other_data(arguments, tmp_path):
+    arguments["datamaps"][0]["path"] = write_datamap(tmp_path / "short.parquet", [EASY, HARD])
+    with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):
+        report.write(**arguments)
+
+
+def test_many_groups_are_cut(arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "MAX_GROUPS", 2)
+    page = written(arguments)
+    assert "1 rarer values of kind are left out" in page.text
+    assert "counter_example examples" in page.text
+    assert "wrong_label" not in page.text
+
+
+def test_a_data_map_too_small_for_an_ambiguous_region(arguments, tmp_path):
+    arguments |= {"group": None, "subsets": []}
+    arguments["datamaps"][0]["path"] = write_datamap(tmp_path / "tiny.parquet", [EASY, HARD])
+    assert "2 examples, of which 1 easy-to-learn (50.0 %), 0 ambiguous (0.0 %), 1 hard" in written(arguments).text

@@ -1,0 +1,221 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ftft import summary
+from ftft.errors import UserError
+from ftft.schemas import COST, METRICS, SUMMARY, read_table, write_table
+
+
+def write_cost(path, rows):
+    """``rows``: (checkpoint, stage, steps, examples, flops, seconds)."""
+    table = pa.Table.from_pylist(
+        [
+            dict(zip(("checkpoint", "stage", "steps", "examples", "flops", "seconds"), row, strict=True))
+            | {"tokens": 0, "tokens_padded": 0, "device": "cpu", "peak_memory_mb": 0.0}
+            for row in rows
+        ],
+        schema=COST,
+    )
+    write_table(table, path, COST)
+    return path
+
+
+def write_metrics(path, rows):
+    """``rows``: (dataset, split, metric, value)."""
+    table = pa.Table.from_pylist(
+        [
+            dict(zip(("dataset", "split", "metric", "value"), row, strict=True)) | {"step": 0, "epoch": 0.0}
+            for row in rows
+        ],
+        schema=METRICS,
+    )
+    write_table(table, path, METRICS)
+    return path
+
+
+def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", cost, reference_cost=None):
+    """An entry whose evaluation has the given scores on the in-distribution dev set and two OOD sets."""
+    name = folder / f"{method}{reference}{seed}"
+    dev, *ood = scores
+    rows = [("in_distribution", "dev", "accuracy", dev)]
+    rows += [(f"set{i}", "test", "accuracy", value) for i, value in enumerate(ood)]
+    return {
+        "task": "nli",
+        "main": "large",
+        "method": method,
+        "reference": reference,
+        "seed": seed,
+        "metrics": write_metrics(f"{name}-metrics.parquet", rows),
+        "cost": write_cost(f"{name}-cost.parquet", cost),
+        "checkpoint": checkpoint,
+        "reference_cost": reference_cost,
+    }
+
+
+@pytest.fixture
+def entries(tmp_path):
+    """ERM and FTFT, two seeds each; FTFT stops at half the steps and its reference costs a tenth of ERM."""
+    reference = write_cost(
+        tmp_path / "reference.parquet",
+        [("final", "train", 100, 3200, 10.0, 2.0), ("final", "evaluate", 100, 500, 900.0, 90.0)],
+    )
+    found = []
+    for seed, offset in enumerate([0.0, 0.02]):
+        found.append(
+            entry(
+                tmp_path,
+                "erm",
+                seed=seed,
+                scores=[0.8, 0.5 + offset, 0.3],
+                cost=[("final", "train", 100, 3200, 100.0, 20.0), ("final", "start", 0, 0, 0.0, 5.0)],
+            )
+        )
+        found.append(
+            entry(
+                tmp_path,
+                "ftft",
+                reference="small",
+                seed=seed,
+                scores=[0.7, 0.6, 0.4 + 2 * offset],
+                checkpoint="stopped",
+                cost=[
+                    ("stopped", "train", 50, 1600, 50.0, 9.0 + 2 * seed),
+                    ("stopped", "evaluate", 50, 400, 33.0, 3.0),
+                    ("final", "train", 100, 3200, 100.0, 20.0),
+                ],
+                reference_cost=reference,
+            )
+        )
+    return found
+
+
+def summarized(entries, tmp_path):
+    summary.summarize(entries, tmp_path / "summary.parquet", tmp_path / "summary.csv")
+    return read_table(tmp_path / "summary.parquet")
+
+
+def test_one_row_per_run_dataset_and_metric(entries, tmp_path):
+    table = summarized(entries, tmp_path)
+    assert table.schema.equals(SUMMARY)
+    assert table.num_rows == 4 * 3
+    common = {"task": "nli", "main": "large", "dataset": "set0", "split": "test", "metric": "accuracy"}
+    rows = [row for row in table.to_pylist() if row["dataset"] == "set0"]
+    assert rows[:2] == [
+        common
+        | {"method": "erm", "reference": "", "seed": 0, "value": 0.5}
+        | {"step": 100, "train_examples": 3200, "flops": 100.0, "seconds": 20.0},
+        common
+        | {"method": "ftft", "reference": "small", "seed": 0, "value": 0.6}
+        | {"step": 50, "train_examples": 1600, "flops": 60.0, "seconds": 11.0},
+    ]
+
+
+def test_csv_has_the_same_rows(entries, tmp_path):
+    table = summarized(entries, tmp_path)
+    read = pd.read_csv(tmp_path / "summary.csv", keep_default_na=False)
+    assert read.to_dict("records") == table.to_pylist()
+
+
+def test_same_bytes_twice(entries, tmp_path):
+    summarized(entries, tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in ("summary.parquet", "summary.csv")]
+    summarized(entries, tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in ("summary.parquet", "summary.csv")] == before
+
+
+def test_a_missing_checkpoint_is_named(entries, tmp_path):
+    entries[0]["checkpoint"] = "stopped"
+    with pytest.raises(UserError, match=r"^cost table .*erm0-cost.parquet has 0 rows .*'stopped'.*rerun$"):
+        summarized(entries, tmp_path)
+    assert not (tmp_path / "summary.parquet").exists()
+
+
+def test_overview_by_hand(entries, tmp_path):
+    table = summary.overview(summarized(entries, tmp_path), "accuracy")
+    erm, ftft = table.loc["large", "erm", ""], table.loc["large", "ftft", "small"]
+
+    assert list(table.columns.unique(level=0))[-3:] == ["in_distribution", "set0", "set1"]
+    assert erm["set0", "mean"] == pytest.approx(0.51)
+    assert erm["set0", "sd"] == pytest.approx(0.02 / math.sqrt(2))  # ddof 1
+    assert ftft["in_distribution", "mean"] == pytest.approx(0.7)
+    # OOD means: ERM 0.40 and 0.41, FTFT 0.50 and 0.52.
+    assert ftft[summary.OOD_MEAN, "mean"] == pytest.approx(0.51)
+    assert ftft[summary.OOD_MEAN, "sd"] == pytest.approx(np.std([0.50, 0.52], ddof=1))
+    # Differences with the same seed: 0.10 and 0.11.
+    assert ftft[summary.DIFFERENCE, "mean"] == pytest.approx(0.105)
+    assert ftft[summary.DIFFERENCE, "sd"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
+    assert math.isnan(erm[summary.DIFFERENCE, "mean"])
+    # 50 + 10 of 100 FLOPs; 9 + 2 and 11 + 2 of 20 seconds.
+    assert ftft[summary.COST, "FLOPs"] == pytest.approx(60)
+    assert ftft[summary.COST, "seconds"] == pytest.approx(60)
+    assert erm[summary.COST, "FLOPs"] == erm[summary.COST, "seconds"] == 100
+    assert ftft[summary.STEP, "mean"] == 50
+    assert ftft[summary.SEEDS, "number"] == 2
+
+
+def test_one_seed_has_no_spread(entries, tmp_path):
+    table = summary.overview(summarized(entries[:2], tmp_path), "accuracy")
+    assert table.xs("sd", axis=1, level=1).isna().all(axis=None)
+    assert summary.formatted(table).loc[("large", "ftft", "small"), summary.OOD_MEAN] == "50.00"
+
+
+def test_without_erm_nothing_is_relative(entries, tmp_path):
+    table = summary.overview(summarized(entries[1::2], tmp_path), "accuracy")
+    assert table[summary.COST].isna().all(axis=None)
+    text = summary.formatted(table).iloc[0]
+    assert text["FLOPs (ERM = 100)"] == text["seconds (ERM = 100)"] == text[summary.DIFFERENCE] == summary.EN_DASH
+
+
+def test_each_main_model_has_its_own_baseline(entries, tmp_path):
+    cheap = [dict(run, main="small-main") for run in entries]
+    for run in cheap:
+        if run["method"] == "erm":
+            run["cost"] = write_cost(tmp_path / "cheap.parquet", [("final", "train", 100, 3200, 30.0, 10.0)])
+    table = summary.overview(summarized([*entries, *cheap], tmp_path), "accuracy")
+    costs = table.xs("ftft", level="method")[summary.COST, "FLOPs"]
+    assert costs.to_dict() == {("large", "small"): pytest.approx(60), ("small-main", "small"): pytest.approx(200)}
+
+
+def test_the_test_split_goes_before_dev(tmp_path):
+    run = entry(tmp_path, "erm", scores=[0.8, 0.5, 0.3], cost=[("final", "train", 1, 1, 1.0, 1.0)])
+    run["metrics"] = write_metrics(
+        tmp_path / "metrics.parquet",
+        [
+            ("set0", "dev", "macro_f1", 0.1),
+            ("set0", "test", "macro_f1", 0.2),
+            ("set0", "test", "accuracy", 0.9),
+            ("in_distribution", "dev", "macro_f1", 0.3),
+            ("in_distribution", "test", "macro_f1", 0.4),
+        ],
+    )
+    table = summary.overview(summarized([run], tmp_path), "macro_f1")
+    assert table["set0", "mean"].tolist() == [0.2]
+    assert table["in_distribution", "mean"].tolist() == [0.4]
+
+
+def test_without_ood_sets_the_difference_is_in_distribution(entries, tmp_path):
+    rows = summarized(entries, tmp_path)
+    rows = rows.filter(pa.compute.equal(rows["dataset"], "in_distribution"))
+    table = summary.overview(rows, "accuracy")
+    assert summary.headline(table) == "in_distribution"
+    assert table.loc[("large", "ftft", "small"), (summary.DIFFERENCE, "mean")] == pytest.approx(-0.1)
+
+
+def test_methods_stay_in_the_order_of_the_entries(entries, tmp_path):
+    table = summary.overview(summarized(entries[::-1], tmp_path), "accuracy")
+    assert list(table.index.get_level_values("method")) == ["ftft", "erm"]
+
+
+def test_text_is_aligned(entries, tmp_path):
+    lines = summary.as_text(summary.overview(summarized(entries, tmp_path), "accuracy")).splitlines()
+    assert len(lines) == 3
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split()[:4] == ["main", "method", "reference", "OOD"]
+    assert lines[1].startswith(f"large  erm     {summary.EN_DASH}")
+    assert "51.00 ± 1.41" in lines[1]
+    assert "+10.50 ± 0.71" in lines[2]
+    assert lines[2].endswith("42.00 ± 2.83")

@@ -1,0 +1,368 @@
+"""The training loop on a real, very small model."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from transformers import pipeline
+
+from ftft import pretrained, schemas, tokens, training
+from ftft.batching import epoch_batches
+from ftft.config import Training
+from ftft.errors import UserError
+from ftft.schemas import IN_DISTRIBUTION
+
+N = 70
+LABELS = ["negative", "positive"]
+STOP = "stop-ood_dev-patience1"
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Tokens of a small learnable task, and a source: the word decides the label, lengths vary."""
+    folder = tmp_path_factory.mktemp("prepared")
+    generator = random.Random(0)
+    for name, rows in (("train", N), ("dev", 20), ("ood", 20)):
+        labels = [generator.randrange(2) for _ in range(rows)]
+        texts = [
+            " ".join(
+                ["good" if label else "bad", *generator.choices(["it", "was", "a", "film"], k=generator.randrange(12))]
+            )
+            for label in labels
+        ]
+        table = pa.table(
+            {"uid": [f"{name}{row:03d}" for row in range(rows)], "text_a": texts, "label": pa.array(labels, pa.int8())}
+        )
+        schemas.write_table(table, folder / f"{name}.parquet", schemas.data_schema(pairs=False))
+    scratch = {"architecture": "bert", "layers": 2, "hidden_size": 32, "heads": 2, "intermediate_size": 64}
+    pretrained.prepare(
+        {"scratch": scratch | {"vocab_size": 200, "max_positions": 64}}, folder / "source", folder / "train.parquet"
+    )
+    for name in ("train", "dev", "ood"):
+        inputs = (folder / f"{name}.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
+        tokens.tokenize(*inputs, folder / f"tokens-{name}.parquet", max_length=32)
+    return folder
+
+
+def files(prepared: Path, folder: Path, **changes) -> training.Files:
+    whole = training.Files(
+        source=prepared / "source",
+        train=prepared / "tokens-train.parquet",
+        dev={IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "other": prepared / "tokens-ood.parquet"},
+        subset=None,
+        models=folder / "models",
+        metrics=folder / "metrics.parquet",
+        cost=folder / "cost.parquet",
+        dynamics=folder / "dynamics.parquet",
+        state=folder / "state",
+    )
+    return replace(whole, **changes)
+
+
+def settings(*, stops=None, final=True, **training_settings) -> dict:
+    defaults = {"batch_size": 16, "epochs": 2, "learning_rate": 3e-3, "precision": "fp32", "max_length": 32}
+    return {
+        "layers": None,
+        "labels": LABELS,
+        "metric": "accuracy",
+        "dev": [IN_DISTRIBUTION, "other"],
+        "stops": stops or {},
+        "final": final,
+        "training": Training(**defaults | training_settings).model_dump(),
+    }
+
+
+def train(prepared: Path, folder: Path, cfg: dict | None = None, *, seed: int = 0, runtime=None, **changes) -> Path:
+    runtime = {"device": "cpu", "progress": False} | (runtime or {})
+    AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; these tests want several
+    training.train(cfg or settings(), files(prepared, folder, **changes), seed=seed, runtime=runtime, threads=1)
+    return folder
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """Everything a run leaves that must be the same to the byte; the cost table has seconds in it."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "cost.parquet"
+    }
+
+
+def dynamics(folder: Path) -> np.ndarray:
+    """Logits (epochs, N, labels)."""
+    file = pq.ParquetFile(folder / "dynamics.parquet")
+    groups = [file.read_row_group(index) for index in range(file.num_row_groups)]
+    return np.stack([np.stack(group["logits"].to_numpy()) for group in groups])
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(prepared, tmp_path):
+    once = results(train(prepared, tmp_path / "once"))
+    again = results(train(prepared, tmp_path / "again"))
+    other = results(train(prepared, tmp_path / "other", seed=1))
+    assert once == again
+    assert set(once) == set(other)
+    assert once["dynamics.parquet"] != other["dynamics.parquet"]
+    assert once["models/final/model.safetensors"] != other["models/final/model.safetensors"]
+
+
+def test_it_learns_and_the_saved_model_loads_as_a_pipeline(prepared, tmp_path):
+    train(prepared, tmp_path, settings(epochs=20))
+    classify = pipeline("text-classification", model=str(tmp_path / "models/final"), device="cpu")
+    assert [found["label"] for found in classify(["good it was", "bad it was"])] == ["positive", "negative"]
+    card = (tmp_path / "models/final/README.md").read_text()
+    assert "70 of 70 training examples" in card
+    curve = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    last = curve[curve["step"] == curve["step"].max()].set_index(["dataset", "metric"])["value"]
+    assert last["other", "accuracy"] > 0.9
+
+
+def test_dynamics_have_every_example_once_per_complete_epoch(prepared, tmp_path):
+    train(prepared, tmp_path, settings(epochs=None, steps=12))  # 5 steps an epoch: two whole ones and a part
+    file = pq.ParquetFile(tmp_path / "dynamics.parquet")
+    assert file.num_row_groups == 2
+    for epoch in range(2):
+        group = file.read_row_group(epoch)
+        assert group["epoch"].to_pylist() == [epoch] * N
+        assert group["row"].to_pylist() == list(range(N))
+    assert np.isfinite(dynamics(tmp_path)).all()
+
+
+def test_dynamics_are_those_of_the_training_forward_pass(prepared, tmp_path):
+    """Without dropout and with a learning rate of next to nothing, they are the untrained model's own logits."""
+    train(prepared, tmp_path, settings(dropout=0.0, learning_rate=1e-12, epochs=1))
+    model = training.modelling.build(prepared / "source", LABELS, seed=0).eval()
+    data = training.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    batch = {key: torch.from_numpy(value) for key, value in data.collate(np.arange(N)).items()}
+    with torch.no_grad():
+        expected = model(**batch).logits.numpy()
+    np.testing.assert_allclose(dynamics(tmp_path)[0], expected, atol=1e-5)
+
+
+def test_a_step_is_that_of_a_plain_loop(prepared, tmp_path):
+    """One epoch against a loop written with nothing but torch: same batches, same optimizer, same logits."""
+    train(prepared, tmp_path, settings(dropout=0.0, epochs=1, warmup=0.0, schedule="constant"))
+    data = training.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    model = training.modelling.build(prepared / "source", LABELS, seed=0, dropout=0.0).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, eps=1e-6, weight_decay=0.0)
+    expected = np.zeros((N, 2), dtype=np.float32)
+    for rows in epoch_batches(np.arange(N), data.lengths, batch_size=16, window=50, seed=0, epoch=0):
+        batch = {key: torch.from_numpy(value) for key, value in data.collate(rows).items()}
+        output = model(**batch, labels=torch.from_numpy(data.labels[rows]))
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        expected[rows] = output.logits.detach().numpy()
+    np.testing.assert_allclose(dynamics(tmp_path)[0], expected, atol=1e-4)
+
+
+def test_micro_batches_add_up_to_the_batch(prepared, tmp_path):
+    whole = dynamics(train(prepared, tmp_path / "whole", settings(dropout=0.0)))
+    parts = dynamics(train(prepared, tmp_path / "parts", settings(dropout=0.0, micro_batch_size=3)))
+    np.testing.assert_allclose(whole, parts, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd"},
+        {"schedule": "cosine"},
+        {"schedule": "plateau"},
+        {"gradient_checkpointing": True},
+        {"max_grad_norm": 0.01},
+        {"length_window": 0},
+        {"precision": "bf16"},
+        {"weight_decay": 0.1},
+    ],
+    ids=str,
+)
+def test_every_setting_trains(prepared, tmp_path, changes):
+    plain = dynamics(train(prepared, tmp_path / "plain", settings(dropout=0.0, epochs=3)))
+    other = dynamics(train(prepared, tmp_path / "other", settings(dropout=0.0, epochs=3, **changes)))
+    assert np.isfinite(other).all()
+    # Only gradient checkpointing may not change anything.
+    assert np.allclose(plain[-1], other[-1], atol=1e-5) == ("gradient_checkpointing" in changes)
+
+
+def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_path):
+    chosen = pa.table(
+        {"uid": ["train005", "train003", "train060"], "score": [3.0, 2.0, 1.0], "rank": pa.array([0, 1, 2], pa.int32())}
+    )
+    schemas.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
+    logits = dynamics(tmp_path)
+    seen = np.flatnonzero(np.abs(logits).sum(axis=(0, 2)))
+    assert seen.tolist() == [3, 5, 60]
+    cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index("stage")
+    assert cost.loc["train", "steps"] == 10  # 2 epochs of the whole set's 5 steps
+    assert cost.loc["train", "examples"] == 30
+
+
+def test_a_subset_of_another_train_set_is_refused(prepared, tmp_path):
+    chosen = pa.table({"uid": ["elsewhere"], "score": [1.0], "rank": pa.array([0], pa.int32())})
+    schemas.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    with pytest.raises(UserError, match="1 examples that are not in the train set"):
+        train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
+
+
+def test_cost_counts_what_was_computed(prepared, tmp_path):
+    train(prepared, tmp_path, settings(evaluate_every=5))
+    cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index("stage")
+    data = training.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    model = training.modelling.build(prepared / "source", LABELS, seed=0)
+    flops = training.FlopCount.of(model)
+    padded = expected = 0
+    for epoch in range(2):
+        for rows in epoch_batches(np.arange(N), data.lengths, batch_size=16, window=50, seed=0, epoch=epoch):
+            shape = (len(rows), int(data.lengths[rows].max()))
+            padded += shape[0] * shape[1]
+            expected += flops.train_pass(*shape)
+    assert cost.loc["train", "steps"] == 10
+    assert cost.loc["train", "examples"] == 2 * N
+    assert cost.loc["train", "tokens"] == 2 * data.lengths.sum()
+    assert cost.loc["train", "tokens_padded"] == padded
+    assert cost.loc["train", "flops"] == expected
+    assert cost.loc["evaluate", "examples"] == 2 * (20 + 20)
+    assert (cost["seconds"] >= 0).all()
+    assert cost.loc["train", "seconds"] > 0
+
+
+def test_early_stopping_really_stops_and_keeps_the_best_model(prepared, tmp_path):
+    stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
+    cfg = settings(stops=stops, final=False, epochs=40, evaluate_every=5, learning_rate=1e-2)
+    train(prepared, tmp_path, cfg)
+    curve = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    score = curve[(curve["metric"] == "accuracy") & (curve["dataset"] == "other")].set_index("step")["value"]
+    metadata = schemas.read_metadata(tmp_path / "metrics.parquet")
+    best = json.loads(metadata["checkpoints"])[STOP]
+    assert score.index.max() == best + 5 < 200  # one evaluation of patience after the best, far from the end
+    assert score[best] == score.max()
+    assert score[best + 5] <= score[best]
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [STOP]
+
+
+def test_a_full_run_also_yields_its_early_stopped_result(prepared, tmp_path):
+    """Model and cost of the stop rule are the same whether training goes on afterwards or not."""
+    stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
+    common = {"stops": stops, "epochs": 20, "evaluate_every": 5, "learning_rate": 1e-2}
+    train(prepared, tmp_path / "stopped", settings(final=False, **common))
+    train(prepared, tmp_path / "full", settings(final=True, **common))
+    weights = [(tmp_path / run / "models" / STOP / "model.safetensors").read_bytes() for run in ("stopped", "full")]
+    assert weights[0] == weights[1]
+    costs = [pq.read_table(tmp_path / run / "cost.parquet").to_pandas() for run in ("stopped", "full")]
+    flops = [cost[(cost["checkpoint"] == STOP) & (cost["stage"] == "train")]["flops"].item() for cost in costs]
+    assert flops[0] == flops[1]
+    final = costs[1][(costs[1]["checkpoint"] == "final") & (costs[1]["stage"] == "train")]
+    assert final["flops"].item() > flops[1]
+    assert final["steps"].item() == 100
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_the_examples(prepared, tmp_path):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, on the examples train\d+") as failure:
+        train(prepared, tmp_path, settings(learning_rate=1e30, warmup=0.0, optimizer="sgd", max_grad_norm=0.0))
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "models").exists()
+
+
+def test_out_of_memory_halves_the_micro_batch_and_gives_the_same_result(prepared, tmp_path, monkeypatch):
+    expected = dynamics(train(prepared, tmp_path / "plain", settings(dropout=0.0)))
+    forward = training.functional.cross_entropy
+
+    def limited(logits, labels, **kwargs):
+        if len(labels) > 4:
+            raise torch.OutOfMemoryError("pretended")
+        return forward(logits, labels, **kwargs)
+
+    monkeypatch.setattr(training.functional, "cross_entropy", limited)
+    found = dynamics(train(prepared, tmp_path / "limited", settings(dropout=0.0)))
+    np.testing.assert_allclose(expected, found, atol=1e-4)
+
+
+def test_out_of_memory_with_one_example_is_one_line(prepared, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("pretended")
+
+    monkeypatch.setattr(training.functional, "cross_entropy", never)
+    with pytest.raises(UserError, match=r"out of memory on cpu .* with 1 examples per forward pass"):
+        train(prepared, tmp_path)
+
+
+RUNNER = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from test_training import Path, files, settings, training, STOP
+prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
+stops = {STOP: {"monitor": "ood_dev", "patience": 3, "min_delta": 0.0}}
+cfg = settings(stops=stops, epochs=12, evaluate_every=4)
+runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
+training.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
+"""
+
+
+def start(prepared: Path, folder: Path) -> subprocess.Popen:
+    paths = json.dumps([str(Path(__file__).parent), str(Path(training.__file__).parents[1])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", RUNNER, paths, str(prepared), str(folder)],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a run that must succeed."""
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
+def wait_for_checkpoint(folder: Path, process: subprocess.Popen, step: int) -> None:
+    """Until the run has a checkpoint of ``step`` or later, or has ended."""
+    while process.poll() is None:
+        names = [path.name for path in (folder / "state").glob("step-*.pt")] if (folder / "state").is_dir() else []
+        if any(int(name.split("-")[1]) >= step for name in names):
+            return
+        time.sleep(0.002)
+
+
+def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(prepared, tmp_path):
+    """Ten times SIGKILL at a random moment; with a checkpoint after each step, many fall into its writing."""
+    finish(start(prepared, tmp_path / "whole"))
+    generator = random.Random(0)
+    folder = tmp_path / "killed"
+    for kill in range(10):
+        process = start(prepared, folder)
+        wait_for_checkpoint(folder, process, step=3 + 5 * kill)
+        time.sleep(generator.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+    finish(start(prepared, folder))
+    assert results(tmp_path / "whole") == results(folder)
+    costs = [pq.read_table(tmp_path / run / "cost.parquet").to_pandas() for run in ("whole", "killed")]
+    for column in ("steps", "examples", "tokens", "tokens_padded", "flops"):
+        assert costs[0][column].tolist() == costs[1][column].tolist()
+
+
+def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
+    finish(start(prepared, tmp_path / "whole"))
+    process = start(prepared, tmp_path / "stopped")
+    wait_for_checkpoint(tmp_path / "stopped", process, step=8)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    assert "asked to stop at step" in errors.decode()
+    assert not (tmp_path / "stopped/models").exists()
+    finish(start(prepared, tmp_path / "stopped"))
+    assert results(tmp_path / "whole") == results(tmp_path / "stopped")

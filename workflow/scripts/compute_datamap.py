@@ -1,0 +1,12 @@
+"""Compute the data map of a reference run from its training dynamics."""
+
+from ftft import datamap
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    datamap.write(job.input.dynamics, job.input.data, job.output.datamap)
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

@@ -1,0 +1,26 @@
+"""Evaluate a trained model on the test sets, in and out of distribution."""
+
+from pathlib import Path
+
+from ftft import evaluation
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    names = job.params.cfg["datasets"]
+    evaluation.evaluate(
+        Path(job.input.models) / job.wildcards.checkpoint,
+        Path(job.input.source).parent,
+        dict(zip(names, map(Path, job.input.tokens), strict=True)),
+        dict(zip(names, map(Path, job.output.predictions), strict=True)),
+        Path(job.output.metrics),
+        curve=Path(job.input.curve),
+        splits=names,
+        precision=job.params.cfg["precision"],
+        device=job.runtime.get("runtime", {}).get("device", "auto"),
+        threads=job.threads,
+    )
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

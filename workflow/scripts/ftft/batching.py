@@ -1,0 +1,109 @@
+"""Which examples go into which batch, and how a batch is put together.
+
+Everything is a pure function of the settings, the seed and the epoch, so a run can be continued from any step, and any
+number of processes sees the same batches.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ftft import schemas
+
+
+@dataclass(frozen=True)
+class TokenizedDataset:
+    """A tokenised dataset as flat arrays over the memory-mapped file.
+
+    Attributes:
+        uids: strings, one per example.
+        labels: (N,) int64 class indices.
+        lengths: (N,) int64 numbers of tokens.
+        starts: (N,) int64 positions of each example's first token in the flat arrays.
+        ids: all token ids one after the other, int32.
+        types: all token types, or None where the model uses none.
+    """
+
+    uids: pa.ChunkedArray
+    labels: np.ndarray
+    lengths: np.ndarray
+    starts: np.ndarray
+    ids: np.ndarray
+    types: np.ndarray | None
+
+    @classmethod
+    def read(cls, path: str | Path) -> "TokenizedDataset":
+        """Read a tokens artifact."""
+        table = schemas.read_table(path)
+        ids = table["input_ids"].combine_chunks()
+        types = table["token_type_ids"].combine_chunks() if "token_type_ids" in table.column_names else None
+        lengths = table["length"].to_numpy().astype(np.int64)
+        return cls(
+            uids=table["uid"],
+            labels=table["label"].to_numpy().astype(np.int64),
+            lengths=lengths,
+            starts=np.cumsum(lengths) - lengths,
+            ids=ids.flatten().to_numpy(),
+            types=types.flatten().to_numpy() if types is not None else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]:
+        """The examples ``rows`` as a rectangle of int64, padded on the right to the longest of them.
+
+        Returns:
+            ``input_ids``, ``attention_mask`` and, where the model uses them, ``token_type_ids``, each (len(rows), L)
+            with L a multiple of ``multiple_of``.
+        """
+        longest = int(self.lengths[rows].max(initial=1))
+        columns = np.arange(-(-longest // multiple_of) * multiple_of)
+        mask = columns < self.lengths[rows, None]
+        # Where the mask is off the position is never used; 0 keeps it inside the array.
+        positions = np.where(mask, self.starts[rows, None] + columns, 0)
+        batch = {
+            "input_ids": np.where(mask, self.ids[positions], pad_id).astype(np.int64),
+            "attention_mask": mask.astype(np.int64),
+        }
+        if self.types is not None:
+            batch["token_type_ids"] = np.where(mask, self.types[positions], 0).astype(np.int64)
+        return batch
+
+
+def epoch_batches(
+    rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, window: int, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """The batches of one epoch: every row exactly once, batches of similar length, in random order.
+
+    The rows are shuffled, cut into windows of ``window`` batches, sorted by length inside each window, cut into
+    batches, and the batches are shuffled. With ``window`` 0 the batches are plainly random.
+
+    Args:
+        rows: the row numbers to train on.
+        lengths: (len(rows),) number of tokens of each.
+        batch_size: rows per batch; one batch is smaller where it does not divide ``len(rows)``.
+        window: batches per window.
+        seed: of the run.
+        epoch: from 0; each has an order of its own.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(rows))
+    if window:
+        span = window * batch_size
+        pieces = [order[start : start + span] for start in range(0, len(order), span)]
+        order = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces])
+    batches = [rows[order[start : start + batch_size]] for start in range(0, len(order), batch_size)]
+    if window:
+        batches = [batches[index] for index in generator.permutation(len(batches))]
+    return batches
+
+
+def micro_batches(batch: np.ndarray, lengths: np.ndarray, size: int | None) -> list[np.ndarray]:
+    """A batch split into pieces of at most ``size`` rows of similar length; without ``size``, the batch itself."""
+    if size is None or size >= len(batch):
+        return [batch]
+    batch = batch[np.argsort(lengths[batch], kind="stable")]
+    return [batch[start : start + size] for start in range(0, len(batch), size)]

@@ -1,0 +1,65 @@
+"""What a run costs, counted as it happens: operations, tokens and seconds, by stage."""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Stage:
+    """Totals of one kind of work; tokens are those of the texts, padded tokens those that were computed."""
+
+    steps: int = 0
+    examples: int = 0
+    tokens: int = 0
+    tokens_padded: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass
+class CostMeter:
+    """Counts the stages ``start``, ``train``, ``evaluate`` and ``save`` of a run, and can be saved and restored."""
+
+    stages: dict[str, Stage] = field(
+        default_factory=lambda: {name: Stage() for name in ("start", "train", "evaluate", "save")}
+    )
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[Stage]:
+        """Add the seconds of the block to ``stage``; the block adds the rest to what it is given."""
+        start = time.perf_counter()
+        try:
+            yield self.stages[stage]
+        finally:
+            self.stages[stage].seconds += time.perf_counter() - start
+
+    def rows(self, checkpoint: str, device: str, peak_memory_mb: float) -> list[dict[str, Any]]:
+        """The totals so far as rows of the cost table, under the name of a checkpoint."""
+        return [
+            {
+                "checkpoint": checkpoint,
+                "stage": name,
+                **asdict(stage),
+                "device": device,
+                "peak_memory_mb": peak_memory_mb,
+            }
+            for name, stage in self.stages.items()
+        ]
+
+    def state(self) -> dict[str, Any]:
+        return {name: asdict(stage) for name, stage in self.stages.items()}
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> "CostMeter":
+        return cls({name: Stage(**values) for name, values in state.items()})
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -1,0 +1,212 @@
+"""The data map: what the training dynamics of a reference model say about each training example.
+
+Dynamics are the logits of every example at every epoch, taken from the training forward pass. All measures follow the
+papers they come from, among them Swayamdipta et al. 2020 (dataset cartography), and are computed in float64. E is the
+number of epochs, N of examples, C of classes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from ftft.errors import UserError
+from ftft.schemas import DATAMAP, read_table, write_table
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+Bools = NDArray[np.bool_]
+
+AMBIGUOUS, EASY, HARD = REGIONS = ("ambiguous", "easy-to-learn", "hard-to-learn")
+
+# Bounds the float64 copies to some 10 MB each, whatever the number of examples.
+_BLOCK_ROWS = 1 << 15
+
+
+def compute(logits: NDArray[np.float32], labels: ArrayLike, uids: ArrayLike) -> dict[str, np.ndarray]:
+    """Every measure of the data map, for every example.
+
+    Args:
+        logits: (E, N, C) training dynamics, finite, E >= 2.
+        labels: (N,) gold class indices in [0, C).
+        uids: (N,) unique strings; they decide between equals.
+
+    Returns:
+        ``confidence``, ``variability``, ``correctness``, ``threshold_closeness``, ``aum`` and ``el2n`` as float64,
+        ``forgetting`` as int32 and ``region`` as strings, each of shape (N,).
+    """
+    gold = np.asarray(labels, dtype=np.int64)
+    blocks = [
+        _measures(logits[:, start : start + _BLOCK_ROWS].astype(np.float64), gold[start : start + _BLOCK_ROWS])
+        for start in range(0, len(gold), _BLOCK_ROWS)
+    ]
+    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    columns["region"] = region(columns["confidence"], columns["variability"], uids)
+    return columns
+
+
+def _measures(logits: Floats, labels: NDArray[np.int64]) -> dict[str, np.ndarray]:
+    probabilities = softmax(logits)
+    gold = gold_values(probabilities, labels)
+    correct = logits.argmax(axis=-1) == labels
+    mean = confidence(gold)
+    return {
+        "confidence": mean,
+        "variability": variability(gold),
+        "correctness": correctness(correct),
+        "forgetting": forgetting(correct),
+        "threshold_closeness": threshold_closeness(mean),
+        "aum": aum(logits, labels),
+        "el2n": el2n(probabilities, labels),
+    }
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities over the last axis, computed without overflow."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def gold_values(values: Floats, labels: ArrayLike) -> Floats:
+    """(E, N): of (E, N, C) values, the one of each example's gold class."""
+    return np.take_along_axis(values, np.asarray(labels, dtype=np.int64)[None, :, None], axis=2)[..., 0]
+
+
+def confidence(gold_probability: Floats) -> Floats:
+    """(N,) mean over epochs of the (E, N) gold-label probabilities. Swayamdipta et al. 2020, section 2."""
+    return gold_probability.mean(axis=0)
+
+
+def variability(gold_probability: Floats) -> Floats:
+    """(N,) standard deviation over epochs of the (E, N) gold-label probabilities.
+
+    The population one (divided by E), as in Swayamdipta et al. 2020, section 2. At most 0.5.
+    """
+    return gold_probability.std(axis=0)
+
+
+def correctness(correct: Bools) -> Floats:
+    """(N,) share of the epochs in which the largest logit is the gold label's; ``correct`` is (E, N).
+
+    Among equal logits the lowest class is the prediction. Swayamdipta et al. 2020, section 2.
+    """
+    return correct.mean(axis=0)
+
+
+def forgetting(correct: Bools) -> Ints:
+    """(N,) number of forgetting events: right at one epoch, wrong at the next; ``correct`` is (E, N).
+
+    Toneva et al. 2019, definition 1. An example that is never right has nothing to forget; they rank it as forgotten
+    most of all, so it counts as E, more than any other can have (at most E // 2).
+    """
+    events = np.sum(correct[:-1] & ~correct[1:], axis=0)
+    return np.where(correct.any(axis=0), events, len(correct)).astype(np.int32)
+
+
+def threshold_closeness(confidence: Floats) -> Floats:
+    """(N,) confidence x (1 - confidence): largest, 0.25, where the mean gold probability is one half.
+
+    Chang et al. 2017 (Active Bias), in the form that Swayamdipta et al. 2020 compare with.
+    """
+    return confidence * (1 - confidence)
+
+
+def aum(logits: Floats, labels: ArrayLike) -> Floats:
+    """(N,) area under the margin: mean over epochs of the gold logit minus the largest other logit.
+
+    ``logits`` is (E, N, C). Negative where another class mostly wins, as for wrong labels. Pleiss et al. 2020,
+    equations 1 and 2.
+    """
+    gold = np.asarray(labels, dtype=np.int64)
+    others = logits.copy()
+    np.put_along_axis(others, gold[None, :, None], -np.inf, axis=2)
+    return (gold_values(logits, gold) - others.max(axis=-1)).mean(axis=0)
+
+
+def el2n(probabilities: Floats, labels: ArrayLike) -> Floats:
+    """(N,) mean over epochs of the L2 norm of probabilities minus one-hot gold label; at most sqrt(2).
+
+    ``probabilities`` is (E, N, C). Paul et al. 2021, definition 2.2, whose mean runs over early checkpoints of several
+    runs; here it runs over the epochs of one.
+    """
+    one_hot = np.eye(probabilities.shape[-1])[np.asarray(labels, dtype=np.int64)]
+    return np.linalg.norm(probabilities - one_hot, axis=-1).mean(axis=0)
+
+
+def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[np.object_]:
+    """(N,) where an example lies on the data map.
+
+    ``ambiguous``: the floor(N / 3) examples of highest variability, equals in the order of their uids; of the others,
+    ``easy-to-learn`` where the confidence is at least 0.5 and ``hard-to-learn`` where it is less.
+    """
+    order = pc.sort_indices(
+        pa.table({"variability": variability, "uid": pa.array(uids, pa.string())}),
+        sort_keys=[("variability", "descending"), ("uid", "ascending")],
+    )
+    regions = np.where(confidence >= 0.5, EASY, HARD).astype(object)
+    regions[order.to_numpy()[: len(regions) // 3]] = AMBIGUOUS
+    return regions
+
+
+def write(dynamics: str | Path, data: str | Path, output: str | Path) -> None:
+    """Turn the training dynamics of one reference run into the data map, in the order of the data.
+
+    Args:
+        dynamics: artifact with one row group per epoch, each with rows 0 … N-1 of the data in order.
+        data: the train set's artifact.
+        output: the data map's artifact.
+
+    Raises:
+        UserError: fewer than two epochs, not exactly one row per example and epoch, or logits that are not finite.
+    """
+    examples = read_table(data, columns=["uid", "label"])
+    logits = _read_dynamics(dynamics, examples.num_rows)
+    labels = examples["label"].to_numpy()
+    if labels.max() >= logits.shape[2]:
+        raise _damaged(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
+    columns = compute(logits, labels, examples["uid"])
+    table = pa.table({"uid": examples["uid"], "label": examples["label"], **columns})
+    write_table(table, output, DATAMAP, {"epochs": str(len(logits)), "rows": str(examples.num_rows)})
+
+
+def _read_dynamics(path: str | Path, n_rows: int) -> NDArray[np.float32]:
+    """The (E, N, C) logits of a dynamics artifact, checked to be complete."""
+    try:
+        file = pq.ParquetFile(path, memory_map=True)
+    except pa.ArrowInvalid:
+        raise _damaged(path, "it is not a Parquet file") from None
+    with file:
+        if file.num_row_groups < 2:
+            raise UserError(
+                f"training dynamics {path} cover {file.num_row_groups} complete epoch(s), but a data map needs at "
+                "least 2 (variability is a spread); train the reference longer: raise training.steps or epochs"
+            )
+        epochs, logits = zip(
+            *(_read_epoch(file, index, n_rows, path) for index in range(file.num_row_groups)), strict=True
+        )
+    if epochs != tuple(range(epochs[0], epochs[0] + len(epochs))):
+        raise _damaged(path, f"its epochs are {', '.join(map(str, epochs))}")
+    return np.stack(logits)
+
+
+def _read_epoch(file: pq.ParquetFile, index: int, n_rows: int, path: str | Path) -> tuple[int, NDArray[np.float32]]:
+    """The number and the (N, C) logits of the epoch in one row group."""
+    group = file.read_row_group(index)
+    epochs = group["epoch"].to_numpy()
+    if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (epochs != epochs[0]).any():
+        raise _damaged(path, f"row group {index} is not one epoch with rows 0 to {n_rows - 1} in order")
+    logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"training dynamics {path} have logits that are not finite (epoch {epochs[0]}, row {finite.argmin()}): "
+            "training has diverged; lower the reference's learning_rate and rerun"
+        )
+    return int(epochs[0]), logits
+
+
+def _damaged(path: str | Path, reason: str) -> UserError:
+    return UserError(f"training dynamics {path} are damaged: {reason}; delete the file and rerun")

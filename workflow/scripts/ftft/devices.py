@@ -1,0 +1,70 @@
+"""Which device a job computes on, and how."""
+
+import os
+
+import torch
+from accelerate import Accelerator
+
+from ftft.errors import UserError
+
+# cuBLAS is deterministic only with a workspace of fixed size; it reads this when it is first used.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def accelerator(
+    device: str = "auto", precision: str = "bf16", *, threads: int | None = None, tracker: str | None = None
+) -> Accelerator:
+    """Set PyTorch up for one job: device, precision, threads and deterministic kernels.
+
+    Args:
+        device: ``auto`` (CUDA, then Apple's MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
+        precision: ``bf16`` mixed precision where the device computes in it, else ``fp32``.
+        threads: number of CPU threads; results on CPU are the same to the byte for the same number.
+        tracker: name of an experiment tracker that accelerate knows, or None.
+
+    Raises:
+        UserError: the device or the tracker is not there.
+    """
+    kind = _kind(device)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    mixed = "bf16" if precision == "bf16" and _computes_bf16(kind) else "no"
+    try:
+        return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker)
+    except (ImportError, ValueError) as failure:
+        if tracker:
+            raise UserError(f"runtime.tracker {tracker} cannot be used ({failure}): pip install {tracker}") from None
+        raise
+
+
+def _kind(device: str) -> str:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(kind for kind, there in available.items() if there)
+    if not available[device]:
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise UserError(f"runtime.device is {device}, but PyTorch finds none here; allowed: auto, {there}")
+    return device
+
+
+def _computes_bf16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind == "cpu":  # without these instructions bf16 is emulated and slower than fp32
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def name(device: torch.device) -> str:
+    """What the device calls itself, for the cost table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def attention(device: torch.device) -> str | None:
+    """The fastest attention implementation on a device; None leaves the choice to transformers (SDPA where it can)."""
+    # On CPU, plain bf16 matrix products beat the fused kernel at every length up to 300 (docs/performance.md).
+    return "eager" if device.type == "cpu" else None

@@ -1,0 +1,75 @@
+"""Evaluate a saved model on data sets that played no part in its training."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ftft import devices, modelling, pretrained, schemas
+from ftft.batching import TokenizedDataset
+from ftft.metrics import scores
+from ftft.prediction import predict
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model: Path,
+    source: Path,
+    datasets: dict[str, Path],
+    predictions: dict[str, Path],
+    metrics: Path,
+    *,
+    curve: Path,
+    splits: dict[str, str],
+    precision: str,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Write the predictions and scores of a saved model.
+
+    Args:
+        model: folder of the saved model.
+        source: folder of the prepared pretrained model it came from.
+        datasets: tokens by dataset name.
+        predictions: where the predictions of each go.
+        metrics: where the scores go.
+        curve: the dev curve of the run, whose metadata know the step of each checkpoint.
+        splits: the split's name by dataset name, for the table.
+        precision: as in training.
+        device: see ``config.Runtime``.
+        threads: CPU threads.
+    """
+    accelerator = devices.accelerator(device, precision, threads=threads)
+    classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
+    labels = [classifier.config.id2label[index] for index in range(classifier.config.num_labels)]
+    run = schemas.read_metadata(curve)
+    step = json.loads(run["checkpoints"])[model.name]
+    rows: list[dict[str, Any]] = []
+    for dataset, path in datasets.items():
+        data = TokenizedDataset.read(path)
+        logits = predict(classifier, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
+        _write_predictions(pq.read_table(path, columns=["uid", "label"]), logits, labels, predictions[dataset])
+        results = scores(logits, data.labels)
+        for metric, value in sorted(results.items()):
+            rows.append(
+                {
+                    "step": step,
+                    "epoch": step / int(run["steps_per_epoch"]),
+                    "dataset": dataset,
+                    "split": splits[dataset],
+                    "metric": metric,
+                    "value": value,
+                }
+            )
+        log.info("%s: %s", dataset, " ".join(f"{metric} {value:.4f}" for metric, value in sorted(results.items())))
+    schemas.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
+
+
+def _write_predictions(table: pa.Table, logits: Any, labels: list[str], path: Path) -> None:
+    schema = schemas.predictions_schema(len(labels))
+    column = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), type=schema.field("logits").type)
+    schemas.write_table(table.append_column("logits", column), path, schema, {"labels": json.dumps(labels)})

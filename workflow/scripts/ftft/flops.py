@@ -1,0 +1,60 @@
+"""Floating-point operations of a model, counted for its real architecture and the real lengths of the batches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+# Batch sizes and lengths of the probes; six of them determine the six coefficients.
+_SHAPES = [(batch, length) for batch in (1, 2) for length in (8, 16, 24)]
+
+
+@dataclass(frozen=True)
+class FlopCount:
+    """Operations of one forward pass, and of one forward and backward pass, for any rectangle of tokens.
+
+    A transformer's operations are a polynomial in batch size B and length L: linear in B, quadratic in L, with terms
+    without B where position embeddings are projected once per batch (DeBERTa). Its coefficients come from counting six
+    small passes with ``torch.utils.flop_counter`` and are exact for any shape. A multiplication and an addition are two
+    operations; element-wise work is not counted, nor is what gradient checkpointing or a fused attention kernel computes
+    a second time: the count is the same on every device.
+    """
+
+    forward: np.ndarray
+    train: np.ndarray
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "FlopCount":
+        """Count the operations of ``model``, on its own device; its gradients are cleared."""
+        matrix = np.array([_terms(batch, length) for batch, length in _SHAPES], dtype=np.float64)
+        counts = np.array([_count(model, batch, length) for batch, length in _SHAPES], dtype=np.float64)
+        forward, train = np.linalg.solve(matrix, counts).T
+        return cls(forward=np.round(forward), train=np.round(train))
+
+    def forward_pass(self, batch: int, length: int) -> float:
+        """Operations of an evaluation pass over ``batch`` sequences padded to ``length`` tokens."""
+        return float(self.forward @ _terms(batch, length))
+
+    def train_pass(self, batch: int, length: int) -> float:
+        """Operations of a forward and backward pass over ``batch`` sequences padded to ``length`` tokens."""
+        return float(self.train @ _terms(batch, length))
+
+
+def _terms(batch: int, length: int) -> np.ndarray:
+    powers = np.array([1, length, length**2])
+    return np.concatenate([powers, batch * powers])
+
+
+def _count(model: PreTrainedModel, batch: int, length: int) -> tuple[int, int]:
+    ids = torch.ones(batch, length, dtype=torch.long, device=model.device)
+    # As plain matrix products: of the fused kernels, those of the CPU are not counted and those of a GPU recompute.
+    with sdpa_kernel(SDPBackend.MATH):
+        with torch.no_grad(), FlopCounterMode(display=False) as forward:
+            model(input_ids=ids, attention_mask=ids)
+        with FlopCounterMode(display=False) as train:
+            model(input_ids=ids, attention_mask=ids).logits.sum().backward()
+    model.zero_grad(set_to_none=True)
+    return forward.get_total_flops(), train.get_total_flops()

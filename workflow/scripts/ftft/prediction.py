@@ -1,0 +1,63 @@
+"""A model's logits on a tokenised dataset."""
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from ftft.batching import TokenizedDataset
+from ftft.cost import Stage
+from ftft.flops import FlopCount
+
+# Padded tokens per batch: enough to fill a device, few enough for the memory of a large model.
+TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 65_536, "mps": 16_384}
+
+
+def predict(
+    model: PreTrainedModel,
+    data: TokenizedDataset,
+    accelerator: Accelerator,
+    *,
+    pad_id: int,
+    stage: Stage | None = None,
+    flops: FlopCount | None = None,
+) -> np.ndarray:
+    """Logits (N, C) float32 in the dataset's row order, computed in large batches of similar length.
+
+    Every process of ``accelerator`` computes a share; all return the whole. ``stage`` is charged with the work.
+    """
+    was_training = model.training
+    model.eval()
+    batches = _by_length(data.lengths, TOKENS_PER_BATCH[accelerator.device.type])
+    logits: torch.Tensor | None = None
+    with torch.inference_mode():
+        for rows in batches[accelerator.process_index :: accelerator.num_processes]:
+            batch = data.collate(rows, pad_id=pad_id)
+            if stage is not None:
+                shape = batch["input_ids"].shape
+                stage.examples += len(rows)
+                stage.tokens += int(data.lengths[rows].sum())
+                stage.tokens_padded += shape[0] * shape[1]
+                stage.flops += flops.forward_pass(*shape) if flops else 0.0
+            with accelerator.autocast():
+                output = model(**{key: torch.from_numpy(value).to(accelerator.device) for key, value in batch.items()})
+            if logits is None:
+                logits = torch.zeros(len(data), output.logits.shape[1], device=accelerator.device)
+            logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()
+    model.train(was_training)
+    if logits is None:  # fewer batches than processes
+        logits = torch.zeros(len(data), int(model.config.num_labels or 0), device=accelerator.device)
+    if accelerator.num_processes > 1:
+        logits = accelerator.reduce(logits, "sum")
+    return logits.cpu().numpy()
+
+
+def _by_length(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
+    """Rows in batches of similar length, longest first, of at most ``budget`` padded tokens (but one row at least)."""
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, budget // max(int(lengths[order[start]]), 1))
+        batches.append(order[start : start + size])
+        start += size
+    return batches

@@ -1,0 +1,196 @@
+"""The summary: one long table over all runs of an experiment, and the overview of it that people read.
+
+A run is one training of a main model (main, method, reference, seed) with its evaluation.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from ftft.errors import UserError
+from ftft.schemas import FINAL, IN_DISTRIBUTION, SUMMARY, atomic_path, read_table, write_table
+
+ERM = "erm"
+
+# Headings of an overview. They contain what no data set's name can, so the two never collide.
+OOD_MEAN = "OOD mean"
+DIFFERENCE = "difference to ERM"
+COST = "cost (ERM = 100)"
+STEP = "stopped at step"
+SEEDS = "number of seeds"
+
+EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
+
+_RUN = ["main", "method", "reference", "seed"]
+_ROW = _RUN[:-1]
+
+
+class Entry(TypedDict):
+    """One run: its names and the artifacts that it left."""
+
+    task: str
+    main: str
+    method: str
+    reference: str  # "" where the method has none
+    seed: int
+    metrics: str | Path
+    cost: str | Path
+    checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
+    reference_cost: str | Path | None  # cost table of the reference's run
+
+
+def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
+    """Write one row per run, dataset, split and metric, in the order of the entries, as Parquet and as CSV.
+
+    ``step`` and ``train_examples`` are those of the main model's training. ``flops`` and ``seconds`` are the price of
+    the method: training the main model up to its checkpoint, and the reference to its end where there is one;
+    evaluation, start-up and saving are left out.
+
+    Raises:
+        UserError: a cost table lacks the row that counts.
+    """
+    table = pa.concat_tables([_rows(entry) for entry in entries])
+    write_table(table, output_parquet, SUMMARY)
+    with atomic_path(output_csv) as temporary:
+        csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
+
+
+def _rows(entry: Entry) -> pa.Table:
+    metrics = read_table(entry["metrics"], columns=["dataset", "split", "metric", "value"])
+    main = _training_cost(entry["cost"], entry["checkpoint"])
+    costs = [main]
+    if entry["reference_cost"] is not None:
+        costs.append(_training_cost(entry["reference_cost"], FINAL))
+    constants = {name: entry[name] for name in ("task", *_RUN)}  # type: ignore[literal-required]
+    constants |= {"step": main["steps"], "train_examples": main["examples"]}
+    constants |= {name: sum(cost[name] for cost in costs) for name in ("flops", "seconds")}
+    columns = {name: pa.repeat(pa.scalar(value), metrics.num_rows) for name, value in constants.items()}
+    columns |= {name: metrics[name] for name in metrics.column_names}
+    return pa.table(columns).select(SUMMARY.names).cast(SUMMARY)
+
+
+def _training_cost(path: str | Path, checkpoint: str) -> dict:
+    table = read_table(path)
+    row = table.filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint)).to_pylist()
+    if len(row) != 1:
+        raise UserError(
+            f"cost table {path} has {len(row)} rows for stage train at checkpoint {checkpoint!r}, expected 1; "
+            "delete the file and rerun"
+        )
+    return row[0]
+
+
+def overview(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
+    """Methods against datasets: mean and spread over seeds, and what each method costs.
+
+    Scores are those of a dataset's test split, or its dev split where it has no test.
+
+    Args:
+        summary: a table as ``summarize`` writes it.
+        metric: the metric to show.
+        baseline: the method that costs and differences are relative to, per main model.
+
+    Returns:
+        One row per (main, method, reference), in the order of the summary. Columns of two levels:
+        (``OOD_MEAN``, ``mean`` | ``sd``), the mean of the OOD sets, where there are any; (``DIFFERENCE``, ``mean`` |
+        ``sd``) of that mean (of the in-distribution score where there is no OOD set) to the baseline's with the same
+        seed; (``COST``, ``FLOPs`` | ``seconds``), the mean over seeds in percent of the baseline's; (``STEP``,
+        ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` | ``sd``), the in-distribution data first. The
+        standard deviation has ddof 1. NaN: a spread over one seed, a difference of the baseline to itself, and
+        whatever is relative to a baseline that the experiment does not have.
+    """
+    rows = summary.to_pandas()
+    rows = rows[rows["metric"] == metric]
+    tested = rows.groupby("dataset")["split"].transform(lambda splits: (splits == "test").any())
+    rows = rows[(rows["split"] == "test") | ~tested]
+
+    datasets = sorted(rows["dataset"].unique(), key=lambda name: name != IN_DISTRIBUTION)
+    ood = [name for name in datasets if name != IN_DISTRIBUTION]
+    runs = rows.drop_duplicates(_RUN).set_index(_RUN)[["step", "flops", "seconds"]].astype(float)
+    # Unlike pivot_table, pivot does not average a run that is there twice: it fails.
+    scores = rows.pivot(index=_RUN, columns="dataset", values="value")  # noqa: PD010
+    scores = scores.reindex(index=runs.index)[datasets]
+    if ood:
+        scores[OOD_MEAN] = scores[ood].mean(axis=1, skipna=False)
+    leading = scores[headline(scores)]
+    scores[DIFFERENCE] = (leading - _of_baseline(leading, baseline)).mask(_is(leading, baseline))
+
+    by_method = scores.groupby(level=_ROW, sort=False)
+    mean, sd = by_method.mean(), by_method.std(ddof=1)
+    means = runs.groupby(level=_ROW, sort=False).mean()
+    columns = {}
+    for name in [*([OOD_MEAN] if ood else []), DIFFERENCE, *datasets]:
+        columns[name, "mean"] = mean[name]
+        columns[name, "sd"] = sd[name]
+        if name == DIFFERENCE:
+            columns[COST, "FLOPs"] = 100 * means["flops"] / _of_baseline(means["flops"], baseline)
+            columns[COST, "seconds"] = 100 * means["seconds"] / _of_baseline(means["seconds"], baseline)
+            columns[STEP, "mean"] = means["step"]
+            columns[SEEDS, "number"] = by_method.size()
+    return pd.DataFrame(columns)
+
+
+def headline(overview: pd.DataFrame) -> str:
+    """The heading whose score ranks the methods: the mean over OOD sets, or in-distribution where there are none."""
+    return OOD_MEAN if OOD_MEAN in overview.columns else IN_DISTRIBUTION
+
+
+def _is(values: pd.Series, method: str) -> np.ndarray:
+    return values.index.get_level_values("method") == method
+
+
+def _of_baseline(values: pd.Series, baseline: str) -> pd.Series:
+    """For every row of ``values``, the baseline's value with the same main model (and seed, where there are seeds)."""
+    same = [name for name in values.index.names if name not in ("method", "reference")]
+    of_baseline = values[_is(values, baseline)].groupby(level=same).first()
+    keys = values.index.droplevel(["method", "reference"])
+    return pd.Series(of_baseline.reindex(keys).to_numpy(), index=values.index)
+
+
+def formatted(overview: pd.DataFrame) -> pd.DataFrame:
+    """An overview as text: scores and differences in percent with their spread, one column per heading.
+
+    A value that does not exist is shown as an en dash.
+    """
+    text = {}
+    for heading in overview.columns.unique(level=0):
+        part = overview[heading]
+        if heading == COST:
+            for unit in part.columns:
+                text[f"{unit} (ERM = 100)"] = [_number(value, ".1f") for value in part[unit]]
+        elif heading in (STEP, SEEDS):
+            text[heading] = [_number(value, ".0f") for value in part.iloc[:, 0]]
+        else:
+            form = "+.2f" if heading == DIFFERENCE else ".2f"
+            text[heading] = [_spread(100 * m, 100 * s, form) for m, s in zip(part["mean"], part["sd"], strict=True)]
+    return pd.DataFrame(text, index=overview.index)
+
+
+def _number(value: float, form: str) -> str:
+    return EN_DASH if pd.isna(value) else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _spread(mean: float, sd: float, form: str) -> str:
+    return _number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
+
+
+def as_text(overview: pd.DataFrame) -> str:
+    """An overview as an aligned table for the terminal."""
+    table = formatted(overview).reset_index()
+    table["reference"] = table["reference"].replace("", EN_DASH)
+    lines = [list(table.columns), *table.to_numpy().tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    names = len(_ROW)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if index < names else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

@@ -1,0 +1,562 @@
+"""The training loop: one for reference and main models.
+
+Batches and dropout masks are pure functions of seed and step, and the micro-batch is the unit of both. So a run goes on
+from a checkpoint exactly as if it had not been interrupted, and several processes compute what one would.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from ftft import checkpointing, devices, modelling, pretrained, schemas
+from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
+from ftft.cost import CostMeter, peak_memory_mb
+from ftft.dynamics import DynamicsRecorder
+from ftft.errors import UserError
+from ftft.files import sha256
+from ftft.flops import FlopCount
+from ftft.metrics import scores
+from ftft.prediction import predict
+from ftft.schemas import FINAL, IN_DISTRIBUTION
+from ftft.stopping import EarlyStopping, Schedule
+
+log = logging.getLogger(__name__)
+
+# Losses stay on the device until so many have gathered: fetching each would make the device wait for us.
+FETCH_EVERY = 20
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop and has saved its state."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run reads and writes.
+
+    Attributes:
+        source: folder of the prepared pretrained model.
+        train: tokens to train on.
+        dev: tokens of the dev sets, by dataset name; the in-distribution one is ``in_distribution``.
+        subset: train only on these uids; None for all.
+        models: folder that gets one saved model per checkpoint name.
+        metrics: the dev curve.
+        cost: the cost table.
+        dynamics: the training dynamics, or None to record none.
+        state: folder for the state that an interrupted run resumes from.
+    """
+
+    source: Path
+    train: Path
+    dev: dict[str, Path]
+    subset: Path | None
+    models: Path
+    metrics: Path
+    cost: Path
+    dynamics: Path | None
+    state: Path
+
+
+def train(
+    cfg: dict[str, Any],
+    files: Files,
+    *,
+    seed: int,
+    runtime: dict[str, Any] | None = None,
+    threads: int | None = None,
+    code: str = "",
+    title: str = "train",
+) -> None:
+    """Fine-tune one model and write its checkpoints, dev curve, cost and, if asked for, training dynamics.
+
+    Args:
+        cfg: ``training`` (see ``config.Training``), ``layers``, ``labels``, ``metric``, ``stops`` (name to
+            ``config.Stop``: the best model by that rule is saved under the name) and ``final`` (whether the model of
+            the last step is wanted; without it, training ends when every stop rule has fired).
+        files: what to read and write.
+        seed: decides the new head's weights, the order of examples and the dropout masks.
+        runtime: see ``config.Runtime``; changes nothing but speed and display.
+        threads: CPU threads.
+        code: hash of the code; a checkpoint of other code is not resumed from.
+        title: name of the run in the log and on the progress bar.
+
+    Raises:
+        UserError: the loss is not finite, memory runs out, or an input is wrong.
+        InterruptedRunError: SIGTERM, SIGINT or SIGUSR1 arrived; the state is saved and the same call continues.
+    """
+    runtime = {"device": "auto", "tracker": None, "progress": True, "checkpoint_minutes": 5.0} | (runtime or {})
+    started = time.perf_counter()
+    run = _Run(cfg, files, seed, runtime, threads, title)
+    fingerprint = run.fingerprint(code)
+    state = checkpointing.load(files.state, fingerprint)
+    if state is not None:
+        run.restore(state)
+        log.info("%s: going on from step %d of %d", title, run.step, run.steps)
+    run.meter.stages["start"].seconds += time.perf_counter() - started
+    with _signals() as asked_to_stop, run.progress_bar() as bar:
+        saved = time.monotonic()
+        while not run.finished:
+            with run.meter.measure("train"):
+                run.optimizer_step()
+            bar.update()
+            if run.step % FETCH_EVERY == 0:
+                run.fetch_losses(bar)
+            if run.step % run.evaluate_every == 0 or run.step == run.steps:
+                run.evaluate(bar)
+            due = time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"]
+            if (due or asked_to_stop()) and not run.finished:
+                with run.meter.measure("save"):
+                    run.save(fingerprint)
+                saved = time.monotonic()
+            if asked_to_stop() and not run.finished:
+                raise InterruptedRunError(
+                    f"{title}: asked to stop at step {run.step}; the state is saved, start it again to go on"
+                )
+    run.write()
+    checkpointing.remove(files.state)
+
+
+class _Run:
+    """The state of a training run and what can be done with it."""
+
+    def __init__(
+        self,
+        cfg: dict[str, Any],
+        files: Files,
+        seed: int,
+        runtime: dict[str, Any],
+        threads: int | None,
+        title: str,
+    ) -> None:
+        self.cfg, self.files, self.seed, self.runtime, self.title = cfg, files, seed, runtime, title
+        self.training = cfg["training"]
+        self.accelerator = devices.accelerator(
+            runtime["device"], self.training["precision"], threads=threads, tracker=runtime["tracker"]
+        )
+        self.main_process = self.accelerator.is_main_process
+        self.pad_id = pretrained.read_source(files.source)["pad_id"]
+        self.data = TokenizedDataset.read(files.train)
+        self.rows = _rows_of(self.data, files.subset)
+        self.dev = {name: TokenizedDataset.read(path) for name, path in files.dev.items()}
+
+        self.model = modelling.build(
+            files.source,
+            cfg["labels"],
+            seed=seed,
+            layers=cfg["layers"],
+            dropout=self.training["dropout"],
+            attention=devices.attention(self.accelerator.device),
+        ).to(self.accelerator.device)
+        self.model.train()
+        self.flops = FlopCount.of(self.model)
+        if self.training["gradient_checkpointing"]:
+            self.model.activation_checkpointing_enable()
+        self.optimizer = _optimizer(self.model, self.training)
+
+        batch_size = self.training["batch_size"]
+        self.steps_per_epoch = math.ceil(len(self.rows) / batch_size)
+        # An epoch is a pass over the whole train set, so that a subset is trained on for as many steps.
+        whole = math.ceil(len(self.data) / batch_size)
+        self.steps = self.training["steps"] or max(1, round(self.training["epochs"] * whole))
+        self.evaluate_every = self.training["evaluate_every"] or math.ceil(self.steps / 9)
+        self.schedule = Schedule(
+            kind=self.training["schedule"],
+            peak=self.training["learning_rate"],
+            warmup=round(self.training["warmup"] * self.steps),
+            steps=self.steps,
+        )
+        self.micro_batch_size = self.training["micro_batch_size"]
+        self.batches: tuple[int, list[np.ndarray]] | None = None
+
+        self.step = 0
+        self.losses: list[torch.Tensor] = []
+        self.loss = math.nan
+        self.curve: list[dict[str, Any]] = []
+        self.costs: list[dict[str, Any]] = []
+        self.stops = {name: EarlyStopping(**stop) for name, stop in cfg["stops"].items()}
+        self.best: dict[str, dict[str, torch.Tensor]] = {}
+        self.meter = CostMeter()
+        self.recorder = (
+            DynamicsRecorder(len(self.data), len(cfg["labels"]), self.accelerator)
+            if files.dynamics is not None
+            else None
+        )
+        if runtime["tracker"]:
+            self.accelerator.init_trackers("ftft", config={"run": title, "seed": seed, **self.training})
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or every stop rule has fired and nobody wants the final model."""
+        stopped = all(stop.stopped is not None for stop in self.stops.values())
+        return self.step >= self.steps or (bool(self.stops) and stopped and not self.cfg["final"])
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the examples trained on so far."""
+        return self.step / self.steps_per_epoch
+
+    def batch(self, step: int) -> np.ndarray:
+        """The rows of the batch of ``step``, counted from 0."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self.batches is None or self.batches[0] != epoch:
+            batches = epoch_batches(
+                self.rows,
+                self.data.lengths[self.rows],
+                batch_size=self.training["batch_size"],
+                window=self.training["length_window"],
+                seed=self.seed,
+                epoch=epoch,
+            )
+            self.batches = (epoch, batches)
+        return self.batches[1][position]
+
+    def optimizer_step(self) -> None:
+        """One step of the optimizer on one batch, in as many micro-batches as fit into memory."""
+        batch = self.batch(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(self.step)
+        while True:
+            try:
+                self.losses.append(self._forward_backward(batch))
+                break
+            except torch.OutOfMemoryError:
+                self._halve_micro_batch(len(batch))
+        if self.accelerator.num_processes > 1:
+            self._sum_gradients()
+        if self.training["max_grad_norm"]:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training["max_grad_norm"])
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        if self.recorder is not None and self.step % self.steps_per_epoch == 0:
+            self.recorder.end_epoch()
+
+    def _forward_backward(self, batch: np.ndarray) -> torch.Tensor:
+        """Add up the gradients of the batch's mean loss over its micro-batches; returns that loss."""
+        device, stage = self.accelerator.device, self.meter.stages["train"]
+        pieces = list(enumerate(micro_batches(batch, self.data.lengths, self.micro_batch_size)))
+        total = torch.zeros((), device=device)
+        for index, rows in pieces[self.accelerator.process_index :: self.accelerator.num_processes]:
+            inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=8 if device.type == "cuda" else 1)
+            shape = inputs["input_ids"].shape
+            # A mask belongs to its micro-batch, not to the process that computes it or to what came before.
+            torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63)
+            with self.accelerator.autocast():
+                output = self.model(**{key: torch.from_numpy(value).to(device) for key, value in inputs.items()})
+            logits = output.logits.float()
+            labels = torch.from_numpy(self.data.labels[rows]).to(device)
+            loss = functional.cross_entropy(logits, labels, reduction="sum") / len(batch)
+            self.accelerator.backward(loss)
+            total += loss.detach()
+            if self.recorder is not None:
+                self.recorder.record(torch.from_numpy(rows).to(device), logits)
+            stage.tokens_padded += shape[0] * shape[1]
+            stage.flops += self.flops.train_pass(*shape)
+        stage.steps += 1
+        stage.examples += len(batch)
+        stage.tokens += int(self.data.lengths[batch].sum())
+        return total
+
+    def _halve_micro_batch(self, batch_size: int) -> None:
+        self.optimizer.zero_grad()
+        size = min(self.micro_batch_size or batch_size, batch_size)
+        if size == 1 or self.accelerator.num_processes > 1:
+            raise UserError(
+                f"{self.title}: out of memory on {devices.name(self.accelerator.device)} with {size} examples per "
+                "forward pass: set training.micro_batch_size lower, or gradient_checkpointing: true"
+            )
+        self.micro_batch_size = size // 2
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("%s: out of memory; going on with micro-batches of %d", self.title, self.micro_batch_size)
+
+    def _sum_gradients(self) -> None:
+        """Add the gradients of all processes; a process without a micro-batch in this step adds nothing."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+        flat = self.accelerator.reduce(flat, "sum")
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+    def fetch_losses(self, bar: tqdm) -> None:
+        """Look at the losses since the last time; this is where the host waits for the device."""
+        if not self.losses:
+            return
+        losses = torch.stack(self.losses)
+        if self.accelerator.num_processes > 1:
+            losses = self.accelerator.reduce(losses, "sum")
+        values = losses.cpu().numpy()
+        first = self.step - len(values)
+        if not np.isfinite(values).all():
+            step = first + int(np.argmin(np.isfinite(values)))
+            uids = self.data.uids.take(pa.array(self.batch(step))).to_pylist()
+            raise UserError(
+                f"{self.title}: the loss is {values[step - first]} at step {step + 1}, on the examples "
+                f"{', '.join(uids)}: lower learning_rate, raise warmup, or set precision: fp32"
+            )
+        self.losses.clear()
+        self.loss = float(values.mean())
+        bar.set_postfix(loss=f"{self.loss:.3f}", **_dev_scores(self.curve, self.cfg["metric"]), refresh=False)
+        if self.runtime["tracker"]:
+            self.accelerator.log({"loss": self.loss, "learning_rate": self.schedule.rate(self.step - 1)}, self.step)
+
+    def evaluate(self, bar: tqdm) -> None:
+        """Score the dev sets, and let the stop rules and the schedule know."""
+        self.fetch_losses(bar)
+        found: dict[str, float] = {}
+        with self.meter.measure("evaluate") as stage:
+            for dataset, data in self.dev.items():
+                logits = predict(self.model, data, self.accelerator, pad_id=self.pad_id, stage=stage, flops=self.flops)
+                results = scores(logits, data.labels)
+                found[dataset] = results[self.cfg["metric"]]
+                self.curve += [
+                    {
+                        "step": self.step,
+                        "epoch": self.epoch,
+                        "dataset": dataset,
+                        "split": "dev",
+                        "metric": metric,
+                        "value": value,
+                    }
+                    for metric, value in sorted(results.items())
+                ]
+        for name, stop in self.stops.items():
+            already = stop.stopped is not None
+            if stop.update(self.step, monitored(found, stop.monitor)):
+                self.best[name] = {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
+            if stop.stopped is not None and not already:
+                log.info("%s: %s stops at step %d; best was step %d", self.title, name, self.step, stop.best_step)
+                self._charge(name)
+        self.schedule.observe(self.step, found[IN_DISTRIBUTION])
+        self._report(bar)
+
+    def _report(self, bar: tqdm) -> None:
+        train = self.meter.stages["train"]
+        rate = train.examples / max(train.seconds, 1e-9)
+        left = (self.steps - self.step) * self.training["batch_size"] / max(rate, 1e-9)
+        dev = _dev_scores(self.curve, self.cfg["metric"])
+        shown = " ".join(f"{name} {value}" for name, value in dev.items())
+        log.info(
+            "%s: step %d/%d epoch %.2f loss %.3f %s (%.1f examples/s, %.0f min left)",
+            self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left / 60,
+        )  # fmt: skip
+        bar.set_postfix(loss=f"{self.loss:.3f}", **dev)
+        if self.runtime["tracker"]:
+            self.accelerator.log({f"dev/{name}": float(value) for name, value in dev.items()}, self.step)
+
+    def _charge(self, checkpoint: str) -> None:
+        """Note what the run has cost up to a checkpoint."""
+        device = self.accelerator.device
+        peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
+        self.costs += self.meter.rows(checkpoint, devices.name(device), peak)
+
+    def fingerprint(self, code: str) -> str:
+        """Says which run a checkpoint belongs to: settings, data, code and way of computing."""
+        inputs = [self.files.source / "source.json", self.files.train, *self.files.dev.values()]
+        inputs += [self.files.subset] if self.files.subset else []
+        parts = [self.cfg, self.seed, code, [sha256(path) for path in inputs], self.accelerator.mixed_precision]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def save(self, fingerprint: str) -> None:
+        """Write everything that the rest of the run depends on."""
+        self.fetch_losses(tqdm(disable=True))  # a run whose loss is not finite must not be resumed from here
+        recorder = self.recorder
+        partial = None
+        if recorder is not None:
+            current = recorder.current
+            partial = self.accelerator.reduce(current, "sum") if self.accelerator.num_processes > 1 else current
+        state = {
+            "fingerprint": fingerprint,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": asdict(self.schedule),
+            "micro_batch_size": self.micro_batch_size,
+            "loss": self.loss,
+            "stops": {name: asdict(stop) for name, stop in self.stops.items()},
+            "best": self.best,
+            "curve": self.curve,
+            "costs": self.costs,
+            "meter": self.meter.state(),
+            "dynamics": [*recorder.epochs, partial] if recorder is not None else None,
+        }
+        if self.main_process:
+            checkpointing.save(self.files.state, self.step, state)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state that ``save`` wrote."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        watch = EarlyStopping(**state["schedule"].pop("watch"))
+        self.schedule = Schedule(**state["schedule"], watch=watch)
+        self.micro_batch_size = state["micro_batch_size"]
+        self.loss = state["loss"]
+        self.stops = {name: EarlyStopping(**stop) for name, stop in state["stops"].items()}
+        self.best = state["best"]
+        self.curve = state["curve"]
+        self.costs = state["costs"]
+        self.meter = CostMeter.restore(state["meter"])
+        if self.recorder is not None:
+            *self.recorder.epochs, current = state["dynamics"]
+            if self.main_process:  # the others would add it a second time
+                self.recorder.current.copy_(current)
+
+    def write(self) -> None:
+        """Write the outputs: saved models, dev curve, cost and dynamics."""
+        if not self.main_process:
+            return
+        if self.cfg["final"]:
+            self._charge(FINAL)
+            self.best[FINAL] = self.model.state_dict()
+        for name, stop in self.stops.items():
+            if stop.stopped is None:  # the run ended before the rule fired
+                self._charge(name)
+        for name in sorted(self.best):
+            modelling.save(self.model, self.best[name], self.files.source, self.files.models / name, self._card(name))
+        metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
+        metadata["steps_per_epoch"] = str(self.steps_per_epoch)
+        metadata["checkpoints"] = json.dumps({name: self._step_of(name) for name in sorted(self.best)})
+        schemas.write_table(
+            pa.Table.from_pylist(self.curve, schemas.METRICS), self.files.metrics, schemas.METRICS, metadata
+        )
+        schemas.write_table(pa.Table.from_pylist(self.costs, schemas.COST), self.files.cost, schemas.COST)
+        if self.recorder is not None and self.files.dynamics is not None:
+            self.recorder.write(self.files.dynamics, {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)})
+        if self.runtime["tracker"]:
+            self.accelerator.end_training()
+
+    def _step_of(self, checkpoint: str) -> int:
+        return self.step if checkpoint == FINAL else self.stops[checkpoint].best_step
+
+    def _card(self, checkpoint: str) -> str:
+        return model_card(
+            pretrained.read_source(self.files.source),
+            self.cfg,
+            title=self.title,
+            step=self._step_of(checkpoint),
+            examples=len(self.rows),
+            of=len(self.data),
+            curve=[row for row in self.curve if row["step"] == self._step_of(checkpoint)],
+        )
+
+    def progress_bar(self) -> tqdm:
+        hidden = not (self.runtime["progress"] and self.main_process and sys.stderr.isatty())
+        return tqdm(total=self.steps, initial=self.step, desc=self.title, unit="step", disable=hidden, smoothing=0.05)
+
+
+def monitored(found: dict[str, float], monitor: str) -> float:
+    """The score that ``monitor`` (``dev``, ``ood_dev`` or ``ood_dev/NAME``) names, from the scores by dataset."""
+    if monitor == "dev":
+        return found[IN_DISTRIBUTION]
+    if monitor == "ood_dev":
+        return float(np.mean([value for dataset, value in found.items() if dataset != IN_DISTRIBUTION]))
+    return found[monitor.removeprefix("ood_dev/")]
+
+
+def _dev_scores(curve: list[dict[str, Any]], metric: str) -> dict[str, str]:
+    """The latest dev scores for display: in-distribution, and the mean over OOD sets."""
+    last = curve[-1]["step"] if curve else None
+    found = {row["dataset"]: row["value"] for row in curve if row["step"] == last and row["metric"] == metric}
+    shown = {"dev": f"{found[IN_DISTRIBUTION]:.3f}"} if IN_DISTRIBUTION in found else {}
+    if len(found) > 1:
+        shown["ood_dev"] = f"{monitored(found, 'ood_dev'):.3f}"
+    return shown
+
+
+def _rows_of(data: TokenizedDataset, subset: Path | None) -> np.ndarray:
+    """Row numbers to train on, ascending."""
+    if subset is None:
+        return np.arange(len(data))
+    rows = pc.index_in(schemas.read_table(subset, ["uid"])["uid"], data.uids.combine_chunks())
+    if rows.null_count:
+        raise UserError(f"{subset} names {rows.null_count} examples that are not in the train set: select again")
+    return np.sort(rows.to_numpy())
+
+
+def _optimizer(model: torch.nn.Module, training: dict[str, Any]) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # Biases and normalisation weights are not decayed, as is usual.
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training["weight_decay"]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if training["optimizer"] == "sgd":
+        return torch.optim.SGD(groups, lr=training["learning_rate"], momentum=training["momentum"])
+    return torch.optim.AdamW(groups, lr=training["learning_rate"], eps=training["adam_epsilon"], fused=True)
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    return parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """While the block runs, SIGTERM, SIGINT and SIGUSR1 are only noted, so that a step is never cut in two."""
+    noted: list[int] = []
+    watched = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in watched}
+    try:
+        yield lambda: bool(noted)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def model_card(
+    source: dict[str, Any],
+    cfg: dict[str, Any],
+    *,
+    title: str,
+    step: int,
+    examples: int,
+    of: int,
+    curve: list[dict[str, Any]],
+) -> str:
+    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores."""
+    base = source["hub"] or source["package"] or source["path"] or "random weights"
+    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(cfg["training"].items()) if value is not None)
+    results = "\n".join(
+        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
+    )
+    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
+    front += [f"base_model: {source['hub']}"] if source["hub"] else []
+    return "\n".join(
+        [
+            *front,
+            "---",
+            f"# {title}",
+            "",
+            f"Text classifier with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth} on "
+            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
+            "",
+            "## Scores on development data",
+            "",
+            "| dataset | split | metric | value |",
+            "|---|---|---|---|",
+            results,
+            "",
+            "## Training settings",
+            "",
+            settings,
+            "",
+        ]
+    )

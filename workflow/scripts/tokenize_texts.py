@@ -1,0 +1,15 @@
+"""Tokenise one data set for all models that share the tokenizer."""
+
+from pathlib import Path
+
+from ftft import tokens
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    inputs = (Path(job.input.data), Path(job.input.tokenizer), Path(job.input.source))
+    tokens.tokenize(*inputs, Path(job.output.tokens), **job.params.cfg)
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

@@ -1,0 +1,12 @@
+"""Fine-tune a main model on a subset of the training data."""
+
+from ftft import launch
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    launch.train(job, f"{job.wildcards.main} on {job.wildcards.subset} seed {job.wildcards.seed}")
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

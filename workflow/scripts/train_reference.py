@@ -1,0 +1,12 @@
+"""Fine-tune a model on all training data and record its training dynamics."""
+
+from ftft import launch
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    launch.train(job, f"{job.wildcards.reference} seed {job.wildcards.seed}")
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from transformers import pipeline
 
 from ftft import pretrained, schemas, tokens, training
 from ftft.batching import epoch_batches
@@ -118,6 +117,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(prepared, 
 
 
 def test_it_learns_and_the_saved_model_loads_as_a_pipeline(prepared, tmp_path):
+    from transformers import pipeline  # slow to import, and the runs that are killed import this module
+
     train(prepared, tmp_path, settings(epochs=20))
     classify = pipeline("text-classification", model=str(tmp_path / "models/final"), device="cpu")
     assert [found["label"] for found in classify(["good it was", "bad it was"])] == ["positive", "negative"]

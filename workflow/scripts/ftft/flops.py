@@ -19,8 +19,8 @@ class FlopCount:
     A transformer's operations are a polynomial in batch size B and length L: linear in B, quadratic in L, with terms
     without B where position embeddings are projected once per batch (DeBERTa). Its coefficients come from counting six
     small passes with ``torch.utils.flop_counter`` and are exact for any shape. A multiplication and an addition are two
-    operations; element-wise work is not counted, nor is what gradient checkpointing or a fused attention kernel computes
-    a second time: the count is the same on every device.
+    operations; element-wise work is not counted, nor is what gradient checkpointing or a fused attention kernel
+    computes a second time, so the count is the same on every device.
     """
 
     forward: np.ndarray

@@ -5,12 +5,10 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from ftft.batching import TokenizedDataset
+from ftft import devices
+from ftft.batching import TokenizedDataset, micro_batches
 from ftft.cost import Stage
 from ftft.flops import FlopCount
-
-# Padded tokens per batch: enough to fill a device, few enough for the memory of a large model.
-TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 65_536, "mps": 16_384}
 
 
 def predict(
@@ -28,7 +26,8 @@ def predict(
     """
     was_training = model.training
     model.eval()
-    batches = _by_length(data.lengths, TOKENS_PER_BATCH[accelerator.device.type])
+    tokens = devices.tokens_per_pass(accelerator.device, train=False)
+    batches = micro_batches(np.arange(len(data)), data.lengths, tokens=tokens)
     logits: torch.Tensor | None = None
     with torch.inference_mode():
         for rows in batches[accelerator.process_index :: accelerator.num_processes]:
@@ -50,14 +49,3 @@ def predict(
     if accelerator.num_processes > 1:
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy()
-
-
-def _by_length(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Rows in batches of similar length, longest first, of at most ``budget`` padded tokens (but one row at least)."""
-    order = np.argsort(-lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, budget // max(int(lengths[order[start]]), 1))
-        batches.append(order[start : start + size])
-        start += size
-    return batches

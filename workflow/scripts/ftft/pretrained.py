@@ -20,6 +20,13 @@ from ftft.files import sha256
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# What a hub model's folder holds beside its weights: configuration, vocabulary, tokenizer.
+SMALL_FILES = ("*.json", "*.txt", "*.model")
+# Architectures that count positions from pad_token_id + 1.
+ROBERTA_LIKE = (
+    "camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+    "xlm-roberta-xl",
+)  # fmt: skip
 
 
 def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> None:
@@ -103,16 +110,13 @@ def weights_folder(folder: Path) -> Path | None:
 def locate(identity: dict[str, Any]) -> Path:
     """The local folder of a model that is not ``scratch``; never uses the network."""
     if identity["hub"]:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        try:
-            return Path(snapshot_download(identity["hub"], revision=identity["revision"], local_files_only=True))
-        except LocalEntryNotFoundError:
+        cached = _cached(identity["hub"], identity["revision"])
+        if cached is None:
             raise UserError(
-                f"{_title(identity)} is not in the local Hugging Face cache: run the rule download_model where "
-                "there is network, with the same HF_HOME"
-            ) from None
+                f"{_title(identity)} is not in the local Hugging Face cache: run the rule download_model where there "
+                "is network, with the same HF_HOME"
+            )
+        return cached
     if identity["package"]:
         spec = importlib.util.find_spec(identity["package"])
         if spec is None or spec.origin is None:
@@ -148,41 +152,51 @@ def _fetch(model: str, revision: str | None) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        OfflineModeIsEnabled,
+        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     try:
-        info = HfApi().model_info(model, revision=revision)
+        names = [sibling.rfilename for sibling in HfApi().model_info(model, revision=revision).siblings or []]
+        weights = next((name for name in WEIGHTS if name in names), None)
+        if weights is None:
+            raise UserError(f"the model {model} has no weights this can read; allowed: {' or '.join(WEIGHTS)}")
+        # By the name that the config gives, not by its commit: the cache then knows that name without the network too.
+        return Path(snapshot_download(model, revision=revision, allow_patterns=[*SMALL_FILES, weights])).name
     except GatedRepoError:
         raise UserError(f"the model {model} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RevisionNotFoundError:
         raise UserError(f"the model {model} has no revision {revision!r} on the hub: give one of its commits") from None
     except (RepositoryNotFoundError, HFValidationError):
         raise UserError(f"no model {model!r} on the hub: check the id, and HF_TOKEN if it is private") from None
-    except (OSError, OfflineModeIsEnabled) as failure:  # every connection error is an OSError
-        try:  # what an earlier run or a copied cache left
-            folder = snapshot_download(model, revision=revision, local_files_only=True)
-        except OSError:
+    except (OSError, HTTPError) as failure:
+        folder = _cached(model, revision)  # what an earlier run or a copied cache left
+        if folder is None:
+            reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
             raise UserError(
-                f"no network to fetch the model {model} ({type(failure).__name__}): run the rule download_model where "
-                f"{constants.ENDPOINT} can be reached, or copy its cache and set HF_HOME"
+                f"the model {model} cannot be fetched ({reason}) and is not in the local cache: run the rule "
+                f"download_model where {constants.ENDPOINT} can be reached, or copy the cache from there and set "
+                "HF_HOME"
             ) from None
-        return Path(folder).name
-    names = [sibling.rfilename for sibling in info.siblings or []]
-    weights = next((name for name in WEIGHTS if name in names), None)
-    if weights is None:
-        raise UserError(f"the model {model} has no weights this can read on the hub; allowed: {' or '.join(WEIGHTS)}")
-    wanted = [name for name in names if name == weights or name.endswith((".json", ".txt", ".model"))]
-    snapshot_download(model, revision=info.sha, allow_patterns=wanted)
-    return str(info.sha)
+        return folder.name
+
+
+def _cached(model: str, revision: str | None) -> Path | None:
+    """The folder of a hub model in the local cache; None if it is not there or not whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:  # without the patterns, files that were never wanted would count as missing
+        found = snapshot_download(model, revision=revision, allow_patterns=list(SMALL_FILES), local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return Path(found) if any((Path(found) / name).is_file() for name in WEIGHTS) else None
 
 
 def _max_positions(config: Any) -> int | None:
     positions = getattr(config, "max_position_embeddings", None)
-    # RoBERTa-like models count positions from pad_token_id + 1.
-    return positions - config.pad_token_id - 1 if positions and config.model_type == "roberta" else positions
+    return positions - config.pad_token_id - 1 if positions and config.model_type in ROBERTA_LIKE else positions
 
 
 def _scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 # Losses stay on the device until so many have gathered: fetching each would make the device wait for us.
 FETCH_EVERY = 20
+LOG_SECONDS = 60
 
 
 class InterruptedRunError(Exception):
@@ -182,11 +183,13 @@ class _Run:
             steps=self.steps,
         )
         self.micro_batch_size = self.training["micro_batch_size"]
+        self.micro_batch_tokens = devices.tokens_per_pass(self.accelerator.device, train=True)
         self.batches: tuple[int, list[np.ndarray]] | None = None
 
         self.step = 0
         self.losses: list[torch.Tensor] = []
         self.loss = math.nan
+        self.logged = time.monotonic()
         self.curve: list[dict[str, Any]] = []
         self.costs: list[dict[str, Any]] = []
         self.stops = {name: EarlyStopping(**stop) for name, stop in cfg["stops"].items()}
@@ -250,7 +253,8 @@ class _Run:
     def _forward_backward(self, batch: np.ndarray) -> torch.Tensor:
         """Add up the gradients of the batch's mean loss over its micro-batches; returns that loss."""
         device, stage = self.accelerator.device, self.meter.stages["train"]
-        pieces = list(enumerate(micro_batches(batch, self.data.lengths, self.micro_batch_size)))
+        size, tokens = self.micro_batch_size, self.micro_batch_tokens
+        pieces = list(enumerate(micro_batches(batch, self.data.lengths, size=size, tokens=tokens)))
         total = torch.zeros((), device=device)
         for index, rows in pieces[self.accelerator.process_index :: self.accelerator.num_processes]:
             inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=8 if device.type == "cuda" else 1)
@@ -313,6 +317,8 @@ class _Run:
         self.losses.clear()
         self.loss = float(values.mean())
         bar.set_postfix(loss=f"{self.loss:.3f}", **_dev_scores(self.curve, self.cfg["metric"]), refresh=False)
+        if time.monotonic() - self.logged > LOG_SECONDS:
+            self.log_progress()
         if self.runtime["tracker"]:
             self.accelerator.log({"loss": self.loss, "learning_rate": self.schedule.rate(self.step - 1)}, self.step)
 
@@ -344,21 +350,23 @@ class _Run:
                 log.info("%s: %s stops at step %d; best was step %d", self.title, name, self.step, stop.best_step)
                 self._charge(name)
         self.schedule.observe(self.step, found[IN_DISTRIBUTION])
-        self._report(bar)
-
-    def _report(self, bar: tqdm) -> None:
-        train = self.meter.stages["train"]
-        rate = train.examples / max(train.seconds, 1e-9)
-        left = (self.steps - self.step) * self.training["batch_size"] / max(rate, 1e-9)
+        self.log_progress()
         dev = _dev_scores(self.curve, self.cfg["metric"])
-        shown = " ".join(f"{name} {value}" for name, value in dev.items())
-        log.info(
-            "%s: step %d/%d epoch %.2f loss %.3f %s (%.1f examples/s, %.0f min left)",
-            self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left / 60,
-        )  # fmt: skip
         bar.set_postfix(loss=f"{self.loss:.3f}", **dev)
         if self.runtime["tracker"]:
             self.accelerator.log({f"dev/{name}": float(value) for name, value in dev.items()}, self.step)
+
+    def log_progress(self) -> None:
+        """A line in the log: where the run is, how it does and how long it will take."""
+        self.logged = time.monotonic()
+        train = self.meter.stages["train"]
+        rate = train.examples / max(train.seconds, 1e-9)
+        left = (self.steps - self.step) * self.training["batch_size"] / max(rate, 1e-9)
+        shown = "".join(f" {name} {value}" for name, value in _dev_scores(self.curve, self.cfg["metric"]).items())
+        log.info(
+            "%s: step %d/%d epoch %.2f loss %.3f%s (%.1f examples/s, %.0f min left)",
+            self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left / 60,
+        )  # fmt: skip
 
     def _charge(self, checkpoint: str) -> None:
         """Note what the run has cost up to a checkpoint."""

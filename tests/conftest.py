@@ -1,0 +1,108 @@
+"""What many tests share: a quiet, offline, single-threaded process, and very small models of every family."""
+
+import json
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+# Read when the libraries are imported, so they are set before anything else; commands that tests start inherit them.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
+MAX_POSITIONS = 64
+WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly,", "in", "garden.", "house"]
+
+
+@pytest.fixture(scope="session")
+def write_data() -> Callable[..., Path]:
+    """``write_data(path, texts, labels, pairs)`` writes a data artifact and returns its path."""
+
+    def write(path: Path, texts: Sequence[str], labels: Sequence[int], pairs: Sequence[str] | None = None) -> Path:
+        columns = {"uid": [f"u{row}" for row in range(len(texts))], "text_a": texts}
+        if pairs is not None:
+            columns["text_b"] = pairs
+        table = pa.table(columns | {"label": pa.array(labels, pa.int8())})
+        names = {"labels": json.dumps([f"class{label}" for label in range(max(labels) + 1)])}
+        write_table(table, path, data_schema(pairs=pairs is not None), names)
+        return path
+
+    from ftft.schemas import data_schema, write_table
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def train_data(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Path:
+    """A data artifact of 200 sentence pairs with three classes, made of few words."""
+    generator = random.Random(0)
+    first, second = ([" ".join(generator.choices(WORDS, k=generator.randint(1, 12))) for _ in range(200)] for _ in "ab")
+    return write_data(tmp_path_factory.mktemp("data") / "train.parquet", first, [row % 3 for row in range(200)], second)
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Callable[[str], dict[str, object]]:
+    """``scratch(family)`` gives the settings of a very small model with random weights."""
+
+    def settings(family: str) -> dict[str, object]:
+        return {
+            "architecture": family,
+            "layers": 3,
+            "hidden_size": 16,
+            "heads": 2,
+            "intermediate_size": 24,
+            "vocab_size": 300,
+            "max_positions": MAX_POSITIONS,
+        }
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, train_data: Path, scratch: Callable[[str], dict[str, object]]
+) -> dict[str, Path]:
+    """Folder of a prepared ``scratch`` source, by family."""
+    import torch
+
+    from ftft import pretrained
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("sources")
+    for family in FAMILIES:
+        pretrained.prepare({"scratch": scratch(family)}, folder / family, train_data)
+    return {family: folder / family for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory, sources: dict[str, Path]) -> dict[str, Path]:
+    """Folder of a pretrained model (no classifier) saved with ``save_pretrained``, by family."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("saved")
+    for family, source in sources.items():
+        torch.manual_seed(11)
+        AutoModel.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder / family)
+        AutoTokenizer.from_pretrained(source).save_pretrained(folder / family)
+    return {family: folder / family for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def pretrained_sources(tmp_path_factory: pytest.TempPathFactory, saved: dict[str, Path]) -> dict[str, Path]:
+    """Folder of a prepared ``path`` source with the weights of ``saved``, by family."""
+    from ftft import pretrained
+
+    folder = tmp_path_factory.mktemp("pretrained")
+    for family, weights in saved.items():
+        pretrained.prepare({"path": str(weights)}, folder / family)
+    return {family: folder / family for family in FAMILIES}

@@ -1,0 +1,109 @@
+"""A checkpoint is there whole or not at all, and a damaged or foreign one is passed over."""
+
+import errno
+import logging
+import os
+
+import pytest
+import torch
+
+from ftft import checkpointing
+
+
+def state(step: int, fingerprint: str = "mine") -> dict:
+    return {"fingerprint": fingerprint, "step": step, "model": {"weight": torch.full((4, 4), float(step))}, "best": {}}
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_round_trip(tmp_path):
+    folder = tmp_path / "new" / "state"
+    assert checkpointing.load(folder, "mine") is None
+    path = checkpointing.save(folder, 3, state(3))
+    assert names(folder) == [path.name]
+    found = checkpointing.load(folder, "mine")
+    assert found is not None
+    assert torch.equal(found.pop("model")["weight"], torch.full((4, 4), 3.0))
+    assert found == {"fingerprint": "mine", "step": 3, "best": {}}
+
+
+def test_newest_two_are_kept(tmp_path):
+    paths = [checkpointing.save(tmp_path, step, state(step)) for step in (2, 9, 10, 100)]
+    assert names(tmp_path) == sorted(path.name for path in paths[2:])
+    assert checkpointing.load(tmp_path, "mine")["step"] == 100
+
+
+def test_truncated_file_falls_back_to_the_one_before(tmp_path, caplog):
+    checkpointing.save(tmp_path, 1, state(1))
+    newest = checkpointing.save(tmp_path, 2, state(2))
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with caplog.at_level(logging.WARNING):
+        assert checkpointing.load(tmp_path, "mine")["step"] == 1
+    assert f"checkpoint {newest.name} is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("position", [0, 0.5, -1])
+def test_flipped_bit_falls_back_to_the_one_before(tmp_path, position):
+    checkpointing.save(tmp_path, 1, state(1))
+    newest = checkpointing.save(tmp_path, 2, state(2))
+    content = bytearray(newest.read_bytes())
+    content[int(position * len(content)) if position == 0.5 else position] ^= 1
+    newest.write_bytes(content)
+    assert checkpointing.load(tmp_path, "mine")["step"] == 1
+
+
+def test_empty_files_only(tmp_path):
+    for step in (1, 2):
+        checkpointing.save(tmp_path, step, state(step)).write_bytes(b"")
+    assert checkpointing.load(tmp_path, "mine") is None
+
+
+def test_checkpoint_of_another_run_is_not_used(tmp_path):
+    checkpointing.save(tmp_path, 1, state(1, "mine"))
+    checkpointing.save(tmp_path, 2, state(2, "other"))
+    assert checkpointing.load(tmp_path, "mine")["step"] == 1
+    assert checkpointing.load(tmp_path, "third") is None
+
+
+def test_later_checkpoints_of_another_run_do_not_push_out_new_ones(tmp_path):
+    """A run of other settings was interrupted at step 900; this one started anew."""
+    for step in (800, 900):
+        checkpointing.save(tmp_path, step, state(step, "other"))
+    checkpointing.save(tmp_path, 1, state(1))
+    assert checkpointing.load(tmp_path, "mine")["step"] == 1
+    checkpointing.save(tmp_path, 2, state(2))
+    assert len(names(tmp_path)) == 2
+    assert checkpointing.load(tmp_path, "mine")["step"] == 2
+
+
+def test_other_files_are_let_be(tmp_path):
+    (tmp_path / "step-notes.pt").write_text("mine")
+    for step in (1, 2, 3):
+        checkpointing.save(tmp_path, step, state(step))
+    assert "step-notes.pt" in names(tmp_path)
+    assert checkpointing.load(tmp_path, "mine")["step"] == 3
+
+
+def test_full_disk_leaves_the_older_ones_and_nothing_else(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpointing.save(tmp_path, step, state(step))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpointing.save(tmp_path, 3, state(3))
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    assert checkpointing.load(tmp_path, "mine")["step"] == 2
+
+
+def test_remove(tmp_path):
+    checkpointing.save(tmp_path / "state", 1, state(1))
+    checkpointing.remove(tmp_path / "state")
+    checkpointing.remove(tmp_path / "state")
+    assert names(tmp_path) == []

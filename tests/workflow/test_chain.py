@@ -1,0 +1,219 @@
+"""The whole chain, as a user types it."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
+
+STOP = "stop-ood_dev-patience1"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The small experiment, run to the end. Tests that change something work on a copy."""
+    folder = write_experiment(tmp_path_factory.mktemp("finished"))
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_every_stage_leaves_its_artifact(finished):
+    results = finished / "results/topics"
+    expected = [
+        "data/train.parquet",
+        "data/blogs.test.parquet",
+        "tokens/large/train.parquet",
+        "reference/small/seed0/dynamics.parquet",
+        "reference/large/seed0/models/final/model.safetensors",
+        "datamap/small/seed0.parquet",
+        "subset/random-0.33/seed0.parquet",
+        "subset/small/ambiguous-0.33/seed0.parquet",
+        f"main/large/small/ambiguous-0.33/seed0/models/{STOP}/model.safetensors",
+        "evaluation/reference/large/seed0/final/predictions/blogs.parquet",
+        "summary.csv",
+        "report.html",
+    ]
+    assert [path for path in expected if not (results / path).exists()] == []
+    assert not list(results.rglob("state"))
+    assert not list(results.rglob("*.tmp"))
+
+
+def test_the_summary_has_every_method_on_every_set_and_agrees_with_the_predictions(finished):
+    results = finished / "results/topics"
+    table = pd.read_csv(results / "summary.csv")
+    assert set(table["method"]) == {"erm", "random", "dm", "ftft"}
+    assert set(table["dataset"]) == {"in_distribution", "blogs"}
+    assert len(table[table["metric"] == "accuracy"]) == 4 * 2
+    erm = table[(table["method"] == "erm") & (table["dataset"] == "blogs")].set_index("metric")["value"]
+    predictions = pq.read_table(
+        results / "evaluation/reference/large/seed0/final/predictions/blogs.parquet"
+    ).to_pandas()
+    predicted = np.stack(predictions["logits"]).argmax(axis=1)
+    assert erm["accuracy"] == pytest.approx(accuracy_score(predictions["label"], predicted))
+    assert erm["macro_f1"] == pytest.approx(f1_score(predictions["label"], predicted, average="macro"))
+
+
+def test_a_method_costs_its_reference_and_its_main_model(finished):
+    results = finished / "results/topics"
+    table = pd.read_csv(results / "summary.csv").drop_duplicates(["method", "flops"]).set_index("method")
+
+    def train_flops(run, checkpoint):
+        cost = pq.read_table(results / run / "cost.parquet").to_pandas()
+        return cost[(cost["checkpoint"] == checkpoint) & (cost["stage"] == "train")]["flops"].item()
+
+    large = train_flops("reference/large/seed0", "final")
+    small = train_flops("reference/small/seed0", "final")
+    assert table.loc["erm", "flops"] == large
+    assert table.loc["random", "flops"] == train_flops("main/large/random-0.33/seed0", "final")
+    assert table.loc["dm", "flops"] == large + train_flops("main/large/large/ambiguous-0.33/seed0", "final")
+    assert table.loc["ftft", "flops"] == small + train_flops("main/large/small/ambiguous-0.33/seed0", STOP)
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    assert planned_jobs(finished) == []
+
+
+def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path):
+    again = write_experiment(tmp_path)
+    done = snakemake(again, "--until", "select_subset", "train_reference")
+    assert done.returncode == 0, done.stdout + done.stderr
+    compared = 0
+    for path in sorted((again / "results").rglob("*.parquet")):
+        if path.name != "cost.parquet":
+            assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path
+            compared += 1
+    assert compared > 10
+
+
+def test_another_reference_leaves_erm_random_and_the_first_reference_alone(copy):
+    config = small_config()
+    config["references"] = ["small", "other"]
+    write_config(copy, config)
+    jobs = planned_jobs(copy)
+    assert not [job for job in jobs if "reference=small" in job or "random" in job or "subset=large" in job]
+    assert "train_reference reference=other, seed=0" in jobs
+    assert "train_main main=large, subset=other/ambiguous-0.33, seed=0" in jobs
+
+
+def test_runtime_settings_rerun_nothing(copy):
+    config = small_config()
+    config["runtime"] |= {"checkpoint_minutes": 1.0, "device": "auto"}
+    write_config(copy, config)
+    assert planned_jobs(copy) == []
+
+
+def test_data_may_move_but_not_change(copy):
+    config = small_config()
+    (copy / "data").rename(copy / "elsewhere")
+    config["data_dir"] = "elsewhere"
+    write_config(copy, config)
+    assert planned_jobs(copy) == []
+    with open(copy / "elsewhere/blogs-test.csv", "a", encoding="utf-8") as file:
+        file.write("one more song,music,agency0\n")
+    jobs = planned_jobs(copy)
+    assert "download dataset=blogs.test" in jobs
+    assert not [job for job in jobs if job.startswith(("train_", "select_", "compute_"))]
+
+
+def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(finished, tmp_path):
+    folder = write_experiment(tmp_path)
+    config = small_config()
+    config["methods"] = {"ftft": config["methods"]["ftft"]}
+    config["training"]["batch_size"] = 0.5
+    write_config(folder, config)
+    assert snakemake(folder).returncode != 0  # refused before anything runs
+    assert not (folder / "results").exists()
+    config["training"]["batch_size"] = 16
+    config["models"]["large"]["learning_rate"] = 1e30  # the main model breaks after the reference is done
+    config["models"]["large"] |= {"optimizer": "sgd", "max_grad_norm": 0.0, "warmup": 0.0}
+    write_config(folder, config)
+    done = snakemake(folder)
+    assert done.returncode != 0
+    assert "the loss is" in done.stderr + done.stdout
+    run = folder / "results/topics/main/large/small/ambiguous-0.33/seed0"
+    assert not [path for path in run.rglob("*") if path.is_file()]
+    for key in ("learning_rate", "optimizer", "max_grad_norm", "warmup"):
+        del config["models"]["large"][key]
+    write_config(folder, config)
+    jobs = planned_jobs(folder)
+    assert [job for job in jobs if job.startswith("train_")] == [
+        "train_main main=large, subset=small/ambiguous-0.33, seed=0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c.update(sede=1), "config: unknown key sede; did you mean 'seeds'?"),
+        (lambda c: c["training"].update(epochs="many"), "config: training.epochs: input should be a valid number"),
+        (lambda c: c.update(mains=["huge"]), "config: mains names the model 'huge', which is not defined"),
+        (lambda c: c["data"]["train"].update(path="nwes.csv"), "no such file: data/nwes.csv"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path, change, expected):
+    config = small_config()
+    change(config)
+    folder = write_experiment(tmp_path, config)
+    done = snakemake(folder, "--dry-run")
+    lines = [
+        line for line in done.stderr.splitlines() if line and not line.startswith("Using workflow specific profile")
+    ]
+    assert done.returncode != 0
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c["data"].update(labels=["sport", "music"]), "food"),
+        (lambda c: c["data"].update(text="title"), "title"),
+        (lambda c: c["data"].update(uid="source"), "source"),
+        (lambda c: c["methods"]["random"]["select"].update(fraction=0.005), "fraction"),
+    ],
+)
+def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected):
+    config = small_config()
+    change(config)
+    folder = write_experiment(tmp_path, config)
+    done = snakemake(folder, "--until", "select_subset")
+    assert done.returncode != 0
+    errors = [
+        line
+        for log in (folder / "results/topics/logs").rglob("*.log")
+        for line in log.read_text().splitlines()
+        if " ERROR " in line
+    ]
+    assert errors
+    assert all(expected in line for line in errors)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_the_shipped_default_and_experiments_plan():
+    for config in ("config/config.yaml",):
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", config],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="needs graphviz")
+def test_the_dag_can_be_drawn(finished):
+    dag = snakemake(finished, "--dag")
+    drawn = subprocess.run(["dot", "-Tsvg"], input=dag.stdout, capture_output=True, text=True, check=True)
+    assert "train_reference" in drawn.stdout

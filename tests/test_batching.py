@@ -71,10 +71,13 @@ def test_batch_larger_than_the_data():
 def test_micro_batches_split_a_batch_by_length():
     lengths = np.array([0, 9, 3, 7, 1, 3, 8, 2])
     batch = np.array([1, 2, 3, 4, 5, 6, 7])
-    assert lists(micro_batches(batch, lengths, 3)) == [[4, 7, 2], [5, 3, 6], [1]]
-    for size in (None, 7, 100):
-        assert lists(micro_batches(batch, lengths, size)) == [batch.tolist()]
-    assert lists(micro_batches(batch, lengths, 1)) == [[4], [7], [2], [5], [3], [6], [1]]
+    longest_first = [1, 6, 3, 2, 5, 7, 4]
+    assert lists(micro_batches(batch, lengths)) == [longest_first]
+    assert lists(micro_batches(batch, lengths, size=3)) == [[1, 6, 3], [2, 5, 7], [4]]
+    assert lists(micro_batches(batch, lengths, size=1)) == [[row] for row in longest_first]
+    assert lists(micro_batches(batch, lengths, tokens=9)) == [[1], [6], [3], [2, 5, 7], [4]]
+    assert lists(micro_batches(batch, lengths, size=2, tokens=9)) == [[1], [6], [3], [2, 5], [7, 4]]
+    assert lists(micro_batches(batch, lengths, tokens=1)) == [[row] for row in longest_first]
 
 
 def dataset(tmp_path, texts: list[list[int]], types: list[list[int]] | None = None) -> TokenizedDataset:

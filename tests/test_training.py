@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from ftft import pretrained, schemas, tokens, training
+from ftft import datamap, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
 from ftft.config import Training
 from ftft.errors import UserError
@@ -367,3 +367,38 @@ def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
     assert not (tmp_path / "stopped/models").exists()
     finish(start(prepared, tmp_path / "stopped"))
     assert results(tmp_path / "whole") == results(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])
+def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run):
+    """The micro-batch is the unit of batches and of dropout masks, so only the order of a sum differs."""
+    cfg = settings(**{"micro_batch_size": 5, "epochs": 3} | settings_of_run)
+    one = train(prepared, tmp_path / "one", cfg)
+    two = tmp_path / "two"
+    paths = {
+        field.name: (
+            {name: str(path) for name, path in value.items()} if isinstance(value, dict) else value and str(value)
+        )
+        for field in fields(training.Files)
+        for value in [getattr(files(prepared, two), field.name)]
+    }
+    runtime = {"device": "cpu", "progress": False}
+    launch.run_processes(
+        {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}, 2
+    )
+    np.testing.assert_allclose(dynamics(one), dynamics(two), atol=1e-4)
+    for folder in (one, two):
+        uids = pa.table({"uid": [f"train{row:03d}" for row in range(N)], "label": pa.array([0] * N, pa.int8())})
+        labels = schemas.read_table(prepared / "train.parquet", ["label"])["label"]
+        schemas.write_table(
+            uids.set_column(1, "label", labels).append_column("text_a", uids["uid"]),
+            folder / "data.parquet",
+            schemas.data_schema(pairs=False),
+        )
+        datamap.write(folder / "dynamics.parquet", folder / "data.parquet", folder / "datamap.parquet")
+        selection.write(folder / "datamap.parquet", folder / "subset.parquet", "ambiguous", 0.33)
+    chosen = [schemas.read_table(folder / "subset.parquet")["uid"].to_pylist() for folder in (one, two)]
+    assert chosen[0] == chosen[1]
+    costs = [pq.read_table(folder / "cost.parquet").to_pandas().set_index("stage") for folder in (one, two)]
+    for column in ("steps", "examples", "tokens"):
+        assert costs[0].loc["train", column] == costs[1].loc["train", column]

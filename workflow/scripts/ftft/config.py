@@ -109,7 +109,7 @@ class OodSet(_Section):
     """One out-of-distribution set; its dev split may steer early stopping, its test split is read only at the end."""
 
     dev: Source | None = Field(None, description="needed by stop: {monitor: ood_dev}")
-    test: Source
+    test: Source = Field(description="read only after training")
 
 
 class Data(_Section):
@@ -119,11 +119,13 @@ class Data(_Section):
     label: str = Field("label", description="the label's column")
     uid: str | None = Field(None, description="column of unique ids; without one, uids are made from row numbers")
     labels: Strings = Field(min_length=2, description="label names; their order is the class index")
-    metric: Metric = "accuracy"
+    metric: Metric = Field("accuracy", description="the score that is reported, and that stop rules watch")
     group: str | None = Field(None, description="a column that no model sees; the report counts it in each region")
-    train: Source
-    dev: Source
-    test: Source | None = Field(None, description="in-distribution test set")
+    train: Source = Field(description="train set")
+    dev: Source = Field(description="in-distribution dev set")
+    test: Source | None = Field(
+        None, description="in-distribution test set; without one, the results are on the dev set"
+    )
     ood: dict[Name, OodSet] = Field(default_factory=dict, description="out-of-distribution sets")
 
     @model_validator(mode="after")
@@ -159,14 +161,14 @@ class Training(_Section):
     steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
     epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")
     evaluate_every: int | None = Field(None, ge=1, description="steps between dev evaluations; without it, nine times")
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(2e-5, gt=0, description="at the end of the warm-up")
     schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
         "linear", description="after the warm-up; plateau halves the rate when the dev score stalls"
     )
     warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rate rises from 0")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = Field(0.0, ge=0)
-    adam_epsilon: float = Field(1e-6, gt=0)
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum")
+    weight_decay: float = Field(0.0, ge=0, description="not of biases and normalisation weights")
+    adam_epsilon: float = Field(1e-6, gt=0, description="adamw only: added to the denominator")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 leaves them alone")
     dropout: float | None = Field(None, ge=0, lt=1, description="overrides the model's own rates")
@@ -182,7 +184,7 @@ class Resources(_Section):
     """What one training job of this model asks of the machine or the cluster."""
 
     gpu: int = Field(0, ge=0, description="number of GPUs; more than one means as many processes")
-    mem_mb: int = Field(8000, ge=1)
+    mem_mb: int = Field(8000, ge=1, description="main memory in MB")
     runtime: str | int = Field("4h", description="wall-clock time: minutes, or text such as 8h")
     threads: int = Field(2, ge=1, description="CPU cores")
 
@@ -190,13 +192,13 @@ class Resources(_Section):
 class Scratch(_Section):
     """An architecture with random weights and a tokenizer trained on the train set's texts."""
 
-    architecture: Architecture
-    layers: int = Field(2, ge=1)
-    hidden_size: int = Field(32, ge=4)
-    heads: int = Field(2, ge=1)
-    intermediate_size: int = Field(64, ge=4)
-    vocab_size: int = Field(500, ge=100)
-    max_positions: int = Field(512, ge=16)
+    architecture: Architecture = Field(description="model type, as transformers names it")
+    layers: int = Field(2, ge=1, description="number of transformer layers")
+    hidden_size: int = Field(32, ge=4, description="width; a multiple of heads")
+    heads: int = Field(2, ge=1, description="attention heads per layer")
+    intermediate_size: int = Field(64, ge=4, description="width of the feed-forward layers")
+    vocab_size: int = Field(500, ge=100, description="tokens of the tokenizer, at most")
+    max_positions: int = Field(512, ge=16, description="longest input in tokens")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -215,7 +217,7 @@ class _ModelSource(_Section):
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
-    resources: Resources = Field(default_factory=Resources)
+    resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
 
 
 def _override(field: FieldInfo) -> tuple[Any, FieldInfo]:
@@ -249,15 +251,17 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
 class Select(_Section):
     """Which part of the train set a main model is trained on."""
 
-    by: Criterion
-    fraction: float = Field(0.33, gt=0, le=1)
+    by: Criterion = Field(
+        description="ambiguous: highest variability; hard: lowest confidence; easy: highest confidence; random"
+    )
+    fraction: float = Field(0.33, gt=0, le=1, description="share of the train set")
 
 
 class Stop(_Section):
     """Early stopping on a dev score: training ends after ``patience`` evaluations without a better one."""
 
     monitor: str = Field("ood_dev", description="dev, ood_dev (the mean over OOD dev splits), or ood_dev/NAME")
-    patience: int = Field(2, ge=1)
+    patience: int = Field(2, ge=1, description="evaluations in a row without a better score")
     min_delta: float = Field(0.0, ge=0, description="a score counts as better if it exceeds the best by more than this")
 
 
@@ -284,7 +288,9 @@ class Method(_Section):
 class Runtime(_Section):
     """Settings that change only speed and display; none of them ever triggers a rerun."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="auto takes CUDA, else Apple's MPS, else the CPU"
+    )
     tracker: Literal["wandb", "tensorboard", "trackio"] | None = Field(
         None, description="also send the curves to this tracker (install it first)"
     )
@@ -297,18 +303,20 @@ class Runtime(_Section):
 class Config(_Section):
     """One experiment: a task and a matrix of models, methods and seeds."""
 
-    task: Name
+    task: Name = Field(description="its name; results go to results/{task}")
     data_dir: str = Field(".", description="where relative data paths start; may change without a rerun")
-    data: Data
-    models: dict[Name, Model] = Field(min_length=1)
+    data: Data = Field(description="the labelled text")
+    models: dict[Name, Model] = Field(min_length=1, description="by names that become part of paths")
     references: Strings = Field(default_factory=list, description="models whose training dynamics select subsets")
     mains: Strings = Field(min_length=1, description="models to make robust")
-    methods: dict[Name, Annotated[Method, BeforeValidator(_as_section)]] = Field(min_length=1)
+    methods: dict[Name, Annotated[Method, BeforeValidator(_as_section)]] = Field(
+        min_length=1, description="by names; costs and gains are relative to the one named erm"
+    )
     seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(
         min_length=1, description="the reference of seed s is paired with the main model of seed s"
     )
-    training: Training
-    runtime: Runtime = Field(default_factory=Runtime)
+    training: Training = Field(description="settings that change results, common to all models")
+    runtime: Runtime = Field(default_factory=Runtime, description="settings that change no result")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -47,7 +47,7 @@ _BOUNDS: dict[type[BaseMetadata], str] = {
 
 def page() -> str:
     """The whole of ``docs/configuration.md``."""
-    return "\n".join([TEMPLATE.read_text(encoding="utf-8"), *(_section(name) for name in SECTIONS)])
+    return "\n".join([TEMPLATE.read_text(encoding="utf-8").rstrip() + "\n", *(_section(name) for name in SECTIONS)])
 
 
 def _section(name: str) -> str:

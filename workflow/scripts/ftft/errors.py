@@ -1,4 +1,4 @@
-"""The one kind of failure that is the user's to mend."""
+"""Ways to end early that are no defect of the program."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The message names the thing, what was found, what is allowed, and what to do.
     """
+
+
+class InterruptedRunError(Exception):
+    """A run was asked to stop and has saved its state; started again, it goes on from there."""

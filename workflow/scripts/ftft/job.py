@@ -6,12 +6,13 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ftft.errors import UserError
+from ftft.errors import InterruptedRunError, UserError
 
 # Runtime settings reach a script through the environment, because a change to a parameter would rerun the job.
 RUNTIME_VARIABLE = "FTFT_RUNTIME"
@@ -23,6 +24,7 @@ class Job:
     Attributes:
         input, output, params, wildcards: by name, as attributes.
         threads: CPU cores.
+        gpus: number of GPUs that the job was given.
         log: log file, or None.
         runtime: settings that change no result: ``data_dir`` and the config's ``runtime``.
     """
@@ -32,20 +34,27 @@ class Job:
         self.input, self.output = source.input, source.output
         self.params, self.wildcards = source.params, source.wildcards
         self.threads: int = source.threads
+        self.gpus = int(getattr(source.resources, "gpu", 0))
         self.log: str | None = source.log[0] if source.log else None
         self.runtime: dict[str, Any] = json.loads(os.environ.get(RUNTIME_VARIABLE, "{}"))
 
 
 def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
-    """Call ``main`` with the job; log to the job's log file and the terminal.
-
-    What the user can mend ends in one line and exit status 1, without a traceback.
-    """
+    """Call ``main`` with the job, reporting to the terminal and the job's log file."""
     job = Job(snakemake)
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
     if job.log:
         Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(job.log, mode="w", encoding="utf-8"))
+        Path(job.log).write_text("", encoding="utf-8")
+    with reporting(job.log):
+        main(job)
+
+
+@contextmanager
+def reporting(log: str | None) -> Iterator[None]:
+    """Log to the terminal and the end of the file ``log``; turn what the user can mend into one line and status 1."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log:
+        handlers.append(logging.FileHandler(log, encoding="utf-8"))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -56,8 +65,8 @@ def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
     for noisy in ("httpx", "filelock", "datasets", "accelerate", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        main(job)
-    except UserError as failure:
+        yield
+    except (UserError, InterruptedRunError) as failure:
         logging.error("%s", failure)
         sys.exit(1)
     except OSError as failure:
@@ -75,13 +84,17 @@ def _from_command_line() -> SimpleNamespace:
     )
     for kind in ("input", "output", "params", "wildcards"):
         parser.add_argument(f"--{kind}", nargs="*", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--gpus", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--log", metavar="FILE")
     arguments = parser.parse_args()
     named = {
         kind: SimpleNamespace(**_pairs(getattr(arguments, kind))) for kind in ("input", "output", "params", "wildcards")
     }
-    return SimpleNamespace(**named, threads=arguments.threads, log=[arguments.log] if arguments.log else [])
+    resources = SimpleNamespace(gpu=arguments.gpus)
+    return SimpleNamespace(
+        **named, resources=resources, threads=arguments.threads, log=[arguments.log] if arguments.log else []
+    )
 
 
 def _pairs(words: list[str]) -> dict[str, Any]:

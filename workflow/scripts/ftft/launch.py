@@ -1,33 +1,118 @@
-"""Start the training that a job asks for."""
+"""Start the training that a job asks for, in one process or in one per GPU.
 
+Run as ``python -m ftft.launch ARGUMENTS.json``, it is one of several processes.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 from ftft import training
-from ftft.job import Job
+from ftft.job import Job, reporting
 
 
 def train(job: Job, title: str) -> None:
     """Run ``training.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
-    inputs = dict(job.input.items())
-    outputs = {name: Path(path) for name, path in job.output.items()}
-    files = training.Files(
-        source=Path(job.input.source).parent,
-        train=Path(job.input.train),
-        dev={name: Path(path) for name, path in zip(job.params.cfg["dev"], job.input.dev, strict=True)},
-        subset=Path(inputs["subset"]) if "subset" in inputs else None,
-        models=outputs["models"],
-        metrics=outputs["metrics"],
-        cost=outputs["cost"],
-        dynamics=outputs.get("dynamics"),
+    inputs, outputs = dict(job.input.items()), dict(job.output.items())
+    files = {
+        "source": str(Path(inputs["source"]).parent),
+        "train": inputs["train"],
+        "dev": dict(zip(job.params.cfg["dev"], inputs["dev"], strict=True)),
+        "subset": inputs.get("subset"),
+        "models": outputs["models"],
+        "metrics": outputs["metrics"],
+        "cost": outputs["cost"],
+        "dynamics": outputs.get("dynamics"),
         # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
-        state=outputs["metrics"].parent / "state",
-    )
-    training.train(
-        job.params.cfg,
-        files,
-        seed=int(job.wildcards.seed),
-        runtime=job.runtime.get("runtime"),
-        threads=job.threads,
-        code=job.params.code,
-        title=title,
-    )
+        "state": str(Path(outputs["metrics"]).parent / "state"),
+    }
+    arguments = {
+        "cfg": job.params.cfg,
+        "files": files,
+        "seed": int(job.wildcards.seed),
+        "runtime": job.runtime.get("runtime"),
+        "threads": max(1, job.threads // max(job.gpus, 1)),
+        "code": job.params.code,
+        "title": title,
+    }
+    if job.gpus > 1:
+        run_processes(arguments, job.gpus, job.log)
+    else:
+        _train(arguments)
+
+
+def run_processes(arguments: dict[str, Any], processes: int, log: str | None = None) -> None:
+    """Run one training in several processes on this machine; they find each other through the environment.
+
+    A signal to stop is passed on. When one process fails, the others are ended.
+
+    Raises:
+        SystemExit: a process failed; it has said why.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump({"arguments": arguments, "log": log}, file)
+        file.flush()
+        command = [sys.executable, "-m", "ftft.launch", file.name]
+        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        children = [subprocess.Popen(command, env=common | rank) for rank in ranks]
+        passed_on = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+        def pass_on(number: int, _: Any) -> None:
+            for child in children:
+                child.send_signal(number)
+
+        before = {number: signal.signal(number, pass_on) for number in passed_on}
+        try:
+            _wait(children)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if any(child.returncode for child in children):
+        sys.exit(1)
+
+
+def _wait(children: list[subprocess.Popen]) -> None:
+    """Until all processes have ended; once one has failed, the others get a moment to say so too and are ended."""
+    running = list(children)
+    failed = False
+    while running:
+        for child in list(running):
+            try:
+                child.wait(timeout=10 if failed else 0.2)
+            except subprocess.TimeoutExpired:
+                if failed:
+                    child.kill()
+                continue
+            running.remove(child)
+            failed = failed or child.returncode != 0
+
+
+def _train(arguments: dict[str, Any]) -> None:
+    paths: dict[str, Any] = dict(arguments["files"])
+    dev = {name: Path(path) for name, path in paths.pop("dev").items()}
+    others: dict[str, Any] = {name: Path(path) if path else None for name, path in paths.items()}
+    files = training.Files(dev=dev, **others)
+    settings = {name: value for name, value in arguments.items() if name != "files"}
+    training.train(files=files, **settings)
+
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with reporting(given["log"] if os.environ["RANK"] == "0" else None):
+        _train(given["arguments"])

@@ -287,7 +287,7 @@ def checkpoint_name(stop: Stop | None) -> str:
 def _subset(method: Method, reference: str) -> str:
     if method.select is None:
         return ""
-    name = f"{method.select.by}-{method.select.fraction:g}"
+    name = f"{method.select.by}-{method.select.fraction:.15g}"
     return f"{reference}/{name}" if reference else name
 
 

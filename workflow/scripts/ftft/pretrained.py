@@ -6,10 +6,11 @@ cache, in the package or in the folder.
 """
 
 import importlib.util
+import itertools
 import json
-import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # What a hub model's folder holds beside its weights: configuration, vocabulary, tokenizer.
 SMALL_FILES = ("*.json", "*.txt", "*.model")
+# Special tokens of the tokenizers that are made for scratch models.
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Architectures that count positions from pad_token_id + 1.
 ROBERTA_LIKE = (
     "camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
@@ -200,14 +203,10 @@ def _max_positions(config: Any) -> int | None:
 
 
 def _scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
-    """A configuration and a tokenizer, trained on the texts of ``train``, for an architecture with random weights."""
-    # One thread: the order in which threads finish must not decide ties between tokens.
-    os.environ["RAYON_NUM_THREADS"] = "1"
-    from transformers import AutoConfig, BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer
+    """A configuration and a tokenizer, made for the texts of ``train``, for an architecture with random weights."""
+    from transformers import AutoConfig
 
-    kinds = {"roberta": RobertaTokenizer, "deberta-v2": DebertaV2Tokenizer}
-    empty = kinds.get(scratch["architecture"], BertTokenizer)()
-    tokenizer = empty.train_new_from_iterator(_texts(train), vocab_size=scratch["vocab_size"])
+    tokenizer = _tokenizer(scratch["architecture"], scratch["vocab_size"], train)
     settings = {
         "vocab_size": len(tokenizer),
         "num_hidden_layers": scratch["layers"],
@@ -238,6 +237,32 @@ def _scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
     if scratch["architecture"] == "modernbert":
         settings |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
     return AutoConfig.for_model(scratch["architecture"], **settings), tokenizer
+
+
+def _tokenizer(architecture: str, size: int, train: Path) -> Any:
+    """A fast tokenizer for the texts of ``train``: byte-level BPE, Unigram or WordPiece, as the architecture has it.
+
+    Only BPE is trained. The vocabulary of the others is every character and the most frequent words: their algorithms
+    in ``tokenizers`` walk through hash tables, whose order is another one each time.
+    """
+    from transformers import BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer
+
+    if architecture == "roberta":
+        return RobertaTokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
+    kind = DebertaV2Tokenizer if architecture == "deberta-v2" else BertTokenizer
+    rules = kind().backend_tokenizer
+    counts: Counter[str] = Counter()
+    for text in itertools.chain.from_iterable(_texts(train)):
+        counts.update(word for word, _ in rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text)))
+    pieces = sorted(set("".join(counts)))
+    if kind is BertTokenizer:
+        pieces += [f"##{character}" for character in pieces]
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    vocabulary = [*SPECIAL, *pieces, *words[: max(size - len(SPECIAL) - len(pieces), 0)]]
+    if kind is BertTokenizer:
+        return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)})
+    # Log-probabilities under which a word is split only where it is not in the vocabulary.
+    return DebertaV2Tokenizer(vocab=[(piece, 0.0 if piece in SPECIAL else -1.0) for piece in vocabulary])
 
 
 def _texts(train: Path) -> Iterator[list[str]]:

@@ -28,7 +28,7 @@ from ftft import checkpointing, devices, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
-from ftft.errors import UserError
+from ftft.errors import InterruptedRunError, UserError
 from ftft.files import sha256
 from ftft.flops import FlopCount
 from ftft.metrics import scores
@@ -41,10 +41,6 @@ log = logging.getLogger(__name__)
 # Losses stay on the device until so many have gathered: fetching each would make the device wait for us.
 FETCH_EVERY = 20
 LOG_SECONDS = 60
-
-
-class InterruptedRunError(Exception):
-    """The run was asked to stop and has saved its state."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +116,13 @@ def train(
                 run.fetch_losses(bar)
             if run.step % run.evaluate_every == 0 or run.step == run.steps:
                 run.evaluate(bar)
-            due = time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"]
-            if (due or asked_to_stop()) and not run.finished:
+            stop = run.agreed(asked_to_stop())
+            due = run.agreed(time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"])
+            if (due or stop) and not run.finished:
                 with run.meter.measure("save"):
                     run.save(fingerprint)
                 saved = time.monotonic()
-            if asked_to_stop() and not run.finished:
+            if stop and not run.finished:
                 raise InterruptedRunError(
                     f"{title}: asked to stop at step {run.step}; the state is saved, start it again to go on"
                 )
@@ -297,6 +294,14 @@ class _Run:
         flat = self.accelerator.reduce(flat, "sum")
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
+
+    def agreed(self, wanted: bool) -> bool:
+        """Whether any process wants it; several processes ask each other only now and then."""
+        if self.accelerator.num_processes == 1:
+            return wanted
+        if self.step % FETCH_EVERY:
+            return False
+        return bool(self.accelerator.reduce(torch.tensor(float(wanted), device=self.accelerator.device), "sum") > 0)
 
     def fetch_losses(self, bar: tqdm) -> None:
         """Look at the losses since the last time; this is where the host waits for the device."""

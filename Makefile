@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint install lock dag clean
+.PHONY: help demo test lint install lock bench dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -48,10 +48,12 @@ lock: ## bring requirements.lock and envs/ up to date with requirements.in
 	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
 	rm -rf .venv/lock
 
-dag: $(INSTALLED) ## draw the jobs of the embedded default (needs graphviz)
-	@mkdir -p results
-	$(BIN)/snakemake --dag | dot -Tsvg > results/dag.svg
-	@echo "Open in a browser: results/dag.svg"
+bench: $(INSTALLED) ## measure training speed for docs/performance.md (needs ../shared/data)
+	$(BIN)/python benchmarks/training_speed.py --data ../shared/data
+
+dag: $(INSTALLED) ## draw the rules and jobs of the embedded default into docs/images (needs graphviz)
+	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/rulegraph.svg
+	$(BIN)/snakemake --dag --forceall | dot -Tsvg > docs/images/dag.svg
 
 clean: ## delete results, logs and caches, but not .venv
 	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+
 from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
 
 STOP = "stop-ood_dev-patience1"

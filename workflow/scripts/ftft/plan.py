@@ -264,10 +264,16 @@ class Plan:
 
     def report(self, results: str) -> dict[str, Any]:
         """Settings of rule ``report``."""
+        # What changes no result is not shown, so that it does not rerun the page either.
+        hidden: Any = {
+            "runtime": True,
+            "data_dir": True,
+            "models": {name: {"resources"} for name in self.config.models},
+        }
         return plain(
             {
                 "task": self.config.task,
-                "config": self.config.model_dump(exclude_unset=True, exclude={"runtime", "data_dir"}),
+                "config": self.config.model_dump(exclude_unset=True, exclude=hidden),
                 "datamaps": self.datamap_entries(results),
                 "subsets": self.subset_entries(results),
                 "group": self.config.data.group,

@@ -1,5 +1,6 @@
 """The training loop on a real, very small model."""
 
+import importlib.util
 import json
 import os
 import random
@@ -321,6 +322,20 @@ def test_out_of_memory_with_one_example_is_one_line(prepared, tmp_path, monkeypa
     monkeypatch.setattr(training.functional, "cross_entropy", never)
     with pytest.raises(UserError, match=r"out of memory on cpu .* with 1 examples per forward pass"):
         train(prepared, tmp_path)
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(prepared, tmp_path):
+    if importlib.util.find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    with pytest.raises(UserError, match=r"runtime\.tracker is wandb, which is not installed: pip install wandb"):
+        train(prepared, tmp_path, runtime={"tracker": "wandb"})
+
+
+def test_a_device_that_is_not_there_is_one_line(prepared, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"runtime\.device is cuda, .* allowed: auto, cpu"):
+        train(prepared, tmp_path, runtime={"device": "cuda"})
 
 
 RUNNER = """

@@ -1,6 +1,7 @@
 """Which device a job computes on, and how."""
 
 import os
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +13,12 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def accelerator(
-    device: str = "auto", precision: str = "bf16", *, threads: int | None = None, tracker: str | None = None
+    device: str = "auto",
+    precision: str = "bf16",
+    *,
+    threads: int | None = None,
+    tracker: str | None = None,
+    tracker_folder: Path | None = None,
 ) -> Accelerator:
     """Set PyTorch up for one job: device, precision, threads and deterministic kernels.
 
@@ -21,6 +27,7 @@ def accelerator(
         precision: ``bf16`` mixed precision where the device computes in it, else ``fp32``.
         threads: number of CPU threads; results on CPU are the same to the byte for the same number.
         tracker: name of an experiment tracker that accelerate knows, or None.
+        tracker_folder: where a tracker that writes files puts them.
 
     Raises:
         UserError: the device or the tracker is not there.
@@ -31,12 +38,10 @@ def accelerator(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     mixed = "bf16" if precision == "bf16" and _computes_bf16(kind) else "no"
-    try:
-        return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker)
-    except (ImportError, ValueError) as failure:
-        if tracker:
-            raise UserError(f"runtime.tracker {tracker} cannot be used ({failure}): pip install {tracker}") from None
-        raise
+    found = Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
+    if tracker and not found.log_with:  # accelerate drops one that is not installed, without a word
+        raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
+    return found
 
 
 def _kind(device: str) -> str:

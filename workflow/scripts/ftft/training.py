@@ -145,7 +145,11 @@ class _Run:
         self.cfg, self.files, self.seed, self.runtime, self.title = cfg, files, seed, runtime, title
         self.training = cfg["training"]
         self.accelerator = devices.accelerator(
-            runtime["device"], self.training["precision"], threads=threads, tracker=runtime["tracker"]
+            runtime["device"],
+            self.training["precision"],
+            threads=threads,
+            tracker=runtime["tracker"],
+            tracker_folder=files.metrics.parent / "tracker",
         )
         self.main_process = self.accelerator.is_main_process
         self.pad_id = pretrained.read_source(files.source)["pad_id"]

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -37,6 +38,8 @@ def accelerator(
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
     mixed = "bf16" if precision == "bf16" and _computes_bf16(kind) else "no"
     found = Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
     if tracker and not found.log_with:  # accelerate drops one that is not installed, without a word
@@ -81,3 +84,11 @@ def tokens_per_pass(device: torch.device, *, train: bool) -> int | None:
         return 2_048
     # For an accelerator a pass cannot be too large, only its memory too small; training fits its passes to that.
     return None if train else 65_536
+
+
+def to_device(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """Copy the arrays of a batch to a device; on CUDA from pinned memory, so that nobody waits for the copy."""
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    if device.type == "cuda":
+        return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

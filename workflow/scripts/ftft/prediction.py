@@ -28,7 +28,7 @@ def predict(
     model.eval()
     tokens = devices.tokens_per_pass(accelerator.device, train=False)
     batches = micro_batches(np.arange(len(data)), data.lengths, tokens=tokens)
-    logits: torch.Tensor | None = None
+    logits = torch.zeros(len(data), int(model.config.num_labels or 0), device=accelerator.device)
     with torch.inference_mode():
         for rows in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = data.collate(rows, pad_id=pad_id)
@@ -39,13 +39,9 @@ def predict(
                 stage.tokens_padded += shape[0] * shape[1]
                 stage.flops += flops.forward_pass(*shape) if flops else 0.0
             with accelerator.autocast():
-                output = model(**{key: torch.from_numpy(value).to(accelerator.device) for key, value in batch.items()})
-            if logits is None:
-                logits = torch.zeros(len(data), output.logits.shape[1], device=accelerator.device)
+                output = model(**devices.to_device(batch, accelerator.device))
             logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()
     model.train(was_training)
-    if logits is None:  # fewer batches than processes
-        logits = torch.zeros(len(data), int(model.config.num_labels or 0), device=accelerator.device)
     if accelerator.num_processes > 1:
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy()

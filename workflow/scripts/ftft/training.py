@@ -262,15 +262,14 @@ class _Run:
             shape = inputs["input_ids"].shape
             # A mask belongs to its micro-batch, not to the process that computes it or to what came before.
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63)
+            targets = devices.to_device({"rows": rows, "labels": self.data.labels[rows]}, device)
             with self.accelerator.autocast():
-                output = self.model(**{key: torch.from_numpy(value).to(device) for key, value in inputs.items()})
-            logits = output.logits.float()
-            labels = torch.from_numpy(self.data.labels[rows]).to(device)
-            loss = functional.cross_entropy(logits, labels, reduction="sum") / len(batch)
+                logits = self.model(**devices.to_device(inputs, device)).logits.float()
+            loss = functional.cross_entropy(logits, targets["labels"], reduction="sum") / len(batch)
             self.accelerator.backward(loss)
             total += loss.detach()
             if self.recorder is not None:
-                self.recorder.record(torch.from_numpy(rows).to(device), logits)
+                self.recorder.record(targets["rows"], logits)
             stage.tokens_padded += shape[0] * shape[1]
             stage.flops += self.flops.train_pass(*shape)
         stage.steps += 1

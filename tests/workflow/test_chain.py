@@ -88,14 +88,15 @@ def test_a_finished_run_has_nothing_to_do(finished):
 
 def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path):
     again = write_experiment(tmp_path)
-    done = snakemake(again, "--until", "select_subset", "train_reference")
+    done = snakemake(again)
     assert done.returncode == 0, done.stdout + done.stderr
     compared = 0
-    for path in sorted((again / "results").rglob("*.parquet")):
-        if path.name != "cost.parquet":
+    for path in sorted((again / "results").rglob("*")):
+        # What a run cost is measured anew each time.
+        if path.suffix in (".parquet", ".safetensors", ".json") and path.stem not in ("cost", "summary"):
             assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path
             compared += 1
-    assert compared > 10
+    assert compared > 40
 
 
 def test_another_reference_leaves_erm_random_and_the_first_reference_alone(copy):

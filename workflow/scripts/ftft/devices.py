@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 
 from ftft.errors import UserError
 
@@ -41,10 +42,9 @@ def accelerator(
     if kind == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
     mixed = "bf16" if precision == "bf16" and _computes_bf16(kind) else "no"
-    found = Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
-    if tracker and not found.log_with:  # accelerate drops one that is not installed, without a word
+    if tracker and tracker not in {str(available) for available in get_available_trackers()}:
         raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
-    return found
+    return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
 
 
 def _kind(device: str) -> str:

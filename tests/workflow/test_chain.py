@@ -1,5 +1,6 @@
 """The whole chain, as a user types it."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -203,15 +204,30 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_the_shipped_default_and_experiments_plan():
-    for config in ("config/config.yaml",):
-        done = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--dry-run", "--configfile", config],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    ("config", "trainings"),
+    [
+        ("config.yaml", 5),
+        ("hsd-cad-minilm.yaml", 5),
+        ("nli-minilm.yaml", 5),
+        # Four seeds: nine models on all data, and the subsets: random, the main model's own and eight references'.
+        ("paper/nli.yaml", 4 * (9 + 1 + 1 + 8)),
+        ("paper/hsd.yaml", 4 * (9 + 1 + 1 + 8)),
+    ],
+)
+def test_the_shipped_experiments_plan(tmp_path, config, trainings):
+    corpora = ROOT.parent / "shared/data"
+    arguments = ["--dry-run", "--directory", str(tmp_path), "--config", f"data_dir={corpora}"]
+    if config not in ("config.yaml", "paper/nli.yaml") and not corpora.is_dir():
+        pytest.skip("needs the corpora of ../shared/data")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile"]
+    done = subprocess.run(
+        [*command, str(ROOT / "config" / config), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = re.findall(r"^train_(?:reference|main) +([0-9]+)$", done.stdout + done.stderr, re.MULTILINE)
+    # The table of jobs is printed before and after the list of jobs.
+    assert sum(map(int, counts)) == 2 * trainings
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="needs graphviz")

@@ -92,6 +92,48 @@ def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, f
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
+def model_card(
+    source: dict[str, Any],
+    cfg: dict[str, Any],
+    *,
+    title: str,
+    step: int,
+    examples: int,
+    of: int,
+    curve: list[dict[str, Any]],
+) -> str:
+    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores."""
+    base = source["hub"] or source["package"] or source["path"] or "random weights"
+    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(cfg["training"].items()) if value is not None)
+    results = "\n".join(
+        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
+    )
+    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
+    front += [f"base_model: {source['hub']}"] if source["hub"] else []
+    return "\n".join(
+        [
+            *front,
+            "---",
+            f"# {title}",
+            "",
+            f"Text classifier with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth} on "
+            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
+            "",
+            "## Scores on development data",
+            "",
+            "| dataset | split | metric | value |",
+            "|---|---|---|---|",
+            results,
+            "",
+            "## Training settings",
+            "",
+            settings,
+            "",
+        ]
+    )
+
+
 def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
     """A classifier saved by ``save``, in fp32."""
     return AutoModelForSequenceClassification.from_pretrained(

@@ -463,7 +463,7 @@ class _Run:
         return self.step if checkpoint == FINAL else self.stops[checkpoint].best_step
 
     def _card(self, checkpoint: str) -> str:
-        return model_card(
+        return modelling.model_card(
             pretrained.read_source(self.files.source),
             self.cfg,
             title=self.title,
@@ -534,45 +534,3 @@ def _signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def model_card(
-    source: dict[str, Any],
-    cfg: dict[str, Any],
-    *,
-    title: str,
-    step: int,
-    examples: int,
-    of: int,
-    curve: list[dict[str, Any]],
-) -> str:
-    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores."""
-    base = source["hub"] or source["package"] or source["path"] or "random weights"
-    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
-    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(cfg["training"].items()) if value is not None)
-    results = "\n".join(
-        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
-    )
-    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
-    front += [f"base_model: {source['hub']}"] if source["hub"] else []
-    return "\n".join(
-        [
-            *front,
-            "---",
-            f"# {title}",
-            "",
-            f"Text classifier with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth} on "
-            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
-            "",
-            "## Scores on development data",
-            "",
-            "| dataset | split | metric | value |",
-            "|---|---|---|---|",
-            results,
-            "",
-            "## Training settings",
-            "",
-            settings,
-            "",
-        ]
-    )

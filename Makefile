@@ -48,7 +48,7 @@ lock: ## bring requirements.lock and envs/ up to date with requirements.in
 	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
 	rm -rf .venv/lock
 
-bench: $(INSTALLED) ## measure training speed for docs/performance.md (needs ../shared/data)
+bench: $(INSTALLED) ## measure training speed against other loops (needs ../shared/data)
 	$(BIN)/python benchmarks/training_speed.py --data ../shared/data
 
 dag: $(INSTALLED) ## draw the rules and jobs of the embedded default into docs/images (needs graphviz)

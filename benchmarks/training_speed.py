@@ -2,7 +2,7 @@
 
     python benchmarks/training_speed.py --data ../shared/data
 
-prints the tables of docs/performance.md. Every contender trains the same model on the same 1,600 texts, in turns,
+prints a table of examples per second. Every contender trains the same model on the same 1,600 texts, in turns,
 several rounds; the figures are medians over rounds, the ratios are taken within a round. A machine that does something
 else at the same time slows all of them, but not all equally: run it alone.
 """

@@ -100,10 +100,6 @@ def resource(name):
     )
 
 
-def threads_of(wildcards):
-    return PLAN.config.models[model_of(wildcards)].resources.threads
-
-
 def gpu_slot(wildcards):
     """One token of this machine's GPUs for a job that uses any; profiles/default says how many there are."""
     return min(resource("gpu")(wildcards), 1)

@@ -36,7 +36,7 @@ rule train_main:
         benchmark_of("train_main", "{main}/{subset}/seed{seed}")
     conda:
         "../envs/train.yaml"
-    threads: threads_of
+    threads: resource("threads")
     resources:
         gpu=resource("gpu"),
         gpu_slots=gpu_slot,

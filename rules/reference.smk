@@ -20,7 +20,7 @@ rule train_reference:
         benchmark_of("train_reference", "{reference}/seed{seed}")
     conda:
         "../envs/train.yaml"
-    threads: threads_of
+    threads: resource("threads")
     resources:
         gpu=resource("gpu"),
         gpu_slots=gpu_slot,

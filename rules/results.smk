@@ -25,7 +25,7 @@ rule evaluate_ood:
         benchmark_of("evaluate_ood", "{run}/{checkpoint}")
     conda:
         "../envs/train.yaml"
-    threads: threads_of
+    threads: resource("threads")
     resources:
         gpu=gpu_slot,
         gpu_slots=gpu_slot,

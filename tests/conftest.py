@@ -20,6 +20,17 @@ os.environ |= {
 
 FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
 MAX_POSITIONS = 64
+# The data section of a small configuration; nothing reads its files.
+TOY_DATA = {
+    "text": "text",
+    "labels": ["bad", "good"],
+    "train": {"path": "train.csv"},
+    "dev": {"path": "dev.csv"},
+    "ood": {
+        "far": {"dev": {"path": "far_dev.csv"}, "test": {"path": "far_test.csv"}},
+        "near": {"test": {"path": "near.csv"}},
+    },
+}
 WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly,", "in", "garden.", "house"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 import yaml
+from conftest import TOY_DATA
 
 from ftft.config import Config, load, plain
 from ftft.errors import UserError
@@ -20,16 +21,7 @@ CORPORA = ROOT.parent / "shared" / "data"
 
 MINIMAL = {
     "task": "toy",
-    "data": {
-        "text": "text",
-        "labels": ["bad", "good"],
-        "train": {"path": "train.csv"},
-        "dev": {"path": "dev.csv"},
-        "ood": {
-            "far": {"dev": {"path": "far_dev.csv"}, "test": {"path": "far_test.csv"}},
-            "near": {"test": {"path": "near.csv"}},
-        },
-    },
+    "data": TOY_DATA,
     "models": {
         "big": {"hub": "someone/big"},
         "small": {"hub": "someone/small", "learning_rate": 1e-3, "batch_size": 8},

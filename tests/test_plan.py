@@ -4,6 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from conftest import TOY_DATA
 
 from ftft.config import Stop, load
 from ftft.plan import Plan, Run, checkpoint_name
@@ -11,16 +12,7 @@ from ftft.schemas import IN_DISTRIBUTION
 
 CONFIG = {
     "task": "toy",
-    "data": {
-        "text": "text",
-        "labels": ["bad", "good"],
-        "train": {"path": "train.csv"},
-        "dev": {"path": "dev.csv"},
-        "ood": {
-            "far": {"dev": {"path": "far_dev.csv"}, "test": {"path": "far_test.csv"}},
-            "near": {"test": {"path": "near.csv"}},
-        },
-    },
+    "data": TOY_DATA,
     "models": {"big": {"hub": "someone/big"}, "small": {"hub": "someone/small"}, "tiny": {"hub": "someone/tiny"}},
     "references": ["small"],
     "mains": ["big"],

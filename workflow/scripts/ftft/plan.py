@@ -168,13 +168,14 @@ class Plan:
     def dev_sets(self) -> dict[str, str]:
         """Names of the data artifacts that are evaluated during training, by dataset."""
         sets = {name: f"{name}.dev" for name in self.config.data.ood}
-        return {IN_DISTRIBUTION: "dev"} | {name: file for name, file in sets.items() if file in self.sources}
+        # Sorted, so that the order in the configuration changes nothing.
+        return {IN_DISTRIBUTION: "dev"} | {name: sets[name] for name in sorted(sets) if sets[name] in self.sources}
 
     @property
     def test_sets(self) -> dict[str, str]:
         """Names of the data artifacts that are evaluated after training, by dataset."""
         own = "test" if "test" in self.sources else "dev"
-        return {IN_DISTRIBUTION: own} | {name: f"{name}.test" for name in self.config.data.ood}
+        return {IN_DISTRIBUTION: own} | {name: f"{name}.test" for name in sorted(self.config.data.ood)}
 
     def train(self, model: str, subset: str = "") -> dict[str, Any]:
         """Settings of a training run: what ``training.train`` takes as ``cfg``."""

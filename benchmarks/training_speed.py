@@ -133,7 +133,7 @@ def ours(folder: Path, kind: str, layers: int, *, dynamics: bool) -> float:
         dynamics=folder / "dynamics.parquet" if dynamics else None,
         state=folder / "state",
     )
-    runtime = {"device": "auto", "tracker": None, "progress": False, "checkpoint_minutes": 60.0}
+    runtime = training.RUNTIME | {"progress": False}
     run = training._Run(cfg, files, 0, runtime, torch.get_num_threads(), "benchmark")
     start = time.perf_counter()
     while run.step < run.steps:

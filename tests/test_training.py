@@ -4,12 +4,14 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +21,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
 
-from ftft import datamap, launch, pretrained, schemas, selection, tokens, training
+from ftft import datamap, devices, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
 from ftft.config import Training
 from ftft.errors import UserError
@@ -188,7 +190,7 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(family, sources, trai
     for size, limit in ((None, None), (5, None), (None, 40)):
         AcceleratorState._reset_state(reset_partial_state=True)
         paths = files(source, tmp_path, source=source, train=tmp_path / "tokens.parquet", dev={})
-        runtime = {"device": "cpu", "tracker": None}
+        runtime = training.RUNTIME | {"device": "cpu"}
         run = training._Run(cfg, paths, 0, runtime, 1, "micro-batches")
         run.micro_batch_size, run.micro_batch_tokens = size, limit
         loss = run._forward_backward(run.batch(0))
@@ -219,6 +221,33 @@ def test_every_setting_trains(prepared, tmp_path, changes):
     assert np.isfinite(other).all()
     # Only gradient checkpointing may not change anything.
     assert np.allclose(plain[-1], other[-1], atol=1e-5) == ("gradient_checkpointing" in changes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+def test_a_compiled_run_learns_the_same(prepared, tmp_path):
+    """On request even on CPU; without dropout, only rounding differs."""
+    if shutil.which("g++") is None:
+        pytest.skip("compiling needs g++")
+    cfg = settings(dropout=0.0, epochs=None, steps=5)
+    plain = train(prepared, tmp_path / "plain", cfg)
+    compiled = train(prepared, tmp_path / "compiled", cfg, runtime={"compile": True})
+    np.testing.assert_allclose(dynamics(plain), dynamics(compiled), atol=1e-3)
+
+
+@pytest.mark.parametrize(("device", "steps", "wanted", "expected"), [
+    ("cpu", 100_000, "auto", False),
+    ("cpu", 10, True, True),
+    ("cuda", 100_000, "auto", True),
+    ("cuda", 1_620, "auto", False),
+    ("cuda", 100_000, False, False),
+])  # fmt: skip
+def test_compiles_where_it_pays(device, steps, wanted, expected, monkeypatch, caplog):
+    monkeypatch.setattr(torch, "compile", lambda model, dynamic: (model, dynamic))
+    model = SimpleNamespace(device=torch.device(device))
+    with caplog.at_level("INFO"):
+        found = devices.compiled(model, steps=steps, wanted=wanted)
+    assert found == ((model, True) if expected else model)
+    assert ("not compiling" not in caplog.text) == expected
 
 
 def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_path):

@@ -295,6 +295,9 @@ class Runtime(_Section):
         None, description="also send the curves to this tracker (install it first)"
     )
     progress: bool = Field(True, description="progress bars in the terminal")
+    compile: Literal["auto"] | bool = Field(
+        "auto", description="compile the training pass; auto does so on CUDA for runs of 5,000 steps and more"
+    )
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="minutes between checkpoints that a killed run resumes from"
     )

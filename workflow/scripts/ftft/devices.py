@@ -1,14 +1,20 @@
 """Which device a job computes on, and how."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
+from transformers import PreTrainedModel
 
 from ftft.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # cuBLAS is deterministic only with a workspace of fixed size; it reads this when it is first used.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -84,6 +90,28 @@ def tokens_per_pass(device: torch.device, *, train: bool) -> int | None:
         return 2_048
     # For an accelerator a pass cannot be too large, only its memory too small; training fits its passes to that.
     return None if train else 65_536
+
+
+# Compiling takes one to two minutes, as long as many a small run.
+COMPILE_FROM_STEPS = 5_000
+
+
+def compiled(model: PreTrainedModel, *, steps: int, wanted: bool | str) -> Callable[..., Any]:
+    """The model's training pass: compiled once for all lengths, or as it is.
+
+    Args:
+        model: on its device.
+        steps: of the run that has to repay the compilation.
+        wanted: True or False; ``auto`` for compilation on CUDA from ``COMPILE_FROM_STEPS`` on. On CPU a compiled pass
+            is slower than one with ``ftft.kernels`` (see docs/performance.md).
+    """
+    if wanted == "auto":
+        wanted = model.device.type == "cuda" and steps >= COMPILE_FROM_STEPS
+    log.info("%s; runtime.compile changes that", "compiling the training pass" if wanted else "not compiling")
+    if not wanted:
+        return model
+    torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
+    return torch.compile(model, dynamic=True)
 
 
 def to_device(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from ftft import checkpointing, devices, modelling, pretrained, schemas
+from ftft import checkpointing, devices, kernels, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 # Losses stay on the device until so many have gathered: fetching each would make the device wait for us.
 FETCH_EVERY = 20
 LOG_SECONDS = 60
+# What ``config.Runtime`` has, for callers that leave something out.
+RUNTIME = {"device": "auto", "tracker": None, "progress": True, "compile": "auto", "checkpoint_minutes": 5.0}
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def train(
         UserError: the loss is not finite, memory runs out, or an input is wrong.
         InterruptedRunError: SIGTERM, SIGINT or SIGUSR1 arrived; the state is saved and the same call continues.
     """
-    runtime = {"device": "auto", "tracker": None, "progress": True, "checkpoint_minutes": 5.0} | (runtime or {})
+    runtime = RUNTIME | (runtime or {})
     started = time.perf_counter()
     run = _Run(cfg, files, seed, runtime, threads, title)
     fingerprint = run.fingerprint(code)
@@ -183,6 +185,9 @@ class _Run:
             warmup=round(self.training["warmup"] * self.steps),
             steps=self.steps,
         )
+        self.forward = devices.compiled(self.model, steps=self.steps, wanted=runtime["compile"])
+        eager_on_cpu = self.accelerator.device.type == "cpu" and self.forward is self.model
+        self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
         self.micro_batch_size = self.training["micro_batch_size"]
         self.micro_batch_tokens = devices.tokens_per_pass(self.accelerator.device, train=True)
         self.batches: tuple[int, list[np.ndarray]] | None = None
@@ -237,7 +242,8 @@ class _Run:
             group["lr"] = self.schedule.rate(self.step)
         while True:
             try:
-                self.losses.append(self._forward_backward(batch))
+                with self.kernels():
+                    self.losses.append(self._forward_backward(batch))
                 break
             except torch.OutOfMemoryError:
                 self._halve_micro_batch(len(batch))
@@ -246,7 +252,7 @@ class _Run:
         if self.training["max_grad_norm"]:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training["max_grad_norm"])
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._zero_gradients()
         self.step += 1
         if self.recorder is not None and self.step % self.steps_per_epoch == 0:
             self.recorder.end_epoch()
@@ -264,7 +270,7 @@ class _Run:
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63)
             targets = devices.to_device({"rows": rows, "labels": self.data.labels[rows]}, device)
             with self.accelerator.autocast():
-                logits = self.model(**devices.to_device(inputs, device)).logits.float()
+                logits = self.forward(**devices.to_device(inputs, device)).logits.float()
             loss = functional.cross_entropy(logits, targets["labels"], reduction="sum") / len(batch)
             self.accelerator.backward(loss)
             total += loss.detach()
@@ -277,8 +283,12 @@ class _Run:
         stage.tokens += int(self.data.lengths[batch].sum())
         return total
 
+    def _zero_gradients(self) -> None:
+        # On CPU, clearing memory is cheaper than giving it back and asking for new.
+        self.optimizer.zero_grad(set_to_none=self.accelerator.device.type != "cpu")
+
     def _halve_micro_batch(self, batch_size: int) -> None:
-        self.optimizer.zero_grad()
+        self._zero_gradients()
         size = min(self.micro_batch_size or batch_size, batch_size)
         if size == 1 or self.accelerator.num_processes > 1:
             raise UserError(

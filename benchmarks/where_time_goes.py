@@ -9,6 +9,7 @@ step: what other work on the machine adds to single steps is left out, so shares
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -43,18 +44,22 @@ def main() -> None:
             "without dynamics": start(folder, case, dynamics=False),
             "without the CPU kernels": start(folder, case),
             "compiled": start(folder, case, compile=True),
+            "passes of 1,024 tokens at most": start(folder, case),
+            "passes of 8,192 tokens at most": start(folder, case),
         }
         variants["without the CPU kernels"].kernels = nullcontext
-        begin = time.perf_counter()
+        variants["passes of 1,024 tokens at most"].micro_batch_tokens = 1_024
+        variants["passes of 8,192 tokens at most"].micro_batch_tokens = 8_192
         for step in STEPS:
-            take(variants["compiled"], step)
-        print(f"compiling: {time.perf_counter() - begin:.0f} s\n")
+            take(variants["compiled"], step)  # compiles
         seconds: dict[str, dict[int, float]] = {name: defaultdict(lambda: float("inf")) for name in variants}
         for _ in range(arguments.rounds):
             for step in STEPS:
                 for name, run in variants.items():
                     seconds[name][step] = min(seconds[name][step], take(run, step))
         report_variants(seconds, variants["as it is"], peak)
+        report_recording(variants["as it is"])
+        report_products()
         report_operations(variants["as it is"], sum(seconds["as it is"].values()), arguments.rounds)
 
 
@@ -78,22 +83,64 @@ def report_variants(seconds: dict[str, dict[int, float]], run, peak: float) -> N
         print(f"| {name} | {len(STEPS) * BATCH / total:.1f} | {total / base:.3f} | {real / total / peak:.0%} |")
 
 
+def report_recording(run) -> None:
+    """Print the share of a step that the call takes which keeps the logits."""
+    record, seconds = run.recorder.record, []
+
+    def timed(*arguments) -> None:
+        begin = time.perf_counter()
+        record(*arguments)
+        seconds.append(time.perf_counter() - begin)
+
+    run.recorder.record = timed
+    whole = sum(take(run, step) for step in STEPS)
+    run.recorder.record = record
+    print(f"\nkeeping the logits: {sum(seconds) / whole:.3%} of a step")
+
+
+def report_products() -> None:
+    """Print the rate of a layer's matrix products alone, in MiniLM's sizes: forward, and backward to the weights."""
+    print("\n| tokens | product | forward, GFLOP/s | backward, GFLOP/s |\n|---|---|---|---|")
+    for tokens in (400, 2_048):
+        for inputs, outputs in ((384, 384), (384, 1536), (1536, 384)):
+            values, weight, gradient = (
+                torch.randn(shape).bfloat16() for shape in ((tokens, inputs), (outputs, inputs), (tokens, outputs))
+            )
+            rates = [
+                2e-9 * tokens * inputs * outputs / fastest(product)
+                for product in (lambda: values @ weight.t(), lambda: gradient.t() @ values)  # noqa: B023
+            ]
+            print(f"| {tokens:,} | {inputs} x {outputs} | {rates[0]:.0f} | {rates[1]:.0f} |")
+
+
+def fastest(work: Callable[[], object], repeats: int = 100) -> float:
+    """Seconds of the fastest of many calls."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
 def report_operations(run, whole: float, rounds: int) -> None:
     """Print which operations the time goes to."""
-    fastest: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: float("inf")))
+    least: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: float("inf")))
     for _ in range(rounds):
         for step in STEPS:
             with profile(activities=[ProfilerActivity.CPU]) as profiled:
                 take(run, step)
             for event in profiled.key_averages():
-                fastest[event.key][step] = min(fastest[event.key][step], event.self_cpu_time_total / 1e6)
-    by_name = {name: sum(values.values()) for name, values in fastest.items()}
+                least[event.key][step] = min(least[event.key][step], event.self_cpu_time_total / 1e6)
+    by_name = {name: sum(values.values()) for name, values in least.items()}
+    stage = run.meter.stages["train"]
+    print(f"\nreal tokens among those computed: {stage.tokens / stage.tokens_padded:.0%}")
     print("\n| operations | share of a step |\n|---|---|")
     for group, names in GROUPS.items():
         print(f"| {group} | {sum(by_name.pop(name, 0.0) for name in names) / whole:.1%} |")
     small = sum(by_name.values())
     print(f"| small operations | {small / whole:.1%} |")
-    total = sum(sum(values.values()) for values in fastest.values())
+    total = sum(sum(values.values()) for values in least.values())
     print(f"| outside PyTorch: Python, drawing random bits, collating | {1 - total / whole:.1%} |")
 
 

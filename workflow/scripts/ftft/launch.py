@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ftft import training
+from ftft import gpus, training
 from ftft.job import Job, reporting
 
 
@@ -29,28 +29,39 @@ def train(job: Job, title: str) -> None:
         "metrics": outputs["metrics"],
         "cost": outputs["cost"],
         "dynamics": outputs.get("dynamics"),
+        "manifest": outputs["manifest"],
         # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
         "state": str(Path(outputs["metrics"]).parent / "state"),
     }
+    runtime = job.runtime.get("runtime") or {}
     arguments = {
         "cfg": job.params.cfg,
         "files": files,
         "seed": int(job.wildcards.seed),
-        "runtime": job.runtime.get("runtime"),
+        "runtime": runtime,
         "threads": max(1, job.threads // max(job.gpus, 1)),
         "code": job.params.code,
         "title": title,
     }
-    if job.gpus > 1:
-        run_processes(arguments, job.gpus, job.log)
-    else:
-        _train(arguments)
+    with gpus.assigned(job.gpus, device=runtime.get("device", "auto")) as assigned:
+        if job.gpus > 1:
+            run_processes(arguments, job.gpus, job.log, keep=assigned.locks)
+        else:
+            _train(arguments)
 
 
-def run_processes(arguments: dict[str, Any], processes: int, log: str | None = None) -> None:
+def run_processes(
+    arguments: dict[str, Any], processes: int, log: str | None = None, *, keep: tuple[int, ...] = ()
+) -> None:
     """Run one training in several processes on this machine; they find each other through the environment.
 
     A signal to stop is passed on. When one process fails, the others are ended.
+
+    Args:
+        arguments: of ``training.train``.
+        processes: how many.
+        log: log file of the first.
+        keep: open files that the processes inherit.
 
     Raises:
         SystemExit: a process failed; it has said why.
@@ -70,7 +81,7 @@ def run_processes(arguments: dict[str, Any], processes: int, log: str | None = N
         file.flush()
         command = [sys.executable, "-m", "ftft.launch", file.name]
         ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        children = [subprocess.Popen(command, env=common | rank) for rank in ranks]
+        children = [subprocess.Popen(command, env=common | rank, pass_fds=keep) for rank in ranks]
         passed_on = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
         def pass_on(number: int, _: Any) -> None:

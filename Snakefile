@@ -16,11 +16,16 @@ if "task" not in config:
     configfile: "config/config.yaml"
 
 
+# Used with --sdm apptainer alone; envs/container.def says how to build it.
+container: "ftft.sif"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/reference.smk"
 include: "rules/main.smk"
 include: "rules/results.smk"
+include: "rules/targets.smk"
 
 
 rule all:

@@ -9,11 +9,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
+from snakemake.io import IOFile
+
 from ftft import config as settings
-from ftft import provenance
+from ftft import manifest, provenance
 from ftft.errors import UserError
+from ftft.files import sha256
 from ftft.job import RUNTIME_VARIABLE
-from ftft.plan import Plan
+from ftft.plan import Plan, Run
+from ftft.provenance import LIBRARY
 
 try:
     PLAN = Plan(settings.load(config))
@@ -78,12 +82,49 @@ def tokens_of(*datasets):
     return paths
 
 
+def train_tokens(stage):
+    """Tokens to train on; refuses a finished run of other settings or code that Snakemake has no record of."""
+
+    def path(wildcards):
+        model, subset = model_of(wildcards), wildcards.get("subset", "")
+        run = f"{RESULTS}/{Run(model, subset, int(wildcards.seed)).path}"
+        curve = IOFile(f"{run}/metrics.parquet")
+        asked_for = {stage, curve} & set(workflow.dag_settings.forcerun)
+        forced = workflow.dag_settings.forceall or asked_for
+        if not forced and workflow.persistence.metadata(curve) is None:
+            try:
+                manifest.check(
+                    Path(run),
+                    PLAN.train(model, subset),
+                    int(wildcards.seed),
+                    code(f"{stage}.py"),
+                )
+            except UserError as failure:
+                sys.exit(str(failure))
+        return tokens_of("train")(wildcards)[0]
+
+    return path
+
+
 def scores_of(wildcards):
     """What a subset is selected by; a random one knows nothing of a reference."""
     reference = PLAN.reference_of(wildcards.subset)
     if reference:
         return f"{RESULTS}/datamap/{reference}/seed{wildcards.seed}.parquet"
     return f"{RESULTS}/data/train.parquet"
+
+
+def evaluation_files():
+    """Scores and predictions of every saved model that some result needs.
+
+    All of them: Snakemake compares no settings of a job that lacks an output, so a test set that is added has to be
+    missed as a file.
+    """
+    return [
+        f"{RESULTS}/evaluation/{run.path}/{checkpoint}/{name}.parquet"
+        for run, checkpoint in PLAN.evaluations()
+        for name in ("metrics", *(f"predictions/{name}" for name in PLAN.test_sets))
+    ]
 
 
 def model_of(wildcards):
@@ -98,6 +139,11 @@ def resource(name):
     return lambda wildcards: getattr(
         PLAN.config.models[model_of(wildcards)].resources, name
     )
+
+
+def at_each_attempt(amount):
+    """So much at the first attempt, twice at the second: a job killed for time or memory is sent again with more."""
+    return lambda wildcards, attempt: attempt * amount(wildcards)
 
 
 def gpu_slot(wildcards):

@@ -1,5 +1,5 @@
 # In:  datamap/{reference}/seed{seed}.parquet (or, for a random subset, data/train.parquet), tokens, source/{source}/
-# Out: subset/{subset}/seed{seed}.parquet, main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost)
+# Out: subset/{subset}/seed{seed}.parquet, main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost, manifest)
 
 
 rule select_subset:
@@ -23,13 +23,14 @@ rule select_subset:
 rule train_main:
     input:
         source=source_file("source.json"),
-        train=lambda wildcards: tokens_of("train")(wildcards)[0],
+        train=train_tokens("train_main"),
         dev=tokens_of(*PLAN.dev_sets.values()),
         subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
     output:
         models=directory(f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/models"),
         metrics=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/metrics.parquet",
         cost=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/cost.parquet",
+        manifest=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/manifest.json",
     log:
         log_of("train_main", "{main}/{subset}/seed{seed}"),
     benchmark:
@@ -40,8 +41,8 @@ rule train_main:
     resources:
         gpu=resource("gpu"),
         gpu_slots=gpu_slot,
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        mem_mb=at_each_attempt(resource("mem_mb")),
+        runtime=at_each_attempt(resource("minutes")),
     params:
         cfg=lambda wildcards: PLAN.train(wildcards.main, wildcards.subset),
         code=code("train_main.py"),

@@ -1,5 +1,5 @@
 # In:  tokens/{tokenizer}/{dataset}.parquet, source/{source}/
-# Out: reference/{reference}/seed{seed}/ (saved models, dev curve, cost, training dynamics),
+# Out: reference/{reference}/seed{seed}/ (saved models, dev curve, cost, training dynamics, manifest),
 #      datamap/{reference}/seed{seed}.parquet
 
 
@@ -7,13 +7,14 @@
 rule train_reference:
     input:
         source=source_file("source.json"),
-        train=lambda wildcards: tokens_of("train")(wildcards)[0],
+        train=train_tokens("train_reference"),
         dev=tokens_of(*PLAN.dev_sets.values()),
     output:
         models=directory(f"{RESULTS}/reference/{{reference}}/seed{{seed}}/models"),
         metrics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/metrics.parquet",
         cost=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/cost.parquet",
         dynamics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/dynamics.parquet",
+        manifest=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/manifest.json",
     log:
         log_of("train_reference", "{reference}/seed{seed}"),
     benchmark:
@@ -24,8 +25,8 @@ rule train_reference:
     resources:
         gpu=resource("gpu"),
         gpu_slots=gpu_slot,
-        mem_mb=resource("mem_mb"),
-        runtime=resource("runtime"),
+        mem_mb=at_each_attempt(resource("mem_mb")),
+        runtime=at_each_attempt(resource("minutes")),
     params:
         cfg=lambda wildcards: PLAN.train(wildcards.reference),
         code=code("train_reference.py"),

@@ -29,8 +29,8 @@ rule evaluate_ood:
     resources:
         gpu=gpu_slot,
         gpu_slots=gpu_slot,
-        mem_mb=resource("mem_mb"),
-        runtime="1h",
+        mem_mb=at_each_attempt(resource("mem_mb")),
+        runtime=at_each_attempt(lambda wildcards: 60),
     params:
         cfg=lambda wildcards: PLAN.evaluate(model_of(wildcards)),
         code=code("evaluate_ood.py"),
@@ -40,10 +40,7 @@ rule evaluate_ood:
 
 rule summarize:
     input:
-        [
-            f"{RESULTS}/evaluation/{run.path}/{checkpoint}/metrics.parquet"
-            for run, checkpoint in PLAN.evaluations()
-        ],
+        evaluation_files(),
         [f"{RESULTS}/{run.path}/cost.parquet" for run in PLAN.runs],
     output:
         table=f"{RESULTS}/summary.parquet",
@@ -65,9 +62,6 @@ rule report:
         train=f"{RESULTS}/data/train.parquet",
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],
-        template=workflow.source_path(
-            "../workflow/scripts/ftft/templates/report.html.j2"
-        ),
     output:
         page=f"{RESULTS}/report.html",
         figures=directory(f"{RESULTS}/figures"),
@@ -76,7 +70,8 @@ rule report:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=PLAN.report(RESULTS),
+        cfg=PLAN.report(RESULTS)
+        | {"template": sha256(LIBRARY / "templates" / "report.html.j2")},
         code=code("report.py"),
     script:
         "../workflow/scripts/report.py"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import TOY_DATA
 
-from ftft.config import Config, load, plain
+from ftft.config import Config, Resources, load, plain
 from ftft.errors import UserError
 from ftft.provenance import resolve
 from ftft.schemas import read_table
@@ -227,6 +227,8 @@ MISTAKES = {
         "30",
         "multiple of heads 4",
     ),
+    "time without a number": ("models/big/resources", {"runtime": "soon"}, "resources.runtime", "'soon'", "90m, 8h"),
+    "negative time": ("models/big/resources", {"runtime": -5}, "models.big.resources.runtime", "-5", "not negative"),
     "layers of scratch": (
         "models/big",
         {"scratch": {"architecture": "bert"}, "layers": 1},
@@ -234,6 +236,13 @@ MISTAKES = {
         "layers truncates a pretrained model",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("runtime", "minutes"), [(30, 30), ("30", 30), ("90m", 90), ("8h", 480), ("1.5 hours", 90), ("2d", 2880), ("5s", 1)]
+)
+def test_times_are_read_as_snakemake_reads_them(runtime, minutes):
+    assert Resources(runtime=runtime).minutes == minutes
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -74,7 +74,7 @@ def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
     run = Run("big", "small/ambiguous-0.5", 3)
     slow = "stop-ood_dev.far-patience5-delta0.01"
     assert found.runs == [Run("small", "", 3), run]
-    assert found.evaluations() == [(run, STOP), (run, "final"), (run, slow)]
+    assert found.evaluations() == [(run, "final"), (run, STOP), (run, slow)]
     settings = found.train("big", "small/ambiguous-0.5")
     assert sorted(settings["stops"]) == [STOP, slow]
     assert settings["stops"][slow] == {"min_delta": 0.01, "monitor": "ood_dev/far", "patience": 5}

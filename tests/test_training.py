@@ -69,6 +69,7 @@ def files(prepared: Path, folder: Path, **changes) -> training.Files:
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",
         dynamics=folder / "dynamics.parquet",
+        manifest=folder / "manifest.json",
         state=folder / "state",
     )
     return replace(whole, **changes)

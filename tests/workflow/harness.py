@@ -86,17 +86,22 @@ def write_config(folder: Path, config: dict) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-def snakemake(folder: Path, *arguments: str, config: str = "config.yaml") -> subprocess.CompletedProcess[str]:
-    """Run Snakemake on this workflow in ``folder``."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--cores", "2", "--configfile", str(folder / config), *arguments]
+def snakemake(
+    folder: Path, *arguments: str, config: str = "config.yaml", root: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in ``folder`` on this workflow, or on the copy of it in ``root``."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--directory", str(folder)]
+    command += ["--configfile", str(folder / config), "--cores", "2", *arguments]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TERM": "dumb"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def planned_jobs(folder: Path, *arguments: str) -> list[str]:
-    """The jobs that a dry run would start, as sorted outputs' rule names with their wildcards."""
-    done = snakemake(folder, "--dry-run", "--printshellcmds", *arguments)
+TARGETS = {"all", "tokens", "references", "datamaps", "subsets", "mains", "evaluations", "summary"}
+
+
+def planned_jobs(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:
+    """The jobs that a dry run would start, as sorted rule names with their wildcards."""
+    done = snakemake(folder, "--dry-run", *arguments, root=root)
     assert done.returncode == 0, done.stdout + done.stderr
     jobs, rule = [], None
     for line in (done.stdout + done.stderr).splitlines():
@@ -105,4 +110,4 @@ def planned_jobs(folder: Path, *arguments: str) -> list[str]:
             jobs.append(rule)
         elif line.startswith("    wildcards: ") and rule:
             jobs[-1] = f"{rule} {line.removeprefix('    wildcards: ')}"
-    return sorted(job for job in jobs if job != "all")
+    return sorted(job for job in jobs if job not in TARGETS)

@@ -16,21 +16,6 @@ from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_
 STOP = "stop-ood_dev-patience1"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The small experiment, run to the end. Tests that change something work on a copy."""
-    folder = write_experiment(tmp_path_factory.mktemp("finished"))
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "copy")
-    return tmp_path / "copy"
-
-
 def test_every_stage_leaves_its_artifact(finished):
     results = finished / "results/topics"
     expected = [
@@ -98,36 +83,6 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path)
             assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path
             compared += 1
     assert compared > 40
-
-
-def test_another_reference_leaves_erm_random_and_the_first_reference_alone(copy):
-    config = small_config()
-    config["references"] = ["small", "other"]
-    write_config(copy, config)
-    jobs = planned_jobs(copy)
-    assert not [job for job in jobs if "reference=small" in job or "random" in job or "subset=large" in job]
-    assert "train_reference reference=other, seed=0" in jobs
-    assert "train_main main=large, subset=other/ambiguous-0.33, seed=0" in jobs
-
-
-def test_runtime_settings_rerun_nothing(copy):
-    config = small_config()
-    config["runtime"] |= {"checkpoint_minutes": 1.0, "device": "auto"}
-    write_config(copy, config)
-    assert planned_jobs(copy) == []
-
-
-def test_data_may_move_but_not_change(copy):
-    config = small_config()
-    (copy / "data").rename(copy / "elsewhere")
-    config["data_dir"] = "elsewhere"
-    write_config(copy, config)
-    assert planned_jobs(copy) == []
-    with open(copy / "elsewhere/blogs-test.csv", "a", encoding="utf-8") as file:
-        file.write("one more song,music,agency0\n")
-    jobs = planned_jobs(copy)
-    assert "download dataset=blogs.test" in jobs
-    assert not [job for job in jobs if job.startswith(("train_", "select_", "compute_"))]
 
 
 def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(finished, tmp_path):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, get_args
 
+from humanfriendly import InvalidTimespan, parse_timespan
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 from pydantic.fields import FieldInfo
@@ -184,9 +186,33 @@ class Resources(_Section):
     """What one training job of this model asks of the machine or the cluster."""
 
     gpu: int = Field(0, ge=0, description="number of GPUs; more than one means as many processes")
-    mem_mb: int = Field(8000, ge=1, description="main memory in MB")
-    runtime: str | int = Field("4h", description="wall-clock time: minutes, or text such as 8h")
+    mem_mb: int = Field(8000, ge=1, description="main memory in MB; at the n-th attempt, n times as much")
+    runtime: str | int = Field(
+        "4h", description="wall-clock time: minutes, or text such as 8h; at the n-th attempt, n times as much"
+    )
     threads: int = Field(2, ge=1, description="CPU cores")
+
+    @property
+    def minutes(self) -> int:
+        """``runtime`` in minutes, at least one."""
+        return max(_minutes(self.runtime), 1)
+
+    @field_validator("runtime")
+    @classmethod
+    def _check_runtime(cls, runtime: str | int) -> str | int:
+        if _minutes(runtime) < 0:
+            raise ValueError(f"a time is not negative; found {runtime!r}")
+        return runtime
+
+
+def _minutes(time: str | int) -> int:
+    """A time as Snakemake reads it: a number of minutes, or text such as 8h."""
+    if isinstance(time, int) or time.strip().isdecimal():
+        return int(time)
+    try:
+        return round(parse_timespan(time) / 60)
+    except InvalidTimespan:
+        raise ValueError(f"a time is a number of minutes, or text such as 90m, 8h or 2d; found {time!r}") from None
 
 
 class Scratch(_Section):

@@ -65,6 +65,7 @@ class Plan:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.methods = dict(sorted(config.methods.items(), key=lambda item: (_order(item[1]), item[0])))
         data = config.data
         self.sources = {"train": data.train, "dev": data.dev, "test": data.test}
         for name, ood in data.ood.items():
@@ -73,13 +74,13 @@ class Plan:
 
     @cached_property
     def results(self) -> list[Result]:
-        """All rows of the table of results, in the order of the configuration."""
+        """All rows of the table of results: by main model, and methods from the plainest on, whatever their order."""
         return [
             Result(
                 main, name, reference, seed, Run(main, _subset(method, reference), seed), checkpoint_name(method.stop)
             )
             for main in self.config.mains
-            for name, method in self.config.methods.items()
+            for name, method in self.methods.items()
             for reference in self._references(method, main)
             for seed in self.config.seeds
         ]
@@ -100,7 +101,7 @@ class Plan:
         """The selection of each subset, by the subset's name."""
         return {
             _subset(method, reference): method.select
-            for method in self.config.methods.values()
+            for method in self.methods.values()
             if method.select is not None
             for main in self.config.mains
             for reference in self._references(method, main)
@@ -144,6 +145,21 @@ class Plan:
         models = self.config.models
         return {self.tokenizer_of(name): {"max_length": self.config.training_of(name).max_length} for name in models}
 
+    @property
+    def tokenized(self) -> list[tuple[str, str]]:
+        """Every tokenizer with each data artifact that some run trains or is evaluated on with it."""
+        found = [
+            (self.tokenizer_of(run.model), dataset)
+            for run in self.runs
+            for dataset in ("train", *self.dev_sets.values())
+        ]
+        found += [
+            (self.tokenizer_of(run.model), dataset)
+            for run, _ in self.evaluations()
+            for dataset in self.test_sets.values()
+        ]
+        return sorted(set(found))
+
     def source_of_tokenizer(self, tokenizer: str) -> str:
         """Name of the source that a tokenizer belongs to."""
         return next(self.source_of(name) for name in self.config.models if self.tokenizer_of(name) == tokenizer)
@@ -183,7 +199,7 @@ class Plan:
             checkpoint_name(method.stop): method.stop
             for result in self.results
             if (result.run.model, result.run.subset) == (model, subset)
-            and (method := self.config.methods[result.method]).stop is not None
+            and (method := self.methods[result.method]).stop is not None
         }
         final = any(
             result.checkpoint == FINAL
@@ -296,6 +312,17 @@ def _subset(method: Method, reference: str) -> str:
         return ""
     name = f"{method.select.by}-{method.select.fraction:.15g}"
     return f"{reference}/{name}" if reference else name
+
+
+def _order(method: Method) -> tuple[bool, bool, bool, bool]:
+    """ERM, random, the main model's own dynamics, a reference's; each before its early-stopped form."""
+    own = method.references == [SELF]
+    return (
+        method.select is not None,
+        method.needs_reference,
+        method.needs_reference and not own,
+        method.stop is not None,
+    )
 
 
 def _identity(model: Model) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Batches and dropout masks are pure functions of seed and step, and the micro-bat
 from a checkpoint exactly as if it had not been interrupted, and several processes compute what one would.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -24,12 +23,11 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from ftft import checkpointing, devices, kernels, modelling, pretrained, schemas
+from ftft import checkpointing, devices, kernels, manifest, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
 from ftft.errors import InterruptedRunError, UserError
-from ftft.files import sha256
 from ftft.flops import FlopCount
 from ftft.metrics import scores
 from ftft.prediction import predict
@@ -58,6 +56,7 @@ class Files:
         metrics: the dev curve.
         cost: the cost table.
         dynamics: the training dynamics, or None to record none.
+        manifest: what the run was made from.
         state: folder for the state that an interrupted run resumes from.
     """
 
@@ -69,7 +68,14 @@ class Files:
     metrics: Path
     cost: Path
     dynamics: Path | None
+    manifest: Path
     state: Path
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files whose content decides the result."""
+        subset = [self.subset] if self.subset else []
+        return [self.source / "source.json", self.train, *self.dev.values(), *subset]
 
 
 def train(
@@ -102,7 +108,8 @@ def train(
     runtime = RUNTIME | (runtime or {})
     started = time.perf_counter()
     run = _Run(cfg, files, seed, runtime, threads, title)
-    fingerprint = run.fingerprint(code)
+    made_from = manifest.describe(cfg, seed, code, files.inputs)
+    fingerprint = manifest.fingerprint(made_from | {"precision": run.accelerator.mixed_precision})
     state = checkpointing.load(files.state, fingerprint)
     if state is not None:
         run.restore(state)
@@ -129,6 +136,8 @@ def train(
                     f"{title}: asked to stop at step {run.step}; the state is saved, start it again to go on"
                 )
     run.write()
+    if run.main_process:
+        manifest.write(made_from, files.manifest)
     checkpointing.remove(files.state)
 
 
@@ -391,13 +400,6 @@ class _Run:
         device = self.accelerator.device
         peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
         self.costs += self.meter.rows(checkpoint, devices.name(device), peak)
-
-    def fingerprint(self, code: str) -> str:
-        """Says which run a checkpoint belongs to: settings, data, code and way of computing."""
-        inputs = [self.files.source / "source.json", self.files.train, *self.files.dev.values()]
-        inputs += [self.files.subset] if self.files.subset else []
-        parts = [self.cfg, self.seed, code, [sha256(path) for path in inputs], self.accelerator.mixed_precision]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def save(self, fingerprint: str) -> None:
         """Write everything that the rest of the run depends on."""

@@ -1,0 +1,51 @@
+# In:  PLAN
+# Out: nothing of their own; each brings one kind of artifact up to date: `snakemake --cores 8 datamaps`
+
+
+localrules:
+    tokens,
+    references,
+    datamaps,
+    subsets,
+    mains,
+    evaluations,
+    summary,
+
+
+rule tokens:
+    input:
+        [
+            f"{RESULTS}/tokens/{tokenizer}/{dataset}.parquet"
+            for tokenizer, dataset in PLAN.tokenized
+        ],
+
+
+rule references:
+    input:
+        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if not run.subset],
+
+
+rule datamaps:
+    input:
+        [entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+
+
+rule subsets:
+    input:
+        [entry["path"] for entry in PLAN.subset_entries(RESULTS)],
+
+
+rule mains:
+    input:
+        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if run.subset],
+
+
+rule evaluations:
+    input:
+        evaluation_files(),
+
+
+rule summary:
+    input:
+        f"{RESULTS}/summary.parquet",
+        f"{RESULTS}/summary.csv",

@@ -1,0 +1,378 @@
+"""What a change runs again: for each, exactly the jobs that depend on it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ftft.config import Training
+from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config
+
+STOP = "stop-ood_dev-patience1"
+RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.33"
+END = {"summarize", "report"}
+
+
+def download(*datasets: str) -> set[str]:
+    return {f"download dataset={dataset}" for dataset in datasets}
+
+
+def tokenize(tokenizer: str, *datasets: str) -> set[str]:
+    return {f"tokenize tokenizer={tokenizer}, dataset={dataset}" for dataset in datasets}
+
+
+def evaluate(run: str, checkpoint: str = "final") -> set[str]:
+    return {f"evaluate_ood run={run}, checkpoint={checkpoint}"}
+
+
+def reference(model: str, seed: int = 0) -> set[str]:
+    """A reference run and its data map."""
+    return {f"train_reference reference={model}, seed={seed}", f"compute_datamap reference={model}, seed={seed}"}
+
+
+def main(subset: str, seed: int = 0, checkpoint: str = "final") -> set[str]:
+    """The main model's run on a subset, and its evaluation."""
+    run = evaluate(f"main/large/{subset}/seed{seed}", checkpoint)
+    return {f"train_main main=large, subset={subset}, seed={seed}"} | run
+
+
+def select(subset: str, seed: int = 0) -> set[str]:
+    return {f"select_subset subset={subset}, seed={seed}"}
+
+
+ERM = evaluate("reference/large/seed0")
+MAIN_RANDOM, MAIN_OWN, MAIN_SMALL = main(RANDOM), main(OWN), main(SMALL, checkpoint=STOP)
+MAINS = MAIN_RANDOM | MAIN_OWN | MAIN_SMALL
+EVALUATIONS = {job for job in ERM | MAINS if job.startswith("evaluate_ood")}
+AFTER_SMALL = reference("small") | select(SMALL) | MAIN_SMALL | END
+AFTER_LARGE = reference("large") | select(OWN) | ERM | MAINS | END
+SELECTS = select(RANDOM) | select(OWN) | select(SMALL)
+
+# Another value for every training setting of a reference.
+SETTINGS = {
+    "batch_size": 8,
+    "micro_batch_size": 4,
+    "steps": 20,
+    "epochs": 4,
+    "evaluate_every": 4,
+    "learning_rate": 1.0e-3,
+    "schedule": "cosine",
+    "warmup": 0.2,
+    "optimizer": "sgd",
+    "weight_decay": 0.1,
+    "adam_epsilon": 1.0e-8,
+    "momentum": 0.5,
+    "max_grad_norm": 0.5,
+    "dropout": 0.2,
+    "max_length": 16,
+    "precision": "bf16",
+    "gradient_checkpointing": True,
+    "length_window": 10,
+}
+
+
+def after_setting(name: str) -> set[str]:
+    # Its tokens too, where the length of an example changes; they are of no other model.
+    return AFTER_SMALL | (tokenize("small+16", "train", "dev", "blogs.dev") if name == "max_length" else set())
+
+
+@pytest.mark.parametrize("name", Training.model_fields)
+def test_a_setting_of_a_reference_reruns_what_follows_from_it(copy, name):
+    config = small_config()
+    config["models"]["small"][name] = SETTINGS[name]
+    if name == "steps":
+        config["models"]["small"].pop("epochs", None)
+    write_config(copy, config)
+    assert set(planned_jobs(copy)) == after_setting(name)
+
+
+def test_two_settings_that_swap_their_values_are_noticed(copy):
+    config = small_config()
+    config["models"]["small"] |= {"batch_size": 8, "evaluate_every": 16}  # 16 and 8 before
+    write_config(copy, config)
+    assert set(planned_jobs(copy)) == AFTER_SMALL
+
+
+def row(change: Callable[[dict], object], expected: set[str], name: str):
+    return pytest.param(change, expected, id=name)
+
+
+def reverse_keys(section):
+    if isinstance(section, dict):
+        return {key: reverse_keys(section[key]) for key in reversed(section)}
+    return section
+
+
+def add_seed(config: dict) -> None:
+    config["seeds"] = [0, 1]
+
+
+SEED_1 = {
+    *(reference("small", 1) | reference("large", 1) | evaluate("reference/large/seed1")),
+    *(select(RANDOM, 1) | select(OWN, 1) | select(SMALL, 1)),
+    *(main(RANDOM, 1) | main(OWN, 1) | main(SMALL, 1, STOP)),
+    *END,
+}
+BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATIONS | END
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        row(lambda c: c["models"]["large"].update(learning_rate=1.0e-3), AFTER_LARGE, "setting of the main model"),
+        row(lambda c: c["models"]["large"].update(max_length=16), AFTER_LARGE
+            | tokenize("large+16", "train", "dev", "blogs.dev", "blogs.test"), "length of the main model's input"),
+        row(lambda c: c["training"].update(weight_decay=0.1), AFTER_SMALL | AFTER_LARGE, "setting of all models"),
+        row(add_seed, SEED_1, "seed added"),
+        row(lambda c: c["references"].append("other"), {
+            "download_model source=other",
+            *tokenize("other", "train", "dev", "blogs.dev"),
+            *(reference("other") | select("other/ambiguous-0.33") | main("other/ambiguous-0.33", checkpoint=STOP)),
+            *END,
+        }, "reference added"),
+        row(lambda c: c["references"].append("large"), END | MAIN_OWN | main(OWN, checkpoint=STOP),
+            "reference that is the main model, with another stop rule for its run"),
+        row(lambda c: c["methods"].update(half={"select": {"by": "ambiguous", "fraction": 0.5}}),
+            select("small/ambiguous-0.5") | main("small/ambiguous-0.5") | END, "method added"),
+        row(lambda c: c["methods"].pop("random"), END, "method removed"),
+        row(lambda c: c["methods"]["ftft"]["select"].update(fraction=0.2),
+            select("small/ambiguous-0.2") | main("small/ambiguous-0.2", checkpoint=STOP) | END, "fraction"),
+        row(lambda c: c["methods"]["ftft"]["select"].update(by="hard"),
+            select("small/hard-0.33") | main("small/hard-0.33", checkpoint=STOP) | END, "criterion"),
+        row(lambda c: c["methods"]["ftft"]["stop"].update(patience=2),
+            main(SMALL, checkpoint="stop-ood_dev-patience2") | END, "stop rule"),
+        row(lambda c: c["data"]["ood"].update(newer={"test": {"path": "blogs.csv"}}),
+            download("newer.test") | tokenize("large", "newer.test") | EVALUATIONS | END, "test set added"),
+        row(lambda c: c["data"]["ood"]["blogs"]["test"].update(rows=10), BLOGS_TEST, "part of a test set"),
+        row(lambda c: c["data"]["ood"]["blogs"]["test"].update(relabel={"sport": "music"}), BLOGS_TEST,
+            "label mapping of a test set"),
+        row(lambda c: c["data"].update(group=None), {"report"}, "group of the report"),
+        row(lambda c: c["runtime"].update(device="auto", compile=False, checkpoint_minutes=1.0, progress=True), set(),
+            "device, compilation, checkpoint interval, progress"),
+        row(lambda c: c["models"]["small"].update(resources={"gpu": 2, "threads": 2, "mem_mb": 1, "runtime": "1h"}),
+            set(), "resources"),
+        row(lambda c: c.update(reverse_keys(c)), set(), "order of keys"),
+        row(lambda c: c["models"].update(unused={"hub": "some/model"}), {"report"}, "model that nothing uses"),
+    ],
+)  # fmt: skip
+def test_a_change_in_the_config_reruns_what_depends_on_it(copy, change, expected):
+    config = small_config()
+    change(config)
+    write_config(copy, config)
+    assert set(planned_jobs(copy)) == expected
+
+
+def test_comments_and_the_order_of_keys_in_the_file_rerun_nothing(copy):
+    config = reverse_keys(small_config())
+    write_config(copy, config)
+    text = (copy / "config.yaml").read_text(encoding="utf-8")
+    (copy / "config.yaml").write_text(f"# a comment\n{text}# another\n", encoding="utf-8")
+    assert planned_jobs(copy) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("blogs-test.csv", BLOGS_TEST),
+        ("blogs.csv", download("blogs.dev") | tokenize("small", "blogs.dev") | tokenize("large", "blogs.dev")
+         | AFTER_SMALL | AFTER_LARGE),
+        ("news.csv", download("train", "dev") | tokenize("small", "train", "dev") | tokenize("large", "train", "dev")
+         | {"download_model source=small", "download_model source=large"}  # their tokenizers are trained on it
+         | tokenize("small", "blogs.dev") | tokenize("large", "blogs.dev", "blogs.test")
+         | AFTER_SMALL | AFTER_LARGE | SELECTS),
+    ],
+)  # fmt: skip
+def test_a_changed_data_file_reruns_what_was_made_from_it(copy, file, expected):
+    with open(copy / "data" / file, "a", encoding="utf-8") as csv:
+        csv.write("one more song,music,agency0\n")
+    assert set(planned_jobs(copy)) == expected
+
+
+def test_data_that_moves_reruns_nothing(copy):
+    config = small_config()
+    (copy / "data").rename(copy / "elsewhere")
+    config["data_dir"] = "elsewhere"
+    write_config(copy, config)
+    assert planned_jobs(copy) == []
+
+
+# The stages that each library module has a part in.
+TRAINING = {"train_reference", "train_main"}
+TORCH = TRAINING | {"evaluate_ood"}
+TABLES = {"summarize", "report"}
+ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES
+MODULES = {
+    "batching": TORCH,
+    "checkpointing": TRAINING,
+    "config": set(),
+    "cost": TORCH,
+    "data": {"download"},
+    "datamap": {"compute_datamap", "report"},
+    "describe": set(),
+    "devices": TORCH,
+    "dynamics": TRAINING,
+    "errors": ALL,
+    "evaluation": {"evaluate_ood"},
+    "files": {"download", "download_model", "tokenize"} | TORCH,
+    "flops": TORCH,
+    "gpus": TORCH,
+    "job": ALL,
+    "kernels": TRAINING,
+    "launch": TRAINING,
+    "manifest": TRAINING,
+    "metrics": TORCH,
+    "modelling": TORCH,
+    "plan": set(),
+    "planted": {"download"},
+    "prediction": TORCH,
+    "pretrained": {"download_model"} | TORCH,
+    "provenance": set(),
+    "report": {"report"},
+    "schemas": ALL,
+    "selection": {"select_subset"},
+    "stopping": TRAINING,
+    "summary": TABLES,
+    "tokens": {"tokenize"},
+    "training": TRAINING,
+}
+# What follows from each stage, itself included.
+FOLLOWS = {
+    "download": ALL,
+    "download_model": ALL - {"download"},
+    "tokenize": TORCH | TABLES | {"tokenize", "compute_datamap", "select_subset"},
+    "train_reference": TORCH | TABLES | {"compute_datamap", "select_subset"},
+    "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES,
+    "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
+    "train_main": {"train_main", "evaluate_ood"} | TABLES,
+    "evaluate_ood": {"evaluate_ood"} | TABLES,
+    "summarize": TABLES,
+    "report": {"report"},
+}
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A copy of the workflow, to edit its code."""
+    folder = tmp_path / "clone"
+    for part in ("rules", "workflow", "profiles", "envs"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+def test_the_table_of_modules_is_whole():
+    library = ROOT / "workflow/scripts/ftft"
+    assert set(MODULES) == {path.stem for path in library.glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_code_of_a_module_reruns_the_stages_that_use_it(finished, clone, module):
+    path = clone / f"workflow/scripts/ftft/{module}.py"
+    code = path.read_text(encoding="utf-8")
+    path.write_text(f"{code}\n\n_EDITED = True\n", encoding="utf-8")
+    expected = set().union(*(FOLLOWS[stage] for stage in MODULES[module]))
+    assert {job.split()[0] for job in planned_jobs(finished, root=clone)} == expected
+
+
+def test_comments_in_the_library_rerun_nothing(finished, clone):
+    for path in (clone / "workflow/scripts").rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# a comment\n", encoding="utf-8")
+    assert planned_jobs(finished, root=clone) == []
+
+
+def test_the_page_is_made_again_when_its_template_changes(finished, clone):
+    template = clone / "workflow/scripts/ftft/templates/report.html.j2"
+    template.write_text(template.read_text(encoding="utf-8") + "<!-- more -->", encoding="utf-8")
+    assert planned_jobs(finished, root=clone) == ["report"]
+
+
+def test_results_that_move_to_another_clone_stay_valid(copy, clone):
+    assert planned_jobs(copy, root=clone) == []
+    shutil.rmtree(copy / ".snakemake")  # the results alone
+    assert planned_jobs(copy, root=clone) == []
+
+
+@pytest.mark.parametrize("setting", [{"learning_rate": 1.0e-3}, {"dropout": 0.3}])
+def test_results_of_other_settings_without_a_record_are_noticed(copy, setting):
+    shutil.rmtree(copy / ".snakemake")
+    config = small_config()
+    config["models"]["small"] |= setting
+    write_config(copy, config)
+    done = snakemake(copy, "--dry-run")
+    ((name, value),) = setting.items()
+    run = "results/topics/reference/small/seed0"
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if run in line]
+    assert len(lines) == 1
+    assert (
+        f"{run} was made from something else, and Snakemake has no record of it: settings.training.{name} was"
+        in lines[0]
+    )
+    assert f"is {value!r}; call snakemake with -R {run}/metrics.parquet to train it again" in lines[0]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert set(planned_jobs(copy, "-R", f"{run}/metrics.parquet")) == AFTER_SMALL
+
+
+def test_results_of_other_inputs_without_a_record_are_noticed(copy):
+    shutil.rmtree(copy / ".snakemake")
+    subset = "results/topics/subset/random-0.33/seed0.parquet"
+    shutil.copy2(copy / "results/topics/subset" / OWN / "seed0.parquet", copy / subset)
+    done = snakemake(copy, "--dry-run")
+    assert done.returncode != 0
+    assert f"results/topics/main/large/{RANDOM}/seed0 was made from something else" in done.stdout + done.stderr
+    assert f"{subset} has changed since; call snakemake with -R" in done.stdout + done.stderr
+
+
+def test_a_reference_that_selects_the_same_does_not_retrain_the_main_model(copy):
+    """Its dev curve has other steps now, but the same dynamics; that shows once its subset is there again."""
+    config = small_config()
+    config["models"]["small"]["evaluate_every"] = 4
+    write_config(copy, config)
+    assert set(planned_jobs(copy)) >= MAIN_SMALL
+    done = snakemake(copy, "subsets")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(planned_jobs(copy)) == END  # the table of costs reads the new run
+
+
+RESULTS = "results/topics"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("-R select_subset", SELECTS | MAINS | EVALUATIONS - ERM | END),
+        ("-R train_reference -- results/TASK/datamap/small/seed0.parquet", reference("small")),
+        (f"-R train_main -- results/TASK/main/large/{RANDOM}/seed0/cost.parquet",
+         {f"train_main main=large, subset={RANDOM}, seed=0"}),
+        ("-R results/TASK/reference/small/seed0/dynamics.parquet --", AFTER_SMALL),
+        ("-R evaluate_ood -- summary", EVALUATIONS | {"summarize"}),
+        ("-R compute_datamap --until compute_datamap", {
+            "compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}),
+        ("-R report", {"report"}),
+    ],
+)  # fmt: skip
+def test_targeted_reruns_are_as_documented(finished, command, expected):
+    typed = command.replace("results/TASK", RESULTS)
+    assert set(planned_jobs(finished, *typed.split())) == expected
+    assert f"snakemake --cores 8 {command.removesuffix(' --')}" in (ROOT / "docs/reruns.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("target", "rules"),
+    [
+        ("tokens", {"download", "download_model", "tokenize"}),
+        ("references", {"download", "download_model", "tokenize", "train_reference"}),
+        ("datamaps", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}),
+        ("subsets", ALL - TABLES - {"train_main", "evaluate_ood"}),
+        ("mains", ALL - TABLES - {"evaluate_ood"}),
+        ("evaluations", ALL - TABLES),
+        ("summary", ALL - {"report"}),
+        ("report", ALL),
+    ],
+)
+def test_each_kind_of_artifact_is_a_target(finished, target, rules):
+    """Whatever is there, with --forceall; and nothing where it is up to date."""
+    assert {job.split()[0] for job in planned_jobs(finished, "--forceall", target)} == rules
+    assert planned_jobs(finished, target) == []
+    assert f"`{target}`" in (ROOT / "docs/reruns.md").read_text(encoding="utf-8")

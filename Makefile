@@ -4,10 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint install lock bench dag clean
+.PHONY: help demo test test-slurm lint install lock bench dag clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED) ## run the embedded default experiment to its HTML page
 	$(BIN)/snakemake --cores $(CORES)
@@ -15,6 +15,9 @@ demo: $(INSTALLED) ## run the embedded default experiment to its HTML page
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slurm: $(INSTALLED) ## run the workflow on a SLURM started for it (needs slurm-wlm, munge and root)
+	$(BIN)/python -m pytest tests/slurm
 
 lint: $(INSTALLED) ## check style, types and the workflow
 	$(BIN)/ruff check .
@@ -52,10 +55,13 @@ bench: $(INSTALLED) ## measure speed: other loops, a step's parts, a full run (a
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/where_time_goes.py
 	$(BIN)/python benchmarks/full_run.py
+	$(BIN)/python benchmarks/planning.py
 
-dag: $(INSTALLED) ## draw the rules and jobs of the embedded default into docs/images (needs graphviz)
-	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/rulegraph.svg
-	$(BIN)/snakemake --dag --forceall | dot -Tsvg > docs/images/dag.svg
+dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI experiment into docs/images (needs graphviz)
+	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/demo-rulegraph.svg
+	$(BIN)/snakemake --dag --forceall | dot -Tsvg > docs/images/demo-dag.svg
+	$(BIN)/snakemake --rulegraph --forceall --configfile config/paper/nli.yaml | dot -Tsvg > docs/images/nli-rulegraph.svg
+	$(BIN)/snakemake --dag --forceall --configfile config/paper/nli.yaml --config seeds=0 | dot -Tsvg > docs/images/nli-dag.svg
 
 clean: ## delete results, logs and caches, but not .venv
 	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache

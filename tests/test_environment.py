@@ -103,3 +103,17 @@ def test_profiles_are_disjoint():
     assert not set(default) & set(slurm)
     assert "gpu" not in default["resources"]
     assert (ROOT / "slurm").resolve() == ROOT / "profiles" / "slurm"
+
+
+def test_the_container_has_the_locked_versions_on_the_python_of_the_environments():
+    recipe = (ROOT / "envs/container.def").read_text(encoding="utf-8")
+    for environment in ENVIRONMENTS:
+        python = next(
+            d for d in yaml.safe_load(environment.read_text())["dependencies"] if str(d).startswith("python=")
+        )
+        assert f"From: {python.replace('=', ':')}-slim" in recipe
+    installs = [line.strip() for line in recipe.splitlines() if "pip install" in line]
+    assert len(installs) == 2
+    assert all("/opt/requirements.lock" in line for line in installs)
+    assert "requirements.lock /opt/requirements.lock" in recipe
+    assert 'container: "ftft.sif"' in (ROOT / "Snakefile").read_text(encoding="utf-8")

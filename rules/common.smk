@@ -108,10 +108,9 @@ def train_tokens(stage):
 
 def scores_of(wildcards):
     """What a subset is selected by; a random one knows nothing of a reference."""
-    reference = PLAN.reference_of(wildcards.subset)
-    if reference:
-        return f"{RESULTS}/datamap/{reference}/seed{wildcards.seed}.parquet"
-    return f"{RESULTS}/data/train.parquet"
+    runs = PLAN.reference_runs_of(wildcards.subset, int(wildcards.seed))
+    datamaps = [f"{RESULTS}/datamap/{run.model}/seed{run.seed}.parquet" for run in runs]
+    return datamaps or [f"{RESULTS}/data/train.parquet"]
 
 
 def evaluation_files():

@@ -47,6 +47,7 @@ rule compute_datamap:
     conda:
         "../envs/data.yaml"
     params:
+        cfg=PLAN.datamap(),
         code=code("compute_datamap.py"),
     script:
         "../workflow/scripts/compute_datamap.py"

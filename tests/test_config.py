@@ -167,7 +167,43 @@ MISTAKES = {
     "value for a section": ("data/train", "train.csv", "data.train", "section", "'train.csv'"),
     "section for a value": ("data/label", ["a", "b"], "data.label", "string", "['a', 'b']"),
     "wrong word": ("data/metric", "f1", "data.metric", "'f1'", "'accuracy' or 'macro_f1'"),
-    "wrong criterion": ("methods/ftft/select/by", "hardest", "select.by", "'hardest'", "'ambiguous', 'hard', 'easy'"),
+    "wrong criterion": (
+        "methods/ftft/select/by",
+        "hardest",
+        "methods.ftft.select.by",
+        "'hardest' is no criterion; did you mean 'hard'?",
+        "allowed: ambiguous, hard, easy, random, confidence-high, ",
+    ),
+    "easy share of everything": ("methods/ftft/select/easy_share", 1, "ftft.select.easy_share", "less than 1"),
+    "easy share of a random subset": (
+        "methods/ftft/select",
+        {"by": "random", "easy_share": 0.1},
+        "methods.ftft.select",
+        "no data map",
+    ),
+    "mean of a random subset": (
+        "methods/ftft/select",
+        {"by": "random", "mean_over": "seeds"},
+        "methods.ftft.select",
+        "no data map",
+    ),
+    "easy share of the easiest": (
+        "methods/ftft/select",
+        {"by": "confidence-high", "easy_share": 0.1},
+        "methods.ftft.select",
+        "easiest examples already",
+    ),
+    "mean over one reference": (
+        "methods/ftft/select/mean_over",
+        "both",
+        "methods.ftft.select.mean_over",
+        "two or more references; found small",
+    ),
+    "balance true": ("methods/ftft/select/balance", True, "select.balance", "'equal' or 'proportional'", "True"),
+    "burn-in of all epochs": ("datamap", {"burn_in": 3, "max_epochs": 4}, "datamap", "burn_in 3 and max_epochs 4"),
+    "EL2N in the burn-in": ("datamap", {"burn_in": 3, "el2n_epoch": 2}, "datamap", "el2n_epoch 2", "leaves out"),
+    "EL2N after the last epoch": ("datamap", {"max_epochs": 3, "el2n_epoch": 3}, "datamap", "el2n_epoch 3"),
+    "unknown correction": ("datamap/correction", "ddof", "datamap.correction", "'sample' or 'active_bias'", "'ddof'"),
     "undefined main": ("mains", ["huge"], "mains", "'huge'", "big, small"),
     "undefined reference": ("references", ["smal"], "references", "'smal'", "did you mean 'small'?", "big, small"),
     "undefined reference of a method": (
@@ -254,6 +290,15 @@ def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
     assert "\n" not in message
     assert message.startswith("config: ")
     assert [part for part in expected if part not in message] == []
+
+
+def test_joint_references_have_no_plus_in_their_names():
+    raw = changed("models/small+", {"hub": "someone/other"})
+    raw["references"] = ["small", "small+"]
+    load(raw)
+    raw["methods"]["ftft"]["select"]["mean_over"] = "references"
+    with pytest.raises(UserError, match=r"^config: methods.ftft.select.mean_over joins .* 'small\+' has one: rename"):
+        load(raw)
 
 
 def test_a_missing_key_is_named():

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from ftft import datamap
 from ftft.errors import UserError
@@ -40,7 +40,41 @@ def test_three_examples_by_hand():
         abs=1e-6,
     )
     assert found["el2n"] == pytest.approx([0.1 * 2**0.5, 0.45 * 2**0.5, 0.8 * 2**0.5], abs=1e-6)
+    # For two classes the entropy is H(p) = -p log p - (1 - p) log(1 - p).
+    h1, h2, h3, h4 = (-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.1, 0.2, 0.3, 0.4))
+    assert found["entropy"] == pytest.approx([h1, (3 * h2 + h4) / 4, (h1 + h3) / 2], abs=1e-6)
     assert found["region"].tolist() == ["easy-to-learn", "ambiguous", "hard-to-learn"]
+
+
+def test_variability_of_few_epochs_by_hand():
+    # 0.2 and 0.6: mean 0.4, squared deviations 0.04 twice. One example never varies.
+    gold = np.array([[0.2, 0.7], [0.6, 0.7]])
+    assert datamap.variability(gold) == pytest.approx([0.2, 0])
+    assert datamap.variability(gold, "sample") == pytest.approx([0.08**0.5, 0])
+    assert datamap.variability(gold, "active_bias") == pytest.approx([(0.04 + 0.04**2) ** 0.5, 0])
+
+
+def test_corrections_change_no_ranking():
+    gold = np.random.default_rng(3).random((4, 300))
+    assert datamap.variability(gold, "sample") == pytest.approx(stats.tstd(gold, axis=0))
+    ranks = stats.rankdata(datamap.variability(gold))
+    for correction in ("sample", "active_bias"):
+        assert stats.rankdata(datamap.variability(gold, correction)).tolist() == ranks.tolist()
+
+
+def test_el2n_at_an_epoch_by_hand():
+    # Errors of the gold class 0.5 then 0.2, so norms sqrt(2) times as large for two classes.
+    probabilities = np.array([[[0.5, 0.5]], [[0.8, 0.2]]])
+    assert datamap.el2n(probabilities, [0], 0) == pytest.approx([0.5 * 2**0.5])
+    assert datamap.el2n(probabilities, [0], 1) == pytest.approx([0.2 * 2**0.5])
+    assert datamap.el2n(probabilities, [0]) == pytest.approx([0.35 * 2**0.5])
+
+
+def test_entropy_of_certainty_and_of_ignorance():
+    probabilities = np.array([[[0, 1, 0], [1 / 3, 1 / 3, 1 / 3]], [[0, 1, 0], [1, 0, 0]]])
+    found = datamap.entropy(probabilities)
+    assert found == pytest.approx([0, np.log(3) / 2])
+    assert not np.signbit(found).any()
 
 
 def test_random_dynamics_agree_with_scipy_and_loops():
@@ -59,6 +93,7 @@ def test_random_dynamics_agree_with_scipy_and_loops():
         assert found["forgetting"][i] == (events if any(right) else 5)
         assert found["aum"][i] == pytest.approx(sum(margins) / 5)
         assert found["el2n"][i] == pytest.approx(sum(errors) / 5)
+        assert found["entropy"][i] == pytest.approx(stats.entropy(probabilities[:, i], axis=1).mean())
 
 
 def test_blocks_make_no_difference(monkeypatch):
@@ -82,6 +117,7 @@ def test_huge_logits_neither_overflow_nor_warn():
     found = datamap.compute(logits, [1], ["a"])
     assert found["confidence"] == [0]
     assert found["aum"] == [-6e4]
+    assert found["entropy"] == [0]
 
 
 @pytest.mark.parametrize(
@@ -145,16 +181,71 @@ def test_write_keeps_the_order_of_the_data(paths, first_epoch):
     assert table["label"].to_pylist() == labels.tolist()
     for name, values in datamap.compute(logits, labels, uids).items():
         assert table[name].to_pylist() == values.tolist()
-    assert read_metadata(paths[2]) == {"epochs": "5", "rows": "50"}
+    assert read_metadata(paths[2]) == {
+        "burn_in": "0",
+        "correction": "none",
+        "el2n_epoch": "mean",
+        "epochs": "5",
+        "rows": "50",
+    }
 
     before = paths[2].read_bytes()
     datamap.write(*paths)
     assert paths[2].read_bytes() == before
 
 
-def check_error(paths, *words):
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({"burn_in": 2}, [2, 3, 4]),
+        ({"max_epochs": 3}, [0, 1, 2]),
+        ({"burn_in": 1, "max_epochs": 4}, [1, 2, 3]),
+        ({"burn_in": 3, "max_epochs": 9}, [3, 4]),
+    ],
+)
+def test_some_epochs_are_as_if_there_were_no_others(paths, settings, used):
+    logits, labels, uids = random_dynamics(n=50)
+    write_dynamics(paths[0], logits)
+    write_data(paths[1], labels, uids)
+    datamap.write(*paths, **settings, correction="sample", el2n_epoch=used[1])
+
+    table = read_table(paths[2])
+    expected = datamap.compute(logits[used], labels, uids, correction="sample")
+    expected["el2n"] = datamap.el2n(special.softmax(logits.astype(np.float64), axis=-1), labels, used[1])
+    for name, values in expected.items():
+        found = table[name].to_pylist()
+        assert found == (pytest.approx(values) if name == "el2n" else values.tolist()), name
+    assert read_metadata(paths[2]) == {
+        "burn_in": str(used[0]),
+        "correction": "sample",
+        "el2n_epoch": str(used[1]),
+        "epochs": str(len(used)),
+        "rows": "50",
+    }
+
+
+@pytest.mark.parametrize("settings", [{"burn_in": 4}, {"burn_in": 9}, {"burn_in": 2, "max_epochs": 3}])
+def test_too_few_epochs_left(paths, settings):
+    logits, labels, uids = random_dynamics(n=4)
+    write_dynamics(paths[0], logits)
+    write_data(paths[1], labels, uids)
+    left = len(range(5)[settings["burn_in"] : settings.get("max_epochs")])
+    words = ("5 complete epoch", "datamap.burn_in and datamap.max_epochs", f"leave {left},", "at least 2")
+    check_error(paths, *words, **settings)
+
+
+@pytest.mark.parametrize("epoch", [0, 4])
+def test_el2n_at_an_epoch_that_is_not_used(paths, epoch):
+    logits, labels, uids = random_dynamics(n=4)
+    write_dynamics(paths[0], logits)
+    write_data(paths[1], labels, uids)
+    words = (f"datamap.el2n_epoch is {epoch}", "epochs 1 to 3")
+    check_error(paths, *words, burn_in=1, max_epochs=4, el2n_epoch=epoch)
+
+
+def check_error(paths, *words, **settings):
     with pytest.raises(UserError) as failure:
-        datamap.write(*paths)
+        datamap.write(*paths, **settings)
     message = str(failure.value)
     assert "\n" not in message
     assert str(paths[0]) in message

@@ -100,7 +100,8 @@ def test_random_subset_has_no_reference():
     assert rows(found) == [("random", "", "main/big/random-0.33/seed3", "final")]
     assert found.runs == [Run("big", "random-0.33", 3)]
     assert found.reference_of("random-0.33") == ""
-    assert found.select("random-0.33") == {"by": "random", "fraction": 0.33}
+    assert found.select("random-0.33") == {"balance": None, "by": "random", "easy_share": 0.0, "fraction": 0.33}
+    assert found.reference_runs_of("random-0.33", 3) == []
     assert found.subset_entries("results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
 
 
@@ -113,23 +114,106 @@ def test_subsets_of_different_size_have_different_names(fractions):
 
 def test_seeds_and_mains_are_paired():
     found = plan(mains=["big", "tiny"], seeds=[0, 1], methods={"dm": {"select": AMBIGUOUS, "references": ["self"]}})
-    assert [(result.main, result.reference_run) for result in found.results] == [
-        ("big", Run("big", "", 0)),
-        ("big", Run("big", "", 1)),
-        ("tiny", Run("tiny", "", 0)),
-        ("tiny", Run("tiny", "", 1)),
+    assert [(result.main, result.reference_runs) for result in found.results] == [
+        ("big", (Run("big", "", 0),)),
+        ("big", (Run("big", "", 1),)),
+        ("tiny", (Run("tiny", "", 0),)),
+        ("tiny", (Run("tiny", "", 1),)),
     ]
     assert len(found.runs) == 8
+
+
+def test_names_of_selections():
+    selections = {
+        "plain": ({"by": "aum-low", "fraction": 0.5}, "small/aum-low-0.5"),
+        "mixed": ({"by": "aum-low", "fraction": 0.5, "easy_share": 0.1}, "small/aum-low-0.5+easy0.1"),
+        "equal": ({"by": "aum-low", "fraction": 0.5, "balance": "equal"}, "small/aum-low-0.5+equal"),
+        "share": ({"by": "aum-low", "fraction": 0.5, "balance": "proportional"}, "small/aum-low-0.5+proportional"),
+        "seeds": ({"by": "aum-low", "fraction": 0.5, "mean_over": "seeds"}, "small/aum-low-0.5+seeds"),
+        "joint": ({"by": "aum-low", "fraction": 0.5, "mean_over": "references"}, "small+tiny/aum-low-0.5"),
+        "all": (
+            {"by": "aum-low", "fraction": 0.5, "mean_over": "both", "balance": "equal", "easy_share": 0.1},
+            "small+tiny/aum-low-0.5+easy0.1+equal+seeds",
+        ),
+        "random": ({"by": "random", "fraction": 0.5, "balance": "equal"}, "random-0.5+equal"),
+    }
+    methods = {name: {"select": select, "references": ["small", "tiny"]} for name, (select, _) in selections.items()}
+    del methods["random"]["references"]
+    found = plan(methods=methods, references=[])
+    first = {result.method: result.run.subset for result in reversed(found.results)}
+    assert first == {name: subset for name, (_, subset) in selections.items()}
+    assert len(set(first.values())) == len(first)
+    assert found.select("small+tiny/aum-low-0.5+easy0.1+equal+seeds") == {
+        "balance": "equal",
+        "by": "aum-low",
+        "easy_share": 0.1,
+        "fraction": 0.5,
+    }
+    by = {entry["path"].split("/")[-2]: entry["by"] for entry in found.subset_entries("results/toy")}
+    assert by["aum-low-0.5"] == "aum-low"
+    assert by["aum-low-0.5+easy0.1"] == "aum-low+easy0.1"
+
+
+def test_several_references_select_one_subset_and_all_are_paid_for():
+    select = AMBIGUOUS | {"mean_over": "references"}
+    found = plan(methods={"joint": {"select": select}}, references=["tiny", "small"], seeds=[0, 1])
+    assert rows(found) == [
+        ("joint", "small+tiny", f"main/big/small+tiny/ambiguous-0.5/seed{seed}", "final") for seed in (0, 1)
+    ]
+    assert found.references == ["small", "tiny"]
+    assert found.reference_runs_of("small+tiny/ambiguous-0.5", 1) == [Run("small", "", 1), Run("tiny", "", 1)]
+    assert [run.model for run in found.runs if not run.subset] == ["small", "tiny"] * 2
+    costs = [f"results/toy/reference/{model}/seed1/cost.parquet" for model in ("small", "tiny")]
+    assert found.entries("results/toy")[1]["reference_costs"] == costs
+    # The order in which they are named changes nothing.
+    again = plan(methods={"joint": {"select": select}}, references=["small", "tiny"], seeds=[0, 1])
+    assert again.results == found.results
+
+
+def test_several_seeds_select_one_subset():
+    select = AMBIGUOUS | {"mean_over": "seeds"}
+    found = plan(methods={"joint": {"select": select}}, seeds=[1, 0])
+    assert [run.path for run in found.runs if run.subset] == [
+        f"main/big/small/ambiguous-0.5+seeds/seed{seed}" for seed in (1, 0)
+    ]
+    for result in found.results:
+        assert result.reference_runs == (Run("small", "", 0), Run("small", "", 1))
+
+
+def test_self_and_itself_by_name_are_one_reference():
+    select = AMBIGUOUS | {"mean_over": "references"}
+    methods = {"dm": {"select": AMBIGUOUS}, "joint": {"select": select}}
+    found = plan(methods={name: each | {"references": ["self", "big"]} for name, each in methods.items()})
+    assert list(found.subsets) == ["big/ambiguous-0.5"]
+    assert found.reference_runs_of("big/ambiguous-0.5", 3) == [Run("big", "", 3)]
+
+
+def test_datamap_settings_are_of_the_data_map_alone():
+    methods = {"ftft": {"select": AMBIGUOUS, "stop": {}}}
+
+    def settings(**changes: Any) -> list[Any]:
+        found = plan(methods=methods, **changes)
+        return [
+            found.train("small"),
+            found.train("big", "small/ambiguous-0.5"),
+            found.select("small/ambiguous-0.5"),
+            found.evaluate("big"),
+        ]
+
+    changed = {"burn_in": 1, "max_epochs": 4, "correction": "sample", "el2n_epoch": 2}
+    assert settings(datamap=changed) == settings()
+    assert plan(datamap=changed).datamap() == changed
+    assert plan().datamap() == {"burn_in": 0, "correction": None, "el2n_epoch": None, "max_epochs": None}
 
 
 def test_paths_that_the_summary_reads():
     found = plan(methods={"erm": {}, "ftft": {"select": AMBIGUOUS, "stop": {}}})
     erm, ftft = found.entries("results/toy")
-    assert (erm["cost"], erm["reference_cost"]) == ("results/toy/reference/big/seed3/cost.parquet", None)
+    assert (erm["cost"], erm["reference_costs"]) == ("results/toy/reference/big/seed3/cost.parquet", [])
     assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
     assert ftft["cost"] == "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet"
-    assert ftft["reference_cost"] == "results/toy/reference/small/seed3/cost.parquet"
+    assert ftft["reference_costs"] == ["results/toy/reference/small/seed3/cost.parquet"]
     assert found.datamap_entries("results/toy") == [
         {"reference": "small", "seed": 3, "path": "results/toy/datamap/small/seed3.parquet"}
     ]
@@ -237,6 +321,7 @@ def test_settings_are_plain_and_sorted():
     """Snakemake silently tracks nothing else."""
     found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
     settings = [found.train("big", "small/ambiguous-0.5"), found.select("small/ambiguous-0.5"), found.report("results")]
+    settings += [found.datamap()]
     assert all(map(only_plain, settings + list(found.model_sources.values()) + [found.download("far.dev")]))
     assert found.download("far.dev")["role"] == "dev"
     assert found.download("train")["role"] == "train"

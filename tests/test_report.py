@@ -157,6 +157,13 @@ def test_planted_findings_by_hand(arguments):
     assert "of 6 easy examples" not in page.text
 
 
+def test_only_plainly_ambiguous_subsets_are_looked_at(arguments, tmp_path):
+    before = written(arguments).text
+    path = write_subset(tmp_path / "equal.parquet", ["u0"])
+    arguments["subsets"].append(arguments["subsets"][0] | {"by": "ambiguous+equal", "path": path})
+    assert written(arguments).text == before
+
+
 def test_findings_are_means_over_seeds(arguments, tmp_path):
     # In the second seed one of the two wrong labels, and no other example, is hard to learn; it has no subset.
     regions = [EASY] * 6 + [AMBIGUOUS] * 3 + [HARD]

@@ -37,7 +37,7 @@ def write_metrics(path, rows):
     return path
 
 
-def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", cost, reference_cost=None):
+def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", cost, reference_costs=()):
     """An entry whose evaluation has the given scores on the in-distribution dev set and two OOD sets."""
     name = folder / f"{method}{reference}{seed}"
     dev, *ood = scores
@@ -52,7 +52,7 @@ def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", c
         "metrics": write_metrics(f"{name}-metrics.parquet", rows),
         "cost": write_cost(f"{name}-cost.parquet", cost),
         "checkpoint": checkpoint,
-        "reference_cost": reference_cost,
+        "reference_costs": reference_costs,
     }
 
 
@@ -87,10 +87,17 @@ def entries(tmp_path):
                     ("stopped", "evaluate", 50, 400, 33.0, 3.0),
                     ("final", "train", 100, 3200, 100.0, 20.0),
                 ],
-                reference_cost=reference,
+                reference_costs=[reference],
             )
         )
     return found
+
+
+def test_every_reference_that_selected_is_paid_for(entries, tmp_path):
+    other = write_cost(tmp_path / "other.parquet", [("final", "train", 100, 3200, 7.0, 1.5)])
+    entries[1]["reference_costs"].append(other)
+    row = next(row for row in summarized(entries, tmp_path).to_pylist() if row["method"] == "ftft")
+    assert (row["flops"], row["seconds"]) == (50 + 10 + 7, 9 + 2 + 1.5)
 
 
 def summarized(entries, tmp_path):

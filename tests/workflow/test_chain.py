@@ -190,3 +190,46 @@ def test_the_dag_can_be_drawn(finished):
     dag = snakemake(finished, "--dag")
     drawn = subprocess.run(["dot", "-Tsvg"], input=dag.stdout, capture_output=True, text=True, check=True)
     assert "train_reference" in drawn.stdout
+
+
+def test_datamap_settings_rerun_the_data_map_and_what_follows_from_it(copy):
+    config = small_config()
+    config["datamap"] = {"burn_in": 1}
+    write_config(copy, config)
+    jobs = planned_jobs(copy)
+    assert [job for job in jobs if not job.startswith(("evaluate_ood", "report", "summarize"))] == [
+        "compute_datamap reference=large, seed=0",
+        "compute_datamap reference=small, seed=0",
+        "select_subset subset=large/ambiguous-0.33, seed=0",
+        "select_subset subset=small/ambiguous-0.33, seed=0",
+        "train_main main=large, subset=large/ambiguous-0.33, seed=0",
+        "train_main main=large, subset=small/ambiguous-0.33, seed=0",
+    ]
+    assert not [job for job in jobs if "reference/large" in job or "random" in job]
+
+
+def test_subsets_of_every_kind_are_made_from_the_data_maps_there_are(copy):
+    config = small_config()
+    config["methods"] |= {
+        "joint": {
+            "select": {"by": "aum-low", "easy_share": 0.25, "balance": "equal", "mean_over": "references"},
+            "references": ["self", "small"],
+        },
+        "seeds": {"select": {"by": "entropy-high", "balance": "proportional", "mean_over": "seeds"}},
+        "random": {"select": {"by": "random", "fraction": 0.33, "balance": "equal"}},
+    }
+    write_config(copy, config)
+    done = snakemake(copy, "--until", "select_subset")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = copy / "results/topics"
+    rows = pq.read_metadata(results / "data/train.parquet").num_rows
+    for name in (
+        "large+small/aum-low-0.33+easy0.25+equal",
+        "small/entropy-high-0.33+proportional+seeds",
+        "random-0.33+equal",
+    ):
+        subset = pq.read_table(results / f"subset/{name}/seed0.parquet")
+        assert subset.num_rows == 33 * rows // 100
+    jobs = planned_jobs(copy)
+    assert "train_main main=large, subset=large+small/aum-low-0.33+easy0.25+equal, seed=0" in jobs
+    assert not [job for job in jobs if job.startswith(("train_reference", "compute_datamap", "select_subset"))]

@@ -5,7 +5,7 @@ from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    datamap.write(job.input.dynamics, job.input.data, job.output.datamap)
+    datamap.write(job.input.dynamics, job.input.data, job.output.datamap, **job.params.cfg)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from ftft.criteria import CRITERIA, RANDOM
 from ftft.errors import UserError
 from ftft.schemas import IN_DISTRIBUTION
 
 SELF = "self"
 
-Criterion = Literal["ambiguous", "hard", "easy", "random"]
 Metric = Literal["accuracy", "macro_f1"]
 Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 
@@ -36,6 +36,12 @@ Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
         raise ValueError(f"the name {name!r} becomes part of a path: use letters, digits, '_', '-', '+' and '.'")
+    return name
+
+
+def _check_criterion(name: str) -> str:
+    if name not in CRITERIA:
+        raise ValueError(f"{name!r} is no criterion; {_allowed(name, CRITERIA)}")
     return name
 
 
@@ -55,6 +61,7 @@ def _as_section(value: Any) -> Any:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+Criterion = Annotated[str, AfterValidator(_check_criterion)]
 Text = Annotated[str, BeforeValidator(_as_text)]
 Strings = Annotated[list[Text], BeforeValidator(_as_list)]
 
@@ -274,13 +281,75 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
         return {name: value for name in Training.model_fields if (value := getattr(self, name)) is not None}
 
 
+class DataMap(_Section):
+    """How the data maps are computed from the training dynamics of the references."""
+
+    burn_in: int = Field(0, ge=0, description="leave out the first so many epochs")
+    max_epochs: int | None = Field(
+        None, ge=2, description="use only the first so many epochs, less those that burn_in leaves out"
+    )
+    correction: Literal["sample", "active_bias"] | None = Field(
+        None, description="of variability, for few epochs; within one data map it changes no ranking"
+    )
+    el2n_epoch: int | None = Field(
+        None, ge=0, description="the epoch of EL2N, from 0; without it, the mean over the epochs"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_epochs is not None and self.max_epochs - self.burn_in < 2:
+            raise ValueError(
+                f"burn_in {self.burn_in} and max_epochs {self.max_epochs} leave fewer than the 2 epochs that a data "
+                "map needs; lower burn_in or raise max_epochs"
+            )
+        last = float("inf") if self.max_epochs is None else self.max_epochs - 1
+        if self.el2n_epoch is not None and not self.burn_in <= self.el2n_epoch <= last:
+            raise ValueError(
+                f"el2n_epoch {self.el2n_epoch} is an epoch that burn_in {self.burn_in} or max_epochs "
+                f"{self.max_epochs} leaves out; epochs count from 0"
+            )
+        return self
+
+
 class Select(_Section):
     """Which part of the train set a main model is trained on."""
 
     by: Criterion = Field(
-        description="ambiguous: highest variability; hard: lowest confidence; easy: highest confidence; random"
+        description="ambiguous (highest variability), hard (lowest confidence), easy (highest confidence), random, or "
+        "a measure of the data map with -high or -low, such as aum-low"
     )
     fraction: float = Field(0.33, gt=0, le=1, description="share of the train set")
+    easy_share: float = Field(
+        0.0, ge=0, lt=1, description="share of the subset that is the most confident of the other examples instead"
+    )
+    balance: Literal["equal", "proportional"] | None = Field(
+        None,
+        description="equal: as many of each class, as far as it has them; proportional: the classes' shares are those "
+        "of the train set; without it, classes do not matter",
+    )
+    mean_over: Literal["references", "seeds", "both"] | None = Field(
+        None,
+        description="one subset by the mean rank in several data maps: of all references of the method, of all seeds, "
+        "or both",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.by == RANDOM and (self.easy_share or self.mean_over):
+            raise ValueError("by random uses no data map, which easy_share and mean_over need; leave them out")
+        if self.easy_share and CRITERIA[self.by] == CRITERIA["easy"]:
+            raise ValueError(f"by {self.by} takes the easiest examples already; leave easy_share out")
+        return self
+
+    @property
+    def over_references(self) -> bool:
+        """Whether all references of the method select one subset together."""
+        return self.mean_over in ("references", "both")
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether the references of all seeds select one subset together."""
+        return self.mean_over in ("seeds", "both")
 
 
 class Stop(_Section):
@@ -302,7 +371,7 @@ class Method(_Section):
 
     @property
     def needs_reference(self) -> bool:
-        return self.select is not None and self.select.by != "random"
+        return self.select is not None and self.select.by != RANDOM
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -344,6 +413,7 @@ class Config(_Section):
     seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(
         min_length=1, description="the reference of seed s is paired with the main model of seed s"
     )
+    datamap: DataMap = Field(default_factory=DataMap, description="how the data maps are computed")
     training: Training = Field(description="settings that change results, common to all models")
     runtime: Runtime = Field(default_factory=Runtime, description="settings that change no result")
 
@@ -374,6 +444,8 @@ class Config(_Section):
                     defined(f"methods.{name}.references", reference)
             if method.needs_reference and not (method.references or self.references):
                 raise ValueError(f"methods.{name} selects by a data map, but references is empty: name a model there")
+            if method.select and method.select.over_references:
+                self._check_joint(name, method.references or self.references)
             if method.stop and method.stop.monitor not in monitors:
                 raise ValueError(
                     f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which no data.dev or data.ood.*.dev "
@@ -382,6 +454,14 @@ class Config(_Section):
         for name in self.models:
             self.training_of(name)
         return self
+
+    def _check_joint(self, method: str, references: list[str]) -> None:
+        """References that select together: there are several, and the name of the group is no model's."""
+        key = f"methods.{method}.select.mean_over"
+        if len(set(references)) < 2:
+            raise ValueError(f"{key} is about two or more references; found {', '.join(references)}; name more")
+        if plus := [name for name in self.models if "+" in name]:
+            raise ValueError(f"{key} joins names of models by '+', but {plus[0]!r} has one: rename this model")
 
     def training_of(self, model: str) -> Training:
         """The training settings of a model: the common ones with its own put over them."""

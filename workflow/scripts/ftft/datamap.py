@@ -26,41 +26,53 @@ AMBIGUOUS, EASY, HARD = REGIONS = ("ambiguous", "easy-to-learn", "hard-to-learn"
 _BLOCK_ROWS = 1 << 15
 
 
-def compute(logits: NDArray[np.float32], labels: ArrayLike, uids: ArrayLike) -> dict[str, np.ndarray]:
+def compute(
+    logits: NDArray[np.float32],
+    labels: ArrayLike,
+    uids: ArrayLike,
+    *,
+    correction: str | None = None,
+    el2n_epoch: int | None = None,
+) -> dict[str, np.ndarray]:
     """Every measure of the data map, for every example.
 
     Args:
         logits: (E, N, C) training dynamics, finite, E >= 2.
         labels: (N,) gold class indices in [0, C).
         uids: (N,) unique strings; they decide between equals.
+        correction: as in ``variability``.
+        el2n_epoch: as in ``el2n``.
 
     Returns:
-        ``confidence``, ``variability``, ``correctness``, ``threshold_closeness``, ``aum`` and ``el2n`` as float64,
-        ``forgetting`` as int32 and ``region`` as strings, each of shape (N,).
+        ``confidence``, ``variability``, ``correctness``, ``threshold_closeness``, ``aum``, ``el2n`` and ``entropy`` as
+        float64, ``forgetting`` as int32 and ``region`` as strings, each of shape (N,).
     """
     gold = np.asarray(labels, dtype=np.int64)
-    blocks = [
-        _measures(logits[:, start : start + _BLOCK_ROWS].astype(np.float64), gold[start : start + _BLOCK_ROWS])
-        for start in range(0, len(gold), _BLOCK_ROWS)
-    ]
+    blocks = []
+    for start in range(0, len(gold), _BLOCK_ROWS):
+        rows = slice(start, start + _BLOCK_ROWS)
+        blocks.append(_measures(logits[:, rows].astype(np.float64), gold[rows], correction, el2n_epoch))
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     columns["region"] = region(columns["confidence"], columns["variability"], uids)
     return columns
 
 
-def _measures(logits: Floats, labels: NDArray[np.int64]) -> dict[str, np.ndarray]:
+def _measures(
+    logits: Floats, labels: NDArray[np.int64], correction: str | None, el2n_epoch: int | None
+) -> dict[str, np.ndarray]:
     probabilities = softmax(logits)
     gold = gold_values(probabilities, labels)
     correct = logits.argmax(axis=-1) == labels
     mean = confidence(gold)
     return {
         "confidence": mean,
-        "variability": variability(gold),
+        "variability": variability(gold, correction),
         "correctness": correctness(correct),
         "forgetting": forgetting(correct),
         "threshold_closeness": threshold_closeness(mean),
         "aum": aum(logits, labels),
-        "el2n": el2n(probabilities, labels),
+        "el2n": el2n(probabilities, labels, el2n_epoch),
+        "entropy": entropy(probabilities),
     }
 
 
@@ -80,12 +92,22 @@ def confidence(gold_probability: Floats) -> Floats:
     return gold_probability.mean(axis=0)
 
 
-def variability(gold_probability: Floats) -> Floats:
+def variability(gold_probability: Floats, correction: str | None = None) -> Floats:
     """(N,) standard deviation over epochs of the (E, N) gold-label probabilities.
 
-    The population one (divided by E), as in Swayamdipta et al. 2020, section 2. At most 0.5.
+    The population one, sqrt(v) with v divided by E, as in Swayamdipta et al. 2020, section 2; at most 0.5. Few epochs
+    make it too small; ``correction`` is one of
+
+    - ``"sample"``: v divided by E - 1 instead (Bessel's correction);
+    - ``"active_bias"``: sqrt(v + v^2 / (E - 1)), Chang et al. 2017 (Active Bias), which dataset cartography's code
+      has as an option.
+
+    Both grow with v, so neither changes the ranking of the examples of one data map.
     """
-    return gold_probability.std(axis=0)
+    variance = gold_probability.var(axis=0, ddof=1 if correction == "sample" else 0)
+    if correction == "active_bias":
+        variance += variance**2 / (len(gold_probability) - 1)
+    return np.sqrt(variance)
 
 
 def correctness(correct: Bools) -> Floats:
@@ -126,14 +148,24 @@ def aum(logits: Floats, labels: ArrayLike) -> Floats:
     return (gold_values(logits, gold) - others.max(axis=-1)).mean(axis=0)
 
 
-def el2n(probabilities: Floats, labels: ArrayLike) -> Floats:
-    """(N,) mean over epochs of the L2 norm of probabilities minus one-hot gold label; at most sqrt(2).
+def el2n(probabilities: Floats, labels: ArrayLike, epoch: int | None = None) -> Floats:
+    """(N,) L2 norm of probabilities minus one-hot gold label, at most sqrt(2): at one epoch, or their mean over all.
 
-    ``probabilities`` is (E, N, C). Paul et al. 2021, definition 2.2, whose mean runs over early checkpoints of several
-    runs; here it runs over the epochs of one.
+    ``probabilities`` is (E, N, C), ``epoch`` an index into E. Paul et al. 2021, definition 2.2, take one early epoch
+    and the mean over several runs.
     """
     one_hot = np.eye(probabilities.shape[-1])[np.asarray(labels, dtype=np.int64)]
-    return np.linalg.norm(probabilities - one_hot, axis=-1).mean(axis=0)
+    chosen = probabilities if epoch is None else probabilities[epoch : epoch + 1]
+    return np.linalg.norm(chosen - one_hot, axis=-1).mean(axis=0)
+
+
+def entropy(probabilities: Floats) -> Floats:
+    """(N,) mean over epochs of the entropy, in nats, of the (E, N, C) predicted probabilities; at most log C.
+
+    It ignores the gold label. Shannon 1948; as a measure of uncertainty in Settles 2009, section 3.1.
+    """
+    logarithms = np.log(np.where(probabilities > 0, probabilities, 1))  # 0 log 0 = 0
+    return np.abs(np.sum(probabilities * logarithms, axis=-1)).mean(axis=0)  # abs rather than minus: no negative zeros
 
 
 def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[np.object_]:
@@ -151,42 +183,70 @@ def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[
     return regions
 
 
-def write(dynamics: str | Path, data: str | Path, output: str | Path) -> None:
+def write(
+    dynamics: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    burn_in: int = 0,
+    max_epochs: int | None = None,
+    correction: str | None = None,
+    el2n_epoch: int | None = None,
+) -> None:
     """Turn the training dynamics of one reference run into the data map, in the order of the data.
 
     Args:
         dynamics: artifact with one row group per epoch, each with rows 0 … N-1 of the data in order.
         data: the train set's artifact.
         output: the data map's artifact.
+        burn_in: the first so many epochs of the training are left out.
+        max_epochs: epochs after the first so many of the training are left out; None: none.
+        correction: as in ``variability``.
+        el2n_epoch: the epoch of EL2N, counted from 0 at the start of the training; None: the mean over those used.
 
     Raises:
-        UserError: fewer than two epochs, not exactly one row per example and epoch, or logits that are not finite.
+        UserError: fewer than two epochs are left, ``el2n_epoch`` is none of them, not exactly one row per example and
+            epoch, or logits that are not finite.
     """
     examples = read_table(data, columns=["uid", "label"])
-    logits = _read_dynamics(dynamics, examples.num_rows)
+    logits = _read_dynamics(dynamics, examples.num_rows, slice(burn_in, max_epochs))
+    last = burn_in + len(logits) - 1
+    if el2n_epoch is not None and not burn_in <= el2n_epoch <= last:
+        raise UserError(
+            f"datamap.el2n_epoch is {el2n_epoch}, but of training dynamics {dynamics} the epochs {burn_in} to {last} "
+            "are used; name one of them"
+        )
     labels = examples["label"].to_numpy()
     if labels.max() >= logits.shape[2]:
         raise _damaged(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
-    columns = compute(logits, labels, examples["uid"])
+    columns = compute(
+        logits,
+        labels,
+        examples["uid"],
+        correction=correction,
+        el2n_epoch=None if el2n_epoch is None else el2n_epoch - burn_in,
+    )
     table = pa.table({"uid": examples["uid"], "label": examples["label"], **columns})
-    write_table(table, output, DATAMAP, {"epochs": str(len(logits)), "rows": str(examples.num_rows)})
+    facts = {"epochs": len(logits), "burn_in": burn_in, "rows": examples.num_rows}
+    facts |= {"correction": correction or "none", "el2n_epoch": "mean" if el2n_epoch is None else el2n_epoch}
+    write_table(table, output, DATAMAP, {name: str(value) for name, value in facts.items()})
 
 
-def _read_dynamics(path: str | Path, n_rows: int) -> NDArray[np.float32]:
-    """The (E, N, C) logits of a dynamics artifact, checked to be complete."""
+def _read_dynamics(path: str | Path, n_rows: int, part: slice) -> NDArray[np.float32]:
+    """The (E, N, C) logits of a part of the epochs of a dynamics artifact, checked to be complete."""
     try:
         file = pq.ParquetFile(path, memory_map=True)
     except pa.ArrowInvalid:
         raise _damaged(path, "it is not a Parquet file") from None
     with file:
-        if file.num_row_groups < 2:
+        groups = range(file.num_row_groups)[part]
+        if len(groups) < 2:
             raise UserError(
-                f"training dynamics {path} cover {file.num_row_groups} complete epoch(s), but a data map needs at "
-                "least 2 (variability is a spread); train the reference longer: raise training.steps or epochs"
+                f"training dynamics {path} cover {file.num_row_groups} complete epoch(s), of which datamap.burn_in "
+                f"and datamap.max_epochs leave {len(groups)}, but a data map needs at least 2 (variability is a "
+                "spread); train the reference longer (raise training.steps or epochs), or leave out fewer"
             )
-        epochs, logits = zip(
-            *(_read_epoch(file, index, n_rows, path) for index in range(file.num_row_groups)), strict=True
-        )
+        epochs, logits = zip(*(_read_epoch(file, index, n_rows, path) for index in groups), strict=True)
     if epochs != tuple(range(epochs[0], epochs[0] + len(epochs))):
         raise _damaged(path, f"its epochs are {', '.join(map(str, epochs))}")
     return np.stack(logits)

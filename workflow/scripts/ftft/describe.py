@@ -29,6 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "methods": config.Method,
     "select": config.Select,
     "stop": config.Stop,
+    "datamap": config.DataMap,
     "training": config.Training,
     "resources": config.Resources,
     "runtime": config.Runtime,

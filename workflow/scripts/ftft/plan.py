@@ -41,10 +41,12 @@ class Result:
 
     Attributes:
         main, method: their names.
-        reference: name of the reference model; empty where the method needs none.
+        reference: name of the reference model, of several that select together joined by ``+``; empty where the
+            method needs none.
         seed: of both the reference and the main model.
         run: the run that gives the result.
         checkpoint: which of the run's saved models.
+        reference_runs: the runs whose dynamics selected the subset.
     """
 
     main: str
@@ -53,11 +55,7 @@ class Result:
     seed: int
     run: Run
     checkpoint: str
-
-    @property
-    def reference_run(self) -> Run | None:
-        """The run whose dynamics selected the subset."""
-        return Run(self.reference, "", self.seed) if self.reference else None
+    reference_runs: tuple[Run, ...] = ()
 
 
 class Plan:
@@ -77,39 +75,59 @@ class Plan:
         """All rows of the table of results: by main model, and methods from the plainest on, whatever their order."""
         return [
             Result(
-                main, name, reference, seed, Run(main, _subset(method, reference), seed), checkpoint_name(method.stop)
+                main,
+                name,
+                "+".join(group),
+                seed,
+                Run(main, subset, seed),
+                checkpoint_name(method.stop),
+                tuple(self.reference_runs_of(subset, seed)) if subset else (),
             )
             for main in self.config.mains
             for name, method in self.methods.items()
-            for reference in self._references(method, main)
+            for group in self._groups(method, main)
+            for subset in [_subset(method, group)]
             for seed in self.config.seeds
         ]
 
-    def _references(self, method: Method, main: str) -> list[str]:
+    def _groups(self, method: Method, main: str) -> list[tuple[str, ...]]:
+        """The reference models of each of a method's subsets; several in a group select together."""
         if not method.needs_reference:
-            return [""]
+            return [()]
         names = method.references if method.references is not None else self.config.references
-        return list(dict.fromkeys(main if name == SELF else name for name in names))
+        models = list(dict.fromkeys(main if name == SELF else name for name in names))
+        joint = method.select is not None and method.select.over_references
+        return [tuple(sorted(models))] if joint else [(model,) for model in models]
 
     @cached_property
     def references(self) -> list[str]:
         """Models whose dynamics are used by some method, for data maps and the report."""
-        return list(dict.fromkeys(result.reference for result in self.results if result.reference))
+        return list(dict.fromkeys(run.model for result in self.results for run in result.reference_runs))
 
     @cached_property
     def subsets(self) -> dict[str, Select]:
         """The selection of each subset, by the subset's name."""
+        return {subset: select for subset, (select, _) in self._selections.items()}
+
+    @cached_property
+    def _selections(self) -> dict[str, tuple[Select, tuple[str, ...]]]:
         return {
-            _subset(method, reference): method.select
+            _subset(method, group): (method.select, group)
             for method in self.methods.values()
             if method.select is not None
             for main in self.config.mains
-            for reference in self._references(method, main)
+            for group in self._groups(method, main)
         }
 
     def reference_of(self, subset: str) -> str:
-        """The reference model of a subset; empty for a random one."""
+        """The reference model of a subset, of several the names joined by ``+``; empty for a random one."""
         return subset.rpartition("/")[0]
+
+    def reference_runs_of(self, subset: str, seed: int) -> list[Run]:
+        """The reference runs whose data maps select a subset; none for a random one."""
+        select, group = self._selections[subset]
+        seeds = sorted(self.config.seeds) if select.over_seeds else [seed]
+        return [Run(model, "", each) for model in group for each in seeds]
 
     def source_of(self, model: str) -> str:
         """Name of a model's source, shared by models that differ only in depth or training."""
@@ -219,9 +237,13 @@ class Plan:
             }
         )
 
+    def datamap(self) -> dict[str, Any]:
+        """Settings of rule ``compute_datamap``."""
+        return plain(self.config.datamap)
+
     def select(self, subset: str) -> dict[str, Any]:
-        """Settings of rule ``select_subset``."""
-        return plain(self.subsets[subset])
+        """Settings of rule ``select_subset``; which data maps are averaged follows from its inputs."""
+        return plain(self.subsets[subset].model_dump(exclude={"mean_over"}))
 
     def evaluate(self, model: str) -> dict[str, Any]:
         """Settings of rule ``evaluate_ood``: the split of each dataset, in order, and the precision."""
@@ -235,7 +257,7 @@ class Plan:
     @property
     def runs(self) -> list[Run]:
         """Every training run, once: those that give results, and the references that these depend on."""
-        runs = [run for result in self.results for run in (result.reference_run, result.run) if run is not None]
+        runs = [run for result in self.results for run in (*result.reference_runs, result.run)]
         return list(dict.fromkeys(runs))
 
     def entries(self, results: str) -> list[dict[str, Any]]:
@@ -250,9 +272,7 @@ class Plan:
                 "metrics": f"{results}/evaluation/{result.run.path}/{result.checkpoint}/metrics.parquet",
                 "cost": f"{results}/{result.run.path}/cost.parquet",
                 "checkpoint": result.checkpoint,
-                "reference_cost": f"{results}/{result.reference_run.path}/cost.parquet"
-                if result.reference_run
-                else None,
+                "reference_costs": [f"{results}/{run.path}/cost.parquet" for run in result.reference_runs],
             }
             for result in self.results
         ]
@@ -270,7 +290,7 @@ class Plan:
         return [
             {
                 "reference": self.reference_of(subset),
-                "by": select.by,
+                "by": select.by + _variant(select),
                 "fraction": select.fraction,
                 "seed": seed,
                 "path": f"{results}/subset/{subset}/seed{seed}.parquet",
@@ -307,11 +327,18 @@ def checkpoint_name(stop: Stop | None) -> str:
     return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}"
 
 
-def _subset(method: Method, reference: str) -> str:
+def _subset(method: Method, group: tuple[str, ...]) -> str:
     if method.select is None:
         return ""
-    name = f"{method.select.by}-{method.select.fraction:.15g}"
-    return f"{reference}/{name}" if reference else name
+    name = f"{method.select.by}-{method.select.fraction:.15g}{_variant(method.select)}"
+    return "/".join(["+".join(group), name] if group else [name])
+
+
+def _variant(select: Select) -> str:
+    """What sets a selection apart from the plain one of the same criterion and size, for its name."""
+    easy = f"+easy{select.easy_share:.15g}" if select.easy_share else ""
+    balance = f"+{select.balance}" if select.balance else ""
+    return easy + balance + ("+seeds" if select.over_seeds else "")
 
 
 def _order(method: Method) -> tuple[bool, bool, bool, bool]:

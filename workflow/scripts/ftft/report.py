@@ -47,10 +47,10 @@ class DataMap(TypedDict):
 
 
 class Subset(TypedDict):
-    """A subset selected from one reference run's data map."""
+    """A subset selected from data maps."""
 
     reference: str
-    by: str
+    by: str  # the criterion, followed by what sets the selection apart from the plain one
     fraction: float
     seed: int
     path: str | Path
@@ -77,7 +77,7 @@ def write(
         config: the experiment's configuration in plain built-in types; shown as YAML.
         summary: the summary's artifact.
         datamaps: in the order in which they are shown; a reference may have several, one per seed.
-        subsets: in the order in which they are shown; only ambiguous ones are looked at.
+        subsets: in the order in which they are shown; only plainly ambiguous ones are looked at.
         train_data: the train set's artifact.
         group: column of the train set whose values are counted per region and subset; None leaves that out.
         metric: ``accuracy`` or ``macro_f1``, as named in the summary.

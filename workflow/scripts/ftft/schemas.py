@@ -31,6 +31,7 @@ DATAMAP = pa.schema(
         "threshold_closeness": pa.float64(),
         "aum": pa.float64(),
         "el2n": pa.float64(),
+        "entropy": pa.float64(),
         "region": pa.string(),
     }
 )

@@ -1,10 +1,12 @@
 """Selection: which part of the train set a main model is trained on.
 
-A criterion orders the examples by one score; the subset is the first ``floor(fraction * N)`` of them.
+A criterion orders the examples by one score; the subset is the first ``floor(fraction * N)`` of them. Where asked for,
+the classes are balanced, a share of the subset is taken from the easiest examples, and the score is the mean over
+several data maps. N is the number of examples.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,26 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from ftft.criteria import CRITERIA, RANDOM
 from ftft.errors import UserError
 from ftft.schemas import SUBSET, read_table, write_table
 
 log = logging.getLogger(__name__)
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
-@dataclass(frozen=True)
-class Criterion:
-    """The score that orders the examples, and which end of it comes first."""
+BALANCES = ("equal", "proportional")
 
-    column: str | None  # of the data map; None: random numbers
-    descending: bool
-
-
-CRITERIA = {
-    "ambiguous": Criterion("variability", descending=True),
-    "hard": Criterion("confidence", descending=False),
-    "easy": Criterion("confidence", descending=True),
-    "random": Criterion(None, descending=False),
-}
+# What ``easy_share`` mixes in.
+EASY = CRITERIA["easy"]
 
 
 def subset_size(n: int, fraction: float) -> int:
@@ -40,7 +35,33 @@ def subset_size(n: int, fraction: float) -> int:
     return int(Fraction(str(float(fraction))) * n)
 
 
-def random_scores(uids: ArrayLike, seed: int) -> NDArray[np.float64]:
+def class_sizes(counts: ArrayLike, size: int, balance: str) -> Ints:
+    """(C,) how many of ``size`` examples each class gets; they add up to ``size`` exactly.
+
+    ``proportional``: class c gets size * counts[c] / N, rounded down; what is left goes, one each, to the classes with
+    the largest remainders, of equals to the lowest (Hamilton's method). ``equal``: the same number for every class; a
+    class that has fewer examples gives all of them, and the others share the rest equally. What does not divide goes,
+    one each, to the largest classes, of equals to the highest.
+
+    Args:
+        counts: (C,) number of examples of each class.
+        size: number of examples to hand out, at most the sum of ``counts``.
+        balance: one of ``BALANCES``.
+    """
+    counts = np.asarray(counts, dtype=np.int64)
+    if balance == "proportional":
+        sizes, remainders = np.divmod(size * counts, max(counts.sum(), 1))
+        sizes[np.argsort(-remainders, kind="stable")[: size - sizes.sum()]] += 1
+        return sizes
+    sizes = np.zeros_like(counts)
+    left = size
+    for place, label in enumerate(np.argsort(counts, kind="stable")):
+        sizes[label] = min(counts[label], left // (len(counts) - place))
+        left -= sizes[label]
+    return sizes
+
+
+def random_scores(uids: ArrayLike, seed: int) -> Floats:
     """(N,) uniform random numbers in [0, 1), drawn in the order of the uids, so that row order makes no difference."""
     order = pc.sort_indices(pa.array(uids, pa.string())).to_numpy()
     scores = np.empty(len(order))
@@ -48,51 +69,155 @@ def random_scores(uids: ArrayLike, seed: int) -> NDArray[np.float64]:
     return scores
 
 
-def select(uids: ArrayLike, scores: ArrayLike, by: str, fraction: float) -> pa.Table:
+def mean_rank(scores: Sequence[ArrayLike]) -> Floats:
+    """(N,) mean over M data maps of the rank of each example's score, as a share of N: above 0 (lowest), below 1.
+
+    mean over maps of (r - 1/2) / N, where r is the rank from 1, and equal scores have the mean of their ranks. Ranks
+    rather than scores: those of two models differ in scale, and the mean would follow the model that spreads more.
+    This is Borda's count.
+
+    Args:
+        scores: M arrays (N,), one per data map, with the examples in the same order.
+    """
+    # Doubled ranks are whole numbers, so that equal means are equal whatever the order of the maps.
+    doubled = np.sum([_doubled_ranks(each) for each in scores], axis=0)
+    return (doubled / (2 * len(scores)) - 0.5) / len(doubled)
+
+
+def _doubled_ranks(scores: ArrayLike) -> Ints:
+    values = pa.array(np.asarray(scores, dtype=np.float64))
+    first, last = (pc.rank(values, sort_keys="ascending", tiebreaker=end).to_numpy() for end in ("min", "max"))
+    return first.astype(np.int64) + last.astype(np.int64)
+
+
+def select(
+    uids: ArrayLike,
+    scores: ArrayLike,
+    by: str,
+    fraction: float,
+    *,
+    labels: ArrayLike | None = None,
+    balance: str | None = None,
+    confidence: ArrayLike | None = None,
+    easy_share: float = 0.0,
+) -> pa.Table:
     """The first ``subset_size`` examples by a criterion's score, equals in the order of their uids.
 
     Args:
         uids: (N,) unique strings.
-        scores: (N,) floats: the criterion's column of the data map, or ``random_scores``.
+        scores: (N,) floats: the criterion's column of the data map (or ``mean_rank`` of several), or
+            ``random_scores``.
         by: a key of ``CRITERIA``.
         fraction: share of the examples, in (0, 1].
+        labels: (N,) class indices; needed by ``balance``.
+        balance: one of ``BALANCES``: each class gets its ``class_sizes``. None: the classes do not matter.
+        confidence: (N,) floats; needed by ``easy_share``.
+        easy_share: share of the subset, in [0, 1), that is the most confident of the other examples instead: the
+            ``subset_size`` of each class where they are balanced. Swayamdipta et al. 2020, section 5.
 
     Returns:
-        Columns ``uid``, ``score`` and ``rank`` (0 = first), sorted by rank.
+        Columns ``uid``, ``score`` and ``rank`` (0 = first), sorted by rank: first those by the criterion, then the
+        easy ones, whose score is their confidence.
 
     Raises:
-        UserError: an unknown criterion, or a fraction that is not in (0, 1].
+        UserError: an unknown criterion or balance, a fraction or share outside its range, or a share without data map.
     """
+    _check(by, fraction, balance, easy_share)
+    names = pa.array(uids, pa.string())
+    values = np.asarray(scores, dtype=np.float64)
+    classes = (
+        np.zeros(len(names), np.int64) if balance is None else np.unique(np.asarray(labels), return_inverse=True)[1]
+    )
+    size = subset_size(len(names), fraction)
+    sizes = class_sizes(np.bincount(classes), size, balance or "equal")
+    easy_sizes = np.array([subset_size(each, easy_share) for each in sizes], dtype=np.int64)
+
+    rows = _first(_order(names, values, CRITERIA[by].descending), classes, sizes - easy_sizes)
+    chosen = values[rows]
+    if easy_sizes.any():
+        certain = np.asarray(confidence, dtype=np.float64)
+        others = _order(names, certain, EASY.descending)
+        easy = _first(others[~np.isin(others, rows)], classes, easy_sizes)
+        rows, chosen = np.concatenate([rows, easy]), np.concatenate([chosen, certain[easy]])
+    ranks = np.arange(len(rows), dtype=np.int32)
+    return pa.table({"uid": names.take(pa.array(rows)), "score": chosen, "rank": ranks}, schema=SUBSET)
+
+
+def _check(by: str, fraction: float, balance: str | None, easy_share: float) -> None:
     if by not in CRITERIA:
         raise UserError(f"select.by is {by!r}, which is no criterion; allowed: {', '.join(CRITERIA)}")
     if not 0 < fraction <= 1:
         raise UserError(f"select.fraction is {fraction}; allowed: greater than 0, at most 1")
-    direction = "descending" if CRITERIA[by].descending else "ascending"
-    table = pa.table({"uid": pa.array(uids, pa.string()), "score": pa.array(scores, pa.float64())})
-    order = pc.sort_indices(table, sort_keys=[("score", direction), ("uid", "ascending")])
-    subset = table.take(order[: subset_size(table.num_rows, fraction)])
-    return subset.append_column("rank", pa.array(np.arange(subset.num_rows, dtype=np.int32)))
+    if balance is not None and balance not in BALANCES:
+        raise UserError(f"select.balance is {balance!r}; allowed: {', '.join(BALANCES)}")
+    if not 0 <= easy_share < 1:
+        raise UserError(f"select.easy_share is {easy_share}; allowed: at least 0, less than 1")
+    if easy_share and by == RANDOM:
+        raise UserError("select.easy_share needs a data map, which random selection has none of; leave one out")
 
 
-def write(source: str | Path, output: str | Path, by: str, fraction: float, seed: int = 0) -> None:
+def _order(uids: pa.Array, scores: Floats, descending: bool) -> Ints:
+    """All rows, best score first, equals in the order of their uids."""
+    direction = "descending" if descending else "ascending"
+    table = pa.table({"uid": uids, "score": scores})
+    return pc.sort_indices(table, sort_keys=[("score", direction), ("uid", "ascending")]).to_numpy().astype(np.int64)
+
+
+def _first(order: Ints, classes: Ints, sizes: Ints) -> Ints:
+    """The rows of ``order``, in this order, that are among the first ``sizes[c]`` of their class c."""
+    keep = np.zeros(len(order), dtype=bool)
+    for label, size in enumerate(sizes):
+        keep[np.flatnonzero(classes[order] == label)[:size]] = True
+    return order[keep]
+
+
+def write(
+    sources: str | Path | Sequence[str | Path],
+    output: str | Path,
+    by: str,
+    fraction: float,
+    *,
+    balance: str | None = None,
+    easy_share: float = 0.0,
+    seed: int = 0,
+) -> None:
     """Select a subset of the train set and write it.
 
     A class of the train set that has no example in the subset is reported as a warning.
 
     Args:
-        source: a data map, or for ``random`` the train set's artifact.
+        sources: one data map or several, whose scores are then averaged by ``mean_rank``; for ``random`` the train
+            set's artifact.
         output: the subset's artifact.
         by: a key of ``CRITERIA``.
         fraction: share of the examples, in (0, 1].
+        balance, easy_share: as in ``select``.
         seed: of the random numbers; other criteria draw none.
 
     Raises:
-        UserError: as ``select``, and a subset with fewer rows than the train set has classes.
+        UserError: as ``select``; data maps of different examples; a subset with fewer rows than the train set has
+            classes.
     """
-    column = CRITERIA[by].column if by in CRITERIA else None
-    examples = read_table(source, columns=["uid", "label", *([column] if column else [])])
-    scores = examples[column] if column else random_scores(examples["uid"], seed)
-    subset = select(examples["uid"], scores, by, fraction)
+    _check(by, fraction, balance, easy_share)
+    column = CRITERIA[by].column
+    columns = {name for name in (column, EASY.column if easy_share else None) if name is not None}
+    paths = [sources] if isinstance(sources, str | Path) else list(sources)
+    tables = [read_table(path, columns=["uid", "label", *sorted(columns)]) for path in paths]
+    examples = tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        if not table["uid"].equals(examples["uid"]):
+            raise UserError(f"data maps {paths[0]} and {path} are of different examples; delete both files and rerun")
+    scores = {name: _combined([table[name] for table in tables]) for name in columns}
+    subset = select(
+        examples["uid"],
+        random_scores(examples["uid"], seed) if column is None else scores[column],
+        by,
+        fraction,
+        labels=examples["label"],
+        balance=balance,
+        confidence=scores.get("confidence"),
+        easy_share=easy_share,
+    )
 
     classes = pc.unique(examples["label"]).sort()
     if subset.num_rows < len(classes):
@@ -109,5 +234,12 @@ def write(source: str | Path, output: str | Path, by: str, fraction: float, seed
             fraction,
             ", ".join(map(str, missing)),
         )
-    sizes = {"rows": str(subset.num_rows), "of": str(examples.num_rows)}
-    write_table(subset, output, SUBSET, {"by": by, "fraction": str(fraction), **sizes})
+    facts = {"by": by, "fraction": fraction, "balance": balance or "none", "easy_share": easy_share}
+    facts |= {"maps": 0 if column is None else len(paths), "rows": subset.num_rows, "of": examples.num_rows}
+    write_table(subset, output, SUBSET, {name: str(value) for name, value in facts.items()})
+
+
+def _combined(scores: list[pa.ChunkedArray]) -> Floats:
+    """The scores of one data map as they are, those of several as their mean rank."""
+    arrays = [each.to_numpy() for each in scores]
+    return arrays[0] if len(arrays) == 1 else mean_rank(arrays)

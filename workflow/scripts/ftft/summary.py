@@ -42,14 +42,14 @@ class Entry(TypedDict):
     metrics: str | Path
     cost: str | Path
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
-    reference_cost: str | Path | None  # cost table of the reference's run
+    reference_costs: Sequence[str | Path]  # cost tables of the runs whose dynamics selected
 
 
 def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
     """Write one row per run, dataset, split and metric, in the order of the entries, as Parquet and as CSV.
 
     ``step`` and ``train_examples`` are those of the main model's training. ``flops`` and ``seconds`` are the price of
-    the method: training the main model up to its checkpoint, and the reference to its end where there is one;
+    the method: training the main model up to its checkpoint, and each reference that selected to its end;
     evaluation, start-up and saving are left out.
 
     Raises:
@@ -64,9 +64,7 @@ def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: 
 def _rows(entry: Entry) -> pa.Table:
     metrics = read_table(entry["metrics"], columns=["dataset", "split", "metric", "value"])
     main = _training_cost(entry["cost"], entry["checkpoint"])
-    costs = [main]
-    if entry["reference_cost"] is not None:
-        costs.append(_training_cost(entry["reference_cost"], FINAL))
+    costs = [main, *(_training_cost(path, FINAL) for path in entry["reference_costs"])]
     constants = {name: entry[name] for name in ("task", *_RUN)}  # type: ignore[literal-required]
     constants |= {"step": main["steps"], "train_examples": main["examples"]}
     constants |= {name: sum(cost[name] for cost in costs) for name in ("flops", "seconds")}

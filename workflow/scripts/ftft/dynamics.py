@@ -1,10 +1,7 @@
 """Training dynamics: the logits of every example in every epoch, from the training forward pass itself."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import torch
 from accelerate import Accelerator
 
@@ -37,16 +34,5 @@ class DynamicsRecorder:
 
     def write(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the dynamics artifact: one row group per complete epoch."""
-        schemas.write_table(self._tables(), path, schemas.dynamics_schema(self.current.shape[1]), metadata)
-
-    def _tables(self) -> Iterator[pa.Table]:
-        schema = schemas.dynamics_schema(self.current.shape[1])
-        for epoch, logits in enumerate(self.epochs):
-            rows = np.arange(len(logits), dtype=np.int32)
-            flat = pa.array(logits.numpy().ravel())
-            columns = [
-                pa.array(np.full(len(rows), epoch, dtype=np.int16)),
-                pa.array(rows),
-                pa.FixedSizeListArray.from_arrays(flat, type=schema.field("logits").type),
-            ]
-            yield pa.table(columns, schema=schema)
+        epochs = [logits.numpy() for logits in self.epochs]
+        schemas.write_dynamics(epochs, path, self.current.shape[1], metadata)

@@ -5,10 +5,11 @@ Parquet schema. Columns are described in ``docs/artifacts.md``.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -153,6 +154,23 @@ def write_table(
             # An empty group would still write a row group, and Parquet readers differ on those.
             if group.num_rows or isinstance(table, pa.Table):
                 writer.write_table(group.select(schema.names).cast(schema), row_group_size=max(group.num_rows, 1))
+
+
+def write_dynamics(
+    epochs: Sequence[np.ndarray], path: str | os.PathLike[str], n_labels: int, metadata: Mapping[str, str]
+) -> None:
+    """Write training dynamics: for each epoch the (N, n_labels) float32 logits, in row order, as one row group."""
+    schema = dynamics_schema(n_labels)
+
+    def table(epoch: int, logits: np.ndarray) -> pa.Table:
+        columns = [
+            pa.array(np.full(len(logits), epoch, dtype=np.int16)),
+            pa.array(np.arange(len(logits), dtype=np.int32)),
+            pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), type=schema.field("logits").type),
+        ]
+        return pa.table(columns, schema=schema)
+
+    write_table((table(epoch, logits) for epoch, logits in enumerate(epochs)), path, schema, metadata)
 
 
 def read_table(path: str | os.PathLike[str], columns: list[str] | None = None) -> pa.Table:

@@ -1,5 +1,6 @@
 # In:  datamap/{reference}/seed{seed}.parquet (or, for a random subset, data/train.parquet), tokens, source/{source}/
-# Out: subset/{subset}/seed{seed}.parquet, main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost, manifest)
+# Out: subset/{subset}/seed{seed}.parquet and its .cost.parquet,
+#      main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost, manifest)
 
 
 rule select_subset:
@@ -7,6 +8,7 @@ rule select_subset:
         scores=scores_of,
     output:
         subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
+        cost=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.cost.parquet",
     log:
         log_of("select_subset", "{subset}/seed{seed}"),
     benchmark:

@@ -1,6 +1,6 @@
 # In:  tokens/{tokenizer}/{dataset}.parquet, source/{source}/
 # Out: reference/{reference}/seed{seed}/ (saved models, dev curve, cost, training dynamics, manifest),
-#      datamap/{reference}/seed{seed}.parquet
+#      datamap/{reference}/seed{seed}.parquet and its .cost.parquet
 
 
 # Any model trained on all data, whether its dynamics or its predictions (ERM) are wanted: they are the same run.
@@ -40,6 +40,7 @@ rule compute_datamap:
         data=f"{RESULTS}/data/train.parquet",
     output:
         datamap=f"{RESULTS}/datamap/{{reference}}/seed{{seed}}.parquet",
+        cost=f"{RESULTS}/datamap/{{reference}}/seed{{seed}}.cost.parquet",
     log:
         log_of("compute_datamap", "{reference}/seed{seed}"),
     benchmark:

@@ -1,8 +1,11 @@
 # In:  reference/ and main/ runs, datamap/, subset/
-# Out: evaluation/{run}/{checkpoint}/ (predictions and scores), summary.parquet and .csv, report.html, figures/
+# Out: evaluation/{run}/{checkpoint}/ (predictions and scores), report.html, figures/,
+#      comparison, cost_curve and summary, each as .parquet and .csv
 
 
 localrules:
+    compare_methods,
+    trace_costs,
     summarize,
     report,
 
@@ -38,10 +41,46 @@ rule evaluate_ood:
         "../workflow/scripts/evaluate_ood.py"
 
 
+rule compare_methods:
+    input:
+        evaluation_files(),
+    output:
+        table=f"{RESULTS}/comparison.parquet",
+        csv=f"{RESULTS}/comparison.csv",
+    log:
+        log_of("compare_methods", "comparison"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg={"entries": PLAN.entries(RESULTS)},
+        code=code("compare_methods.py"),
+    script:
+        "../workflow/scripts/compare_methods.py"
+
+
+rule trace_costs:
+    input:
+        [f"{RESULTS}/{run.path}/metrics.parquet" for run, _ in PLAN.evaluations()],
+        PLAN.costs(RESULTS),
+    output:
+        table=f"{RESULTS}/cost_curve.parquet",
+        csv=f"{RESULTS}/cost_curve.csv",
+    log:
+        log_of("trace_costs", "cost_curve"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg={"entries": PLAN.entries(RESULTS)},
+        code=code("trace_costs.py"),
+    script:
+        "../workflow/scripts/trace_costs.py"
+
+
 rule summarize:
     input:
         evaluation_files(),
-        [f"{RESULTS}/{run.path}/cost.parquet" for run in PLAN.runs],
+        PLAN.costs(RESULTS),
+        comparison=f"{RESULTS}/comparison.parquet",
     output:
         table=f"{RESULTS}/summary.parquet",
         csv=f"{RESULTS}/summary.csv",
@@ -59,6 +98,8 @@ rule summarize:
 rule report:
     input:
         summary=f"{RESULTS}/summary.parquet",
+        comparison=f"{RESULTS}/comparison.parquet",
+        cost_curve=f"{RESULTS}/cost_curve.parquet",
         train=f"{RESULTS}/data/train.parquet",
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],

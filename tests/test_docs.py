@@ -123,6 +123,8 @@ ALL_SCHEMAS = {
     "cost": schemas.COST,
     "predictions": schemas.predictions_schema(3),
     "summary": schemas.SUMMARY,
+    "comparison": schemas.COMPARISON,
+    "cost_curve": schemas.COST_CURVE,
 }
 
 
@@ -143,6 +145,8 @@ FILES = {
     DEMO / "subset/minilm-l3/ambiguous-0.33/seed0.parquet": "subset",
     DEMO / "evaluation/reference/minilm-l6/seed0/final/predictions/reversed.parquet": "predictions",
     DEMO / "summary.parquet": "summary",
+    DEMO / "comparison.parquet": "comparison",
+    DEMO / "cost_curve.parquet": "cost_curve",
 }
 CELLS = {"uid": "a", "metric": "accuracy", "split": "test", "dataset": "reversed"}
 
@@ -150,6 +154,8 @@ CELLS = {"uid": "a", "metric": "accuracy", "split": "test", "dataset": "reversed
 def value(field: pa.Field) -> object:
     if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
         return [0, 1, 0]
+    if pa.types.is_boolean(field.type):
+        return True
     return CELLS.get(field.name, "x" if pa.types.is_string(field.type) else 0)
 
 
@@ -168,7 +174,7 @@ def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
 def test_examples_read_what_the_embedded_default_makes():
     raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     plan = Plan(config.load(raw))
-    made = {f"{DEMO}/data", f"{DEMO}/summary.parquet"}
+    made = {f"{DEMO}/data", *(f"{DEMO}/{name}.parquet" for name in ("summary", "comparison", "cost_curve"))}
     made |= {f"{DEMO}/tokens/{tokenizer}" for tokenizer in plan.tokenizers}
     made |= {f"{DEMO}/{run.path}" for run in plan.runs}
     made |= {f"{DEMO}/evaluation/{run.path}/{checkpoint}" for run, checkpoint in plan.evaluations()}

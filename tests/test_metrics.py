@@ -72,3 +72,67 @@ def test_cross_entropy_of_huge_logits_stays_finite():
     logits = np.array([[1e4, -1e4]], dtype=np.float32)
     assert metrics.cross_entropy(logits, [0]) == 0
     assert metrics.cross_entropy(logits, [1]) == 2e4
+
+
+def test_class_scores_agree_with_scikit_learn(predictions):
+    logits, labels = predictions
+    predicted = logits.argmax(axis=1)
+    found = metrics.class_scores(labels, predicted, logits.shape[1])
+    expected = sklearn_metrics.precision_recall_fscore_support(labels, predicted, labels=range(logits.shape[1]))
+    for score, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        assert found[score] == pytest.approx(values, rel=1e-12)
+
+
+def test_class_scores_without_a_denominator_are_zero():
+    # Class 1 is never predicted, class 2 is neither gold nor predicted.
+    found = metrics.class_scores([0, 1], [0, 0], 3)
+    assert {score: values.tolist() for score, values in found.items()} == {
+        "precision": [0.5, 0, 0],
+        "recall": [1, 0, 0],
+        "f1": [pytest.approx(2 / 3), 0, 0],
+    }
+
+
+def test_calibration_error_by_hand():
+    # Ten bins. Confidence 0.75, right and wrong: gap |0.5 - 0.75| with weight 2 / 4. Confidence 0.95, right: gap 0.05
+    # with weight 1 / 4. Confidence 0.55, wrong: gap 0.55 with weight 1 / 4.
+    logits = np.log([[0.75, 0.25], [0.25, 0.75], [0.95, 0.05], [0.55, 0.45]])
+    expected = 2 / 4 * 0.25 + 1 / 4 * 0.05 + 1 / 4 * 0.55
+    assert metrics.calibration_error(logits, [0, 0, 0, 1], bins=10) == pytest.approx(expected)
+
+
+def test_calibration_error_sums_within_bins_only():
+    # With one bin the two errors cancel: accuracy 0.5, mean confidence 0.5 + 0.9 = 1.4 / 2 = 0.7.
+    logits = np.log([[0.5, 0.5], [0.9, 0.1]])
+    assert metrics.calibration_error(logits, [0, 1], bins=1) == pytest.approx(0.2)
+    assert metrics.calibration_error(logits, [0, 1], bins=2) == pytest.approx(0.5 / 2 + 0.9 / 2)
+
+
+def test_calibration_error_of_certainty():
+    assert metrics.calibration_error([[1e4, -1e4]], [0]) == 0
+    assert metrics.calibration_error([[1e4, -1e4]], [1]) == 1
+
+
+def test_calibration_error_agrees_with_a_loop_over_bins(predictions):
+    logits, labels = predictions
+    probabilities = np.exp(logits.astype(np.float64))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    expected = 0.0
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert metrics.calibration_error(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
+def test_detailed_scores_name_the_classes(predictions):
+    logits, labels = predictions
+    names = [f"class {number}" for number in range(logits.shape[1])]
+    found = metrics.detailed_scores(logits, labels, names)
+    assert metrics.scores(logits, labels).items() <= found.items()
+    assert found["ece"] == metrics.calibration_error(logits, labels)
+    recalls = sklearn_metrics.recall_score(labels, logits.argmax(axis=1), average=None)
+    assert [found[f"recall/{name}"] for name in names] == pytest.approx(recalls)
+    assert np.mean([found[f"f1/{name}"] for name in names]) == pytest.approx(found["macro_f1"])
+    assert len(found) == 4 + 3 * len(names)

@@ -214,6 +214,22 @@ def test_paths_that_the_summary_reads():
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
     assert ftft["cost"] == "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet"
     assert ftft["reference_costs"] == ["results/toy/reference/small/seed3/cost.parquet"]
+    assert ftft["curve"] == "results/toy/main/big/small/ambiguous-0.5/seed3/metrics.parquet"
+    assert ftft["predictions"] == {
+        name: f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/predictions/{name}.parquet"
+        for name in (IN_DISTRIBUTION, "far", "near")
+    }
+    selection = [
+        "results/toy/datamap/small/seed3.cost.parquet",
+        "results/toy/subset/small/ambiguous-0.5/seed3.cost.parquet",
+    ]
+    assert (erm["selection_costs"], ftft["selection_costs"]) == ([], selection)
+    assert found.costs("results/toy") == [
+        "results/toy/reference/big/seed3/cost.parquet",
+        "results/toy/reference/small/seed3/cost.parquet",
+        "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet",
+        *selection,
+    ]
     assert found.datamap_entries("results/toy") == [
         {"reference": "small", "seed": 3, "path": "results/toy/datamap/small/seed3.parquet"}
     ]

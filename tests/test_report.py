@@ -4,11 +4,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ftft import report
 from ftft.errors import UserError
-from ftft.schemas import DATAMAP, SUBSET, SUMMARY, data_schema, write_table
+from ftft.schemas import COMPARISON, COST_CURVE, DATAMAP, OOD_MEAN, SUBSET, SUMMARY, data_schema, write_table
 from ftft.summary import EN_DASH
 
 EVIL = "<script>alert(1)</script>"
@@ -41,12 +42,13 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         if tag in ("td", "th"):
             self.in_cell = False
+            self.rows[-1][-1] = " ".join(self.rows[-1][-1].split())
 
     def handle_data(self, data):
         if "style" not in self.tags[-1:]:
             self.pieces.append(data)
         if self.in_cell:
-            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+            self.rows[-1][-1] += data
 
 
 def write_datamap(path, regions):
@@ -86,6 +88,33 @@ def write_summary(path, runs):
     return path
 
 
+def write_comparison(path, intervals):
+    """``intervals``: (method, reference, low and high end of the difference's interval)."""
+    rows = [
+        {"main": "big", "method": method, "reference": reference, "dataset": OOD_MEAN, "metric": "accuracy"}
+        | {"difference_low": low, "difference_high": high}
+        for method, reference, low, high in intervals
+    ]
+    write_table(pa.Table.from_pylist(rows, COMPARISON), path, COMPARISON)
+    return path
+
+
+def write_cost_curve(path, points):
+    """``points``: (method, reference, seed, step, value, flops, seconds, whether it reaches ERM)."""
+    names = ("method", "reference", "seed", "step", "value", "flops", "seconds", "reaches_erm")
+    common = {"task": "toy", "main": "big", "dataset": OOD_MEAN, "metric": "accuracy"}
+    rows = [common | dict(zip(names, point, strict=True)) for point in points]
+    write_table(pa.Table.from_pylist(rows, COST_CURVE), path, COST_CURVE)
+    return path
+
+
+INTERVALS = [("erm", "", None, None), ("ftft", "small", 0.02, 0.18), ("dm", "big", -0.12, 0.02)]
+CURVE = [
+    ("erm", "", 0, 45, 0.4, 50.0, 5.0, False),
+    ("erm", "", 0, 90, 0.45, 100.0, 10.0, True),
+    ("ftft", "small", 0, 30, 0.5, 60.0, 8.0, True),
+    ("dm", "big", 0, 90, 0.4, 200.0, 25.0, False),
+]
 RUNS = [
     ("erm", "", 0, (0.5, 0.4), 100.0, 10.0, 90),
     ("ftft", "small", 0, (0.6, 0.5), 60.0, 8.0, 30),
@@ -100,6 +129,8 @@ def arguments(tmp_path):
         "task": "toy",
         "config": {"task": "toy", "seeds": [0]},
         "summary": write_summary(tmp_path / "summary.parquet", RUNS),
+        "comparison": write_comparison(tmp_path / "comparison.parquet", INTERVALS),
+        "cost_curve": write_cost_curve(tmp_path / "cost_curve.parquet", CURVE),
         "datamaps": [{"reference": "small", "seed": 0, "path": write_datamap(tmp_path / "map.parquet", regions)}],
         "subsets": [
             {
@@ -131,12 +162,14 @@ def written(arguments):
 
 def test_results_and_headline(arguments):
     page = written(arguments)
-    assert ["ftft", "small", "55.00", "+10.00", "60.0", "80.0", "30", "1", "90.00", "60.00", "50.00"] in page.rows
+    difference = "+10.00 [+2.00, +18.00]"
+    assert ["ftft", "small", "55.00", difference, "60.0", "80.0", "30", "1", "90.00", "60.00", "50.00"] in page.rows
     assert ["erm", EN_DASH, "45.00", EN_DASH, "100.0", "100.0", "90", "1", "90.00", "50.00", "40.00"] in page.rows
     assert (
         "big: ftft (reference small) has the highest mean OOD accuracy, 55.00 %: 10.00 points above ERM (all training "
-        "data) at 60.0 % of ERM's training FLOPs and 80.0 % of its seconds, over one seed. One seed shows no spread: a "
-        "difference of this size may be chance."
+        "data) at 60.0 % of ERM's training FLOPs and 80.0 % of its seconds, over one seed. The 95 % interval of the "
+        "difference to ERM, over test examples alone, is +2.00 to +18.00 points, which leaves out zero. One seed shows "
+        "no spread: how another would do is not known."
     ) in page.text
     assert "2 runs of 1 main model, seed 0; scored by accuracy" in page.text
 
@@ -177,15 +210,17 @@ def test_findings_are_means_over_seeds(arguments, tmp_path):
     )
     assert "2 of 2 counter_example examples (100.0 %) are in the ambiguous subset of 30 %" in page.text
     assert "means over the seeds 0, 1" in page.text
-    assert len(page.images) == 2
+    assert len(page.images) == 3
 
 
 def test_the_page_stands_on_its_own(arguments):
     page = written(arguments)
     html = arguments["output"].read_text(encoding="utf-8")
     assert not re.findall(r"https?://|url\(|<link|src=\"(?!data:)", html)
-    assert [image[:8] for image in page.images] == [b"\x89PNG\r\n\x1a\n"]
-    assert (arguments["figures"] / "datamap-small-seed0.png").read_bytes() == page.images[0]
+    assert [image[:8] for image in page.images] == [b"\x89PNG\r\n\x1a\n"] * 2
+    assert [(arguments["figures"] / f"{name}.png").read_bytes() for name in ("cost-big", "datamap-small-seed0")] == (
+        page.images
+    )
 
 
 def test_same_bytes_twice(arguments):
@@ -218,25 +253,57 @@ def test_configuration_and_versions_are_shown(arguments):
             [RUNS[0], ("dm", "big", 0, (0.4, 0.4), 200.0, 25.0, 90)],
             "big: ERM has the highest mean OOD accuracy, 45.00 %: no method exceeds plain training on all data. The "
             "closest, dm (reference big), is 5.00 points below at 200.0 % of its training FLOPs and 250.0 % of its "
-            "seconds, over one seed.",
+            "seconds, over one seed. The 95 % interval of the difference to ERM, over test examples alone, is "
+            "\N{MINUS SIGN}12.00 to +2.00 points, which includes zero, so it may be chance.",
         ),
         (RUNS[1:], "big: ftft (reference small) has the highest mean OOD accuracy, 55.00 %, over one seed."),
         (
             [*RUNS, ("erm", "", 1, (0.6, 0.5), 100.0, 10.0, 90), ("ftft", "small", 1, (0.65, 0.55), 60.0, 8.0, 30)],
             # Differences to ERM: 10 and 5 points; their standard deviation is 5 / sqrt(2).
             "7.50 points above ERM (all training data) at 60.0 % of ERM's training FLOPs and 80.0 % of its seconds, "
-            "over 2 seeds. The difference varies by 3.54 points (standard deviation) over seeds, less than its size.",
-        ),
-        (
-            [*RUNS, ("erm", "", 1, (0.6, 0.4), 100.0, 10.0, 90), ("ftft", "small", 1, (0.5, 0.42), 60.0, 8.0, 30)],
-            # Differences to ERM: 10 and -4 points; their standard deviation is 14 / sqrt(2).
-            "The difference varies by 9.90 points over seeds, more than its size: it may be chance.",
+            "over 2 seeds. The 95 % interval of the difference to ERM, over seeds and test examples, is +2.00 to "
+            "+18.00 points, which leaves out zero. The difference varies by 3.54 points (standard deviation) over "
+            "seeds.",
         ),
     ],
 )
 def test_the_sentence_claims_what_the_table_shows(arguments, tmp_path, runs, sentence):
     arguments["summary"] = write_summary(tmp_path / "other.parquet", runs)
     assert sentence in written(arguments).text
+
+
+def test_what_it_cost_to_catch_up_with_erm(arguments):
+    page = written(arguments)
+    assert ["erm", EN_DASH, "1 of 1", "100.0", "100.0"] in page.rows
+    assert ["ftft", "small", "1 of 1", "60.0", "80.0"] in page.rows
+    assert ["dm", "big", "0 of 1", "never", "never"] in page.rows
+
+
+def test_without_erm_there_is_a_curve_but_nothing_to_catch_up_with(arguments, tmp_path):
+    arguments["summary"] = write_summary(tmp_path / "other.parquet", RUNS[1:])
+    curve = [(*point[:-1], None) for point in CURVE if point[0] == "ftft"]
+    arguments["cost_curve"] = write_cost_curve(tmp_path / "curve.parquet", curve)
+    page = written(arguments)
+    assert len(page.images) == 2
+    assert "1 of 1" not in page.text
+
+
+def test_calibration_and_classes(arguments, tmp_path):
+    assert "Calibration" not in written(arguments).text
+    scores = pq.read_table(arguments["summary"]).to_pylist()
+    # In distribution, plain, reversed; the mean over the two OOD sets counts.
+    shown = {"ece": (0.02, 0.1, 0.2), "f1/<yes>": (0.9, 0.5, 0.7), "f1/no": (0.9, 0.4, 0.4)}
+    more = [
+        row | {"metric": metric, "value": values[number % 3]}
+        for metric, values in shown.items()
+        for number, row in enumerate(scores)
+    ]
+    table = pa.Table.from_pylist(scores + more, SUMMARY)
+    write_table(table, arguments["summary"], SUMMARY)
+    page = written(arguments)
+    headings = ["ECE, in_\u200bdistribution", "ECE, OOD mean", "F1 of <yes>, OOD mean", "F1 of no, OOD mean"]
+    assert ["method", "reference", *headings] in page.rows
+    assert ["ftft", "small", "2.00", "15.00", "60.00", "40.00"] in page.rows
 
 
 def test_without_groups_references_and_figure_files(arguments):

@@ -7,7 +7,7 @@ import pytest
 
 from ftft import summary
 from ftft.errors import UserError
-from ftft.schemas import COST, METRICS, SUMMARY, read_table, write_table
+from ftft.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY, read_table, write_table
 
 
 def write_cost(path, rows):
@@ -50,9 +50,12 @@ def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", c
         "reference": reference,
         "seed": seed,
         "metrics": write_metrics(f"{name}-metrics.parquet", rows),
+        "predictions": {},
+        "curve": "",
         "cost": write_cost(f"{name}-cost.parquet", cost),
         "checkpoint": checkpoint,
         "reference_costs": reference_costs,
+        "selection_costs": [],
     }
 
 
@@ -150,8 +153,8 @@ def test_overview_by_hand(entries, tmp_path):
     assert erm["set0", "sd"] == pytest.approx(0.02 / math.sqrt(2))  # ddof 1
     assert ftft["in_distribution", "mean"] == pytest.approx(0.7)
     # OOD means: ERM 0.40 and 0.41, FTFT 0.50 and 0.52.
-    assert ftft[summary.OOD_MEAN, "mean"] == pytest.approx(0.51)
-    assert ftft[summary.OOD_MEAN, "sd"] == pytest.approx(np.std([0.50, 0.52], ddof=1))
+    assert ftft[OOD_MEAN, "mean"] == pytest.approx(0.51)
+    assert ftft[OOD_MEAN, "sd"] == pytest.approx(np.std([0.50, 0.52], ddof=1))
     # Differences with the same seed: 0.10 and 0.11.
     assert ftft[summary.DIFFERENCE, "mean"] == pytest.approx(0.105)
     assert ftft[summary.DIFFERENCE, "sd"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
@@ -167,7 +170,7 @@ def test_overview_by_hand(entries, tmp_path):
 def test_one_seed_has_no_spread(entries, tmp_path):
     table = summary.overview(summarized(entries[:2], tmp_path), "accuracy")
     assert table.xs("sd", axis=1, level=1).isna().all(axis=None)
-    assert summary.formatted(table).loc[("large", "ftft", "small"), summary.OOD_MEAN] == "50.00"
+    assert summary.formatted(table).loc[("large", "ftft", "small"), OOD_MEAN] == "50.00"
 
 
 def test_without_erm_nothing_is_relative(entries, tmp_path):
@@ -226,3 +229,38 @@ def test_text_is_aligned(entries, tmp_path):
     assert "51.00 ± 1.41" in lines[1]
     assert "+10.50 ± 0.71" in lines[2]
     assert lines[2].endswith("42.00 ± 2.83")
+
+
+def test_data_map_and_selection_cost_too(entries, tmp_path):
+    entries[1]["selection_costs"] = [
+        write_cost(tmp_path / f"{stage}.parquet", [("final", stage, 0, 0, 0.0, seconds)])
+        for stage, seconds in (("datamap", 3.0), ("select", 0.5))
+    ]
+    row = next(row for row in summarized(entries, tmp_path).to_pylist() if row["method"] == "ftft")
+    assert (row["flops"], row["seconds"]) == (60, 9 + 2 + 3.5)
+
+
+def compared(rows):
+    """A comparison; ``rows``: (method, reference, dataset, metric, difference and its interval)."""
+    names = ("method", "reference", "dataset", "metric", "difference", "difference_low", "difference_high")
+    return pa.Table.from_pylist([{"main": "large"} | dict(zip(names, row, strict=True)) for row in rows], COMPARISON)
+
+
+def test_differences_are_shown_with_the_interval_of_the_comparison(entries, tmp_path):
+    comparison = compared(
+        [
+            ("ftft", "small", "set0", "accuracy", 0.5, 0.4, 0.6),
+            ("ftft", "small", OOD_MEAN, "macro_f1", 0.5, 0.4, 0.6),
+            ("ftft", "small", OOD_MEAN, "accuracy", 0.105, -0.01, 0.2),
+            ("erm", "", OOD_MEAN, "accuracy", None, None, None),
+        ]
+    )
+    table = summary.overview(summarized(entries, tmp_path), "accuracy", comparison=comparison)
+    assert table.loc[("large", "ftft", "small"), (summary.DIFFERENCE, "low")] == -0.01
+    text = summary.formatted(table)[summary.DIFFERENCE]
+    assert text["large", "ftft", "small"] == "+10.50 [\N{MINUS SIGN}1.00, +20.00]"
+    assert text["large", "erm", ""] == summary.EN_DASH
+    plain = summary.overview(summarized(entries, tmp_path), "accuracy")
+    pd.testing.assert_frame_equal(
+        table.drop(columns=[(summary.DIFFERENCE, "low"), (summary.DIFFERENCE, "high")]), plain
+    )

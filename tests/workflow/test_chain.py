@@ -30,6 +30,9 @@ def test_every_stage_leaves_its_artifact(finished):
         f"main/large/small/ambiguous-0.33/seed0/models/{STOP}/model.safetensors",
         "evaluation/reference/large/seed0/final/predictions/blogs.parquet",
         "summary.csv",
+        "comparison.csv",
+        "cost_curve.csv",
+        "subset/random-0.33/seed0.cost.parquet",
         "report.html",
     ]
     assert [path for path in expected if not (results / path).exists()] == []
@@ -68,6 +71,32 @@ def test_a_method_costs_its_reference_and_its_main_model(finished):
     assert table.loc["ftft", "flops"] == small + train_flops("main/large/small/ambiguous-0.33/seed0", STOP)
 
 
+def test_comparison_cost_curve_and_summary_agree(finished):
+    results = finished / "results/topics"
+    summary, comparison, curve = (
+        pd.read_csv(results / f"{name}.csv", keep_default_na=False) for name in ("summary", "comparison", "cost_curve")
+    )
+    keys = ["method", "dataset", "metric"]
+    means = comparison[comparison["dataset"] != "OOD mean"].set_index(keys)["mean"]
+    assert len(means) == 4 * 2 * 2
+    assert means.to_dict() == pytest.approx(summary.set_index(keys)["value"][means.index].to_dict())
+    # The last point of a curve is the whole price.
+    last = curve[curve["metric"] == "accuracy"].groupby("method").last()
+    total = summary.groupby("method")[["flops", "seconds", "step"]].first()
+    for column in total:
+        assert last[column].to_dict() == pytest.approx(total[column].to_dict())
+    selected = [
+        pq.read_table(results / f"{path}/seed0.cost.parquet").to_pandas()["seconds"].item()
+        for path in ("datamap/small", "subset/small/ambiguous-0.33")
+    ]
+    trained = [
+        pq.read_table(results / f"{run}/seed0/cost.parquet").to_pandas()
+        for run in ("reference/small", "main/large/small/ambiguous-0.33")
+    ]
+    seconds = [cost[cost["stage"] == "train"].iloc[0]["seconds"] for cost in trained]
+    assert total.loc["ftft", "seconds"] == pytest.approx(sum(seconds) + sum(selected))
+
+
 def test_a_finished_run_has_nothing_to_do(finished):
     assert planned_jobs(finished) == []
 
@@ -79,7 +108,7 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path)
     compared = 0
     for path in sorted((again / "results").rglob("*")):
         # What a run cost is measured anew each time.
-        if path.suffix in (".parquet", ".safetensors", ".json") and path.stem not in ("cost", "summary"):
+        if path.suffix in (".parquet", ".safetensors", ".json") and not re.search("cost|summary", path.stem):
             assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path
             compared += 1
     assert compared > 40

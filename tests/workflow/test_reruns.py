@@ -11,7 +11,7 @@ from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_
 
 STOP = "stop-ood_dev-patience1"
 RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.33"
-END = {"summarize", "report"}
+END = {"compare_methods", "trace_costs", "summarize", "report"}
 
 
 def download(*datasets: str) -> set[str]:
@@ -200,13 +200,19 @@ def test_data_that_moves_reruns_nothing(copy):
 # The stages that each library module has a part in.
 TRAINING = {"train_reference", "train_main"}
 TORCH = TRAINING | {"evaluate_ood"}
-TABLES = {"summarize", "report"}
+TABLES = {"compare_methods", "trace_costs", "summarize", "report"}
 ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES
 MODULES = {
     "batching": TORCH,
     "checkpointing": TRAINING,
     "config": set(),
-    "cost": TORCH,
+    "callback": set(),
+    "cartography": set(),
+    "comparison": {"compare_methods"},
+    "cost": TORCH | {"compute_datamap", "select_subset"},
+    "cost_curve": {"trace_costs", "report"},
+    "cost_figure": {"report"},
+    "criteria": {"select_subset"},
     "data": {"download"},
     "datamap": {"compute_datamap", "report"},
     "describe": set(),
@@ -221,7 +227,7 @@ MODULES = {
     "kernels": TRAINING,
     "launch": TRAINING,
     "manifest": TRAINING,
-    "metrics": TORCH,
+    "metrics": TORCH | {"compare_methods"},
     "modelling": TORCH,
     "plan": set(),
     "planted": {"download"},
@@ -231,6 +237,7 @@ MODULES = {
     "report": {"report"},
     "schemas": ALL,
     "selection": {"select_subset"},
+    "statistics": {"compare_methods"},
     "stopping": TRAINING,
     "summary": TABLES,
     "tokens": {"tokenize"},
@@ -238,16 +245,18 @@ MODULES = {
 }
 # What follows from each stage, itself included.
 FOLLOWS = {
-    "download": ALL,
-    "download_model": ALL - {"download"},
-    "tokenize": TORCH | TABLES | {"tokenize", "compute_datamap", "select_subset"},
-    "train_reference": TORCH | TABLES | {"compute_datamap", "select_subset"},
-    "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES,
-    "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
-    "train_main": {"train_main", "evaluate_ood"} | TABLES,
-    "evaluate_ood": {"evaluate_ood"} | TABLES,
-    "summarize": TABLES,
     "report": {"report"},
+    "trace_costs": {"trace_costs", "report"},
+    "summarize": {"summarize", "report"},
+    "compare_methods": {"compare_methods", "summarize", "report"},
+    "evaluate_ood": {"evaluate_ood", "compare_methods", "summarize", "report"},
+    "train_main": {"train_main", "evaluate_ood"} | TABLES,
+    "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
+    "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES,
+    "train_reference": TORCH | TABLES | {"compute_datamap", "select_subset"},
+    "tokenize": TORCH | TABLES | {"tokenize", "compute_datamap", "select_subset"},
+    "download_model": ALL - {"download"},
+    "download": ALL,
 }
 
 

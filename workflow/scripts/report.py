@@ -11,6 +11,8 @@ def main(job: Job) -> None:
         task=cfg["task"],
         config=cfg["config"],
         summary=job.input.summary,
+        comparison=job.input.comparison,
+        cost_curve=job.input.cost_curve,
         datamaps=cfg["datamaps"],
         subsets=cfg["subsets"],
         train_data=job.input.train,

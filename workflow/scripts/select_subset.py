@@ -1,11 +1,13 @@
 """Select the part of the train set that a main model is trained on."""
 
 from ftft import selection
+from ftft.cost import measured
 from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    selection.write(job.input.scores, job.output.subset, **job.params.cfg, seed=int(job.wildcards.seed))
+    with measured("select", job.output.cost):
+        selection.write(job.input.scores, job.output.subset, **job.params.cfg, seed=int(job.wildcards.seed))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from ftft.schemas import read_table
 
 def main(job: Job) -> None:
     summary.summarize(job.params.cfg["entries"], job.output.table, job.output.csv)
-    print(summary.as_text(summary.overview(read_table(job.output.table), job.params.cfg["metric"])))
+    comparison = read_table(job.input.comparison)
+    table = summary.overview(read_table(job.output.table), job.params.cfg["metric"], comparison=comparison)
+    print(summary.as_text(table))
 
 
 if __name__ == "__main__":

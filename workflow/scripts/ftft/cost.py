@@ -6,7 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+
+from ftft.schemas import COST, FINAL, write_table
 
 
 @dataclass
@@ -57,6 +62,15 @@ class CostMeter:
     @classmethod
     def restore(cls, state: dict[str, Any]) -> "CostMeter":
         return cls({name: Stage(**values) for name, values in state.items()})
+
+
+@contextmanager
+def measured(stage: str, output: str | Path) -> Iterator[None]:
+    """Write a cost table with the seconds of the block, which computes without a model: its ``flops`` are 0."""
+    meter = CostMeter({stage: Stage()})
+    with meter.measure(stage):
+        yield
+    write_table(pa.Table.from_pylist(meter.rows(FINAL, "cpu", peak_memory_mb()), COST), output, COST)
 
 
 def peak_memory_mb() -> float:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from ftft import devices, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset
-from ftft.metrics import scores
+from ftft.metrics import detailed_scores
 from ftft.prediction import predict
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def evaluate(
         data = TokenizedDataset.read(path)
         logits = predict(classifier, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
         _write_predictions(pq.read_table(path, columns=["uid", "label"]), logits, labels, predictions[dataset])
-        results = scores(logits, data.labels)
+        results = detailed_scores(logits, data.labels, labels)
         for metric, value in sorted(results.items()):
             rows.append(
                 {
@@ -65,7 +65,8 @@ def evaluate(
                     "value": value,
                 }
             )
-        log.info("%s: %s", dataset, " ".join(f"{metric} {value:.4f}" for metric, value in sorted(results.items())))
+        shown = {metric: value for metric, value in sorted(results.items()) if "/" not in metric}
+        log.info("%s: %s", dataset, " ".join(f"{metric} {value:.4f}" for metric, value in shown.items()))
     schemas.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
 
 

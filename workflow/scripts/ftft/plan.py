@@ -261,21 +261,32 @@ class Plan:
         return list(dict.fromkeys(runs))
 
     def entries(self, results: str) -> list[dict[str, Any]]:
-        """What ``summary.summarize`` needs to know of every row of the table of results."""
-        return [
-            {
-                "task": self.config.task,
-                "main": result.main,
-                "method": result.method,
-                "reference": result.reference,
-                "seed": result.seed,
-                "metrics": f"{results}/evaluation/{result.run.path}/{result.checkpoint}/metrics.parquet",
-                "cost": f"{results}/{result.run.path}/cost.parquet",
-                "checkpoint": result.checkpoint,
-                "reference_costs": [f"{results}/{run.path}/cost.parquet" for run in result.reference_runs],
-            }
-            for result in self.results
-        ]
+        """What summary, comparison and cost curve need to know of every row of the table of results."""
+        return [self._entry(result, results) for result in self.results]
+
+    def _entry(self, result: Result, results: str) -> dict[str, Any]:
+        evaluation = f"{results}/evaluation/{result.run.path}/{result.checkpoint}"
+        selection = [f"{results}/datamap/{run.model}/seed{run.seed}" for run in result.reference_runs]
+        selection += [f"{results}/subset/{result.run.subset}/seed{result.seed}"] if result.run.subset else []
+        return {
+            "task": self.config.task,
+            "main": result.main,
+            "method": result.method,
+            "reference": result.reference,
+            "seed": result.seed,
+            "metrics": f"{evaluation}/metrics.parquet",
+            "predictions": {name: f"{evaluation}/predictions/{name}.parquet" for name in self.test_sets},
+            "curve": f"{results}/{result.run.path}/metrics.parquet",
+            "cost": f"{results}/{result.run.path}/cost.parquet",
+            "checkpoint": result.checkpoint,
+            "reference_costs": [f"{results}/{run.path}/cost.parquet" for run in result.reference_runs],
+            "selection_costs": [f"{path}.cost.parquet" for path in selection],
+        }
+
+    def costs(self, results: str) -> list[str]:
+        """Every cost table, once: of training runs, data maps and subsets."""
+        costs = [f"{results}/{run.path}/cost.parquet" for run in self.runs]
+        return costs + sorted({path for entry in self.entries(results) for path in entry["selection_costs"]})
 
     def datamap_entries(self, results: str) -> list[dict[str, Any]]:
         """The data maps of the experiment, and where they lie."""

@@ -21,10 +21,12 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ftft.cost_curve import reaching
+from ftft.cost_figure import cost_figure
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
-from ftft.schemas import atomic_path, read_table
-from ftft.summary import COST, DIFFERENCE, ERM, OOD_MEAN, SEEDS, formatted, headline, overview
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
+from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, SEEDS, formatted, headline, overview
 
 TEMPLATES = Path(__file__).parent / "templates"
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -62,6 +64,8 @@ def write(
     task: str,
     config: dict[str, Any],
     summary: str | Path,
+    comparison: str | Path,
+    cost_curve: str | Path,
     datamaps: Sequence[DataMap],
     subsets: Sequence[Subset],
     train_data: str | Path,
@@ -75,19 +79,21 @@ def write(
         output: the HTML file.
         task: name of the experiment's task.
         config: the experiment's configuration in plain built-in types; shown as YAML.
-        summary: the summary's artifact.
+        summary, comparison, cost_curve: the artifacts of these names.
         datamaps: in the order in which they are shown; a reference may have several, one per seed.
         subsets: in the order in which they are shown; only plainly ambiguous ones are looked at.
         train_data: the train set's artifact.
         group: column of the train set whose values are counted per region and subset; None leaves that out.
         metric: ``accuracy`` or ``macro_f1``, as named in the summary.
-        figures: folder that also gets each picture, as ``datamap-{reference}-seed{seed}.png``; None makes no files.
+        figures: folder that also gets each picture, as ``datamap-{reference}-seed{seed}.png`` and
+            ``cost-{main}.png``; None makes no files.
 
     Raises:
         UserError: the train set has no column ``group``.
     """
     rows = read_table(summary)
-    table = overview(rows, metric)
+    table = overview(rows, metric, comparison=read_table(comparison))
+    curve = read_table(cost_curve)
     groups = None if group is None else _groups(train_data, group)
     references = []
     for name in dict.fromkeys(datamap["reference"] for datamap in datamaps):
@@ -107,6 +113,8 @@ def write(
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [_sentence(table, main, METRIC_NAMES.get(metric, metric)) for main in _mains(table)],
         "results": [_results(table, main) for main in _mains(table)],
+        "costs": [_cost(curve, main, metric, figures) for main in _mains(table)],
+        "details": [_details(rows, main) for main in _mains(table)],
         "references": references,
         "group": group,
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110),
@@ -182,13 +190,71 @@ def _points(row: pd.Series) -> str:
 
 
 def _certainty(row: pd.Series) -> str:
-    """How a difference compares with its spread over seeds, in words that claim no more than that."""
-    difference, spread = abs(row[DIFFERENCE, "mean"]), row[DIFFERENCE, "sd"]
+    """The interval of a difference and whether it leaves zero out, in words that claim no more than that."""
+    low, high, spread = row[DIFFERENCE, "low"], row[DIFFERENCE, "high"], row[DIFFERENCE, "sd"]
+    verdict = "includes zero, so it may be chance" if low <= 0 <= high else "leaves out zero"
+    bounds = f"{_signed(low)} to {_signed(high)} points"
     if np.isnan(spread):
-        return "One seed shows no spread: a difference of this size may be chance."
-    if difference <= spread:
-        return f"The difference varies by {100 * spread:.2f} points over seeds, more than its size: it may be chance."
-    return f"The difference varies by {100 * spread:.2f} points (standard deviation) over seeds, less than its size."
+        return (
+            f"The 95 % interval of the difference to ERM, over test examples alone, is {bounds}, which {verdict}. One "
+            "seed shows no spread: how another would do is not known."
+        )
+    return (
+        f"The 95 % interval of the difference to ERM, over seeds and test examples, is {bounds}, which {verdict}. The "
+        f"difference varies by {100 * spread:.2f} points (standard deviation) over seeds."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _cost(curve: pa.Table, main: str, metric: str, figures: str | Path | None) -> dict[str, Any]:
+    """One main model's cost curve as a picture, and what each method had cost when it caught up with ERM."""
+    rows = curve.to_pandas()
+    image = cost_figure(rows[(rows["main"] == main) & (rows["metric"] == metric)], METRIC_NAMES.get(metric, metric))
+    if figures is not None:
+        with atomic_path(Path(figures) / f"cost-{main}.png") as temporary:
+            temporary.write_bytes(image)
+    found = reaching(curve, metric)
+    found = found[found.index.get_level_values("main") == main]
+    return {
+        "main": main,
+        "image": base64.b64encode(image).decode("ascii"),
+        "rows": [
+            {
+                "method": row.Index[1],
+                "reference": row.Index[2],
+                "cells": [
+                    f"{row.reached} of {row.seeds}",
+                    *(f"{value:.1f}" if row.reached else "never" for value in (row.FLOPs, row.seconds)),
+                ],
+            }
+            for row in found.itertuples()
+        ],
+    }
+
+
+def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:
+    """One main model's calibration error and F1 per class, means over seeds; None where they were not measured."""
+    metrics = pc.unique(rows["metric"]).to_pylist()
+    if "ece" not in metrics:
+        return None
+    classes = sorted(metric for metric in metrics if metric.startswith("f1/"))
+    tables = {metric: overview(rows, metric).xs(main, level="main") for metric in ("ece", *classes)}
+    where = headline(tables["ece"])
+    columns = {f"ECE, {IN_DISTRIBUTION}": tables["ece"][IN_DISTRIBUTION, "mean"]} if where == OOD_MEAN else {}
+    columns |= {f"ECE, {where}": tables["ece"][where, "mean"]}
+    columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": tables[metric][where, "mean"] for metric in classes}
+    cells = pd.DataFrame(columns).map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
+    return {
+        "main": main,
+        "headings": list(cells.columns),
+        "rows": [
+            {"method": method, "reference": reference, "cells": row}
+            for (method, reference), row in zip(cells.index, cells.to_numpy().tolist(), strict=True)
+        ],
+    }
 
 
 def _groups(train_data: str | Path, group: str) -> pd.Series:

@@ -20,6 +20,8 @@ DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
 IN_DISTRIBUTION = "in_distribution"
 # The saved model of a run's last step; the others are named after their stop rules.
 FINAL = "final"
+# The mean over the OOD sets where a table has it among datasets. No data set's name can contain a space.
+OOD_MEAN = "OOD mean"
 
 DATAMAP = pa.schema(
     {
@@ -80,6 +82,43 @@ SUMMARY = pa.schema(
         "train_examples": pa.int64(),
         "flops": pa.float64(),
         "seconds": pa.float64(),
+    }
+)
+
+COMPARISON = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "dataset": pa.string(),
+        "metric": pa.string(),
+        "seeds": pa.int32(),
+        "mean": pa.float64(),
+        "sd": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+        "difference": pa.float64(),
+        "difference_sd": pa.float64(),
+        "difference_low": pa.float64(),
+        "difference_high": pa.float64(),
+    }
+)
+
+COST_CURVE = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dataset": pa.string(),
+        "metric": pa.string(),
+        "step": pa.int32(),
+        "value": pa.float64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+        "reaches_erm": pa.bool_(),
     }
 )
 

@@ -14,12 +14,11 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ftft.errors import UserError
-from ftft.schemas import FINAL, IN_DISTRIBUTION, SUMMARY, atomic_path, read_table, write_table
+from ftft.schemas import FINAL, IN_DISTRIBUTION, OOD_MEAN, SUMMARY, atomic_path, read_table, write_table
 
 ERM = "erm"
 
-# Headings of an overview. They contain what no data set's name can, so the two never collide.
-OOD_MEAN = "OOD mean"
+# Headings of an overview. Like ``OOD_MEAN`` they contain what no data set's name can, so the two never collide.
 DIFFERENCE = "difference to ERM"
 COST = "cost (ERM = 100)"
 STEP = "stopped at step"
@@ -40,37 +39,57 @@ class Entry(TypedDict):
     reference: str  # "" where the method has none
     seed: int
     metrics: str | Path
+    predictions: dict[str, str | Path]  # by dataset
+    curve: str | Path  # the dev curve of the run
     cost: str | Path
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
     reference_costs: Sequence[str | Path]  # cost tables of the runs whose dynamics selected
+    selection_costs: list[str | Path]  # cost tables of the data map and the subset
 
 
 def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
     """Write one row per run, dataset, split and metric, in the order of the entries, as Parquet and as CSV.
 
     ``step`` and ``train_examples`` are those of the main model's training. ``flops`` and ``seconds`` are the price of
-    the method: training the main model up to its checkpoint, and each reference that selected to its end;
-    evaluation, start-up and saving are left out.
+    the method: training the main model up to its checkpoint, and, where there are any, each reference that selected to
+    its end, the data maps and the selection; evaluation, start-up and saving are left out.
 
     Raises:
         UserError: a cost table lacks the row that counts.
     """
     table = pa.concat_tables([_rows(entry) for entry in entries])
-    write_table(table, output_parquet, SUMMARY)
+    write_both(table, output_parquet, output_csv, SUMMARY)
+
+
+def write_both(table: pa.Table, output_parquet: str | Path, output_csv: str | Path, schema: pa.Schema) -> None:
+    """Write a table as Parquet and as CSV, where a null is an empty field."""
+    write_table(table, output_parquet, schema)
     with atomic_path(output_csv) as temporary:
-        csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
+        csv.write_csv(table.select(schema.names).cast(schema), temporary, csv.WriteOptions(quoting_style="needed"))
 
 
 def _rows(entry: Entry) -> pa.Table:
     metrics = read_table(entry["metrics"], columns=["dataset", "split", "metric", "value"])
-    main = _training_cost(entry["cost"], entry["checkpoint"])
-    costs = [main, *(_training_cost(path, FINAL) for path in entry["reference_costs"])]
+    main = main_cost(entry)
+    before = preparation_cost(entry)
     constants = {name: entry[name] for name in ("task", *_RUN)}  # type: ignore[literal-required]
     constants |= {"step": main["steps"], "train_examples": main["examples"]}
-    constants |= {name: sum(cost[name] for cost in costs) for name in ("flops", "seconds")}
+    constants |= {name: main[name] + before[name] for name in before}
     columns = {name: pa.repeat(pa.scalar(value), metrics.num_rows) for name, value in constants.items()}
     columns |= {name: metrics[name] for name in metrics.column_names}
     return pa.table(columns).select(SUMMARY.names).cast(SUMMARY)
+
+
+def main_cost(entry: Entry) -> dict:
+    """What training the main model took, up to the checkpoint that counts: a row of its cost table."""
+    return _training_cost(entry["cost"], entry["checkpoint"])
+
+
+def preparation_cost(entry: Entry) -> dict[str, float]:
+    """``flops`` and ``seconds`` of what comes before the main model: training references, data maps, selection."""
+    costs = [row for path in entry["selection_costs"] for row in read_table(path).to_pylist()]
+    costs += [_training_cost(path, FINAL) for path in entry["reference_costs"]]
+    return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 
 def _training_cost(path: str | Path, checkpoint: str) -> dict:
@@ -84,7 +103,7 @@ def _training_cost(path: str | Path, checkpoint: str) -> dict:
     return row[0]
 
 
-def overview(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
+def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa.Table | None = None) -> pd.DataFrame:
     """Methods against datasets: mean and spread over seeds, and what each method costs.
 
     Scores are those of a dataset's test split, or its dev split where it has no test.
@@ -93,15 +112,16 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFram
         summary: a table as ``summarize`` writes it.
         metric: the metric to show.
         baseline: the method that costs and differences are relative to, per main model.
+        comparison: a table as ``comparison.compare`` writes it, for the interval of the difference.
 
     Returns:
         One row per (main, method, reference), in the order of the summary. Columns of two levels:
         (``OOD_MEAN``, ``mean`` | ``sd``), the mean of the OOD sets, where there are any; (``DIFFERENCE``, ``mean`` |
-        ``sd``) of that mean (of the in-distribution score where there is no OOD set) to the baseline's with the same
-        seed; (``COST``, ``FLOPs`` | ``seconds``), the mean over seeds in percent of the baseline's; (``STEP``,
-        ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` | ``sd``), the in-distribution data first. The
-        standard deviation has ddof 1. NaN: a spread over one seed, a difference of the baseline to itself, and
-        whatever is relative to a baseline that the experiment does not have.
+        ``sd``, and ``low`` | ``high`` where there is a comparison) of that mean (of the in-distribution score where
+        there is no OOD set) to the baseline's with the same seed; (``COST``, ``FLOPs`` | ``seconds``), the mean over
+        seeds in percent of the baseline's; (``STEP``, ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` |
+        ``sd``), the in-distribution data first. The standard deviation has ddof 1. NaN: a spread over one seed, a
+        difference of the baseline to itself, and whatever is relative to a baseline that the experiment does not have.
     """
     rows = summary.to_pandas()
     rows = rows[rows["metric"] == metric]
@@ -127,6 +147,11 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFram
         columns[name, "mean"] = mean[name]
         columns[name, "sd"] = sd[name]
         if name == DIFFERENCE:
+            if comparison is not None:
+                compared = comparison.to_pandas()
+                compared = compared[(compared["metric"] == metric) & (compared["dataset"] == headline(scores))]
+                compared = compared.set_index(_ROW).reindex(mean.index)
+                columns |= {(name, end): compared[f"difference_{end}"] for end in ("low", "high")}
             columns[COST, "FLOPs"] = 100 * means["flops"] / _of_baseline(means["flops"], baseline)
             columns[COST, "seconds"] = 100 * means["seconds"] / _of_baseline(means["seconds"], baseline)
             columns[STEP, "mean"] = means["step"]
@@ -152,7 +177,7 @@ def _of_baseline(values: pd.Series, baseline: str) -> pd.Series:
 
 
 def formatted(overview: pd.DataFrame) -> pd.DataFrame:
-    """An overview as text: scores and differences in percent with their spread, one column per heading.
+    """An overview as text: scores in percent with their spread, differences with their interval, if there is one.
 
     A value that does not exist is shown as an en dash.
     """
@@ -164,10 +189,20 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
                 text[f"{unit} (ERM = 100)"] = [_number(value, ".1f") for value in part[unit]]
         elif heading in (STEP, SEEDS):
             text[heading] = [_number(value, ".0f") for value in part.iloc[:, 0]]
+        elif "low" in part.columns:
+            text[heading] = [difference_text(*values) for values in part[["mean", "low", "high"]].to_numpy().tolist()]
         else:
             form = "+.2f" if heading == DIFFERENCE else ".2f"
             text[heading] = [_spread(100 * m, 100 * s, form) for m, s in zip(part["mean"], part["sd"], strict=True)]
     return pd.DataFrame(text, index=overview.index)
+
+
+def difference_text(difference: float, low: float, high: float) -> str:
+    """A difference in points with its interval, such as ``+1.50 [+0.20, +3.10]``."""
+    if pd.isna(difference):
+        return EN_DASH
+    shown, start, end = (_number(100 * value, "+.2f") for value in (difference, low, high))
+    return f"{shown} [{start}, {end}]"
 
 
 def _number(value: float, form: str) -> str:

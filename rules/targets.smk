@@ -49,3 +49,4 @@ rule summary:
     input:
         f"{RESULTS}/summary.parquet",
         f"{RESULTS}/summary.csv",
+        f"{RESULTS}/cost_curve.parquet",

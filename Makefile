@@ -59,9 +59,9 @@ bench: $(INSTALLED) ## measure speed: other loops, a step's parts, a full run (a
 
 dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI experiment into docs/images (needs graphviz)
 	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/demo-rulegraph.svg
-	$(BIN)/snakemake --dag --forceall | dot -Tsvg > docs/images/demo-dag.svg
+	$(BIN)/snakemake --dag --forceall | dot -Grankdir=LR -Tsvg > docs/images/demo-dag.svg
 	$(BIN)/snakemake --rulegraph --forceall --configfile config/paper/nli.yaml | dot -Tsvg > docs/images/nli-rulegraph.svg
-	$(BIN)/snakemake --dag --forceall --configfile config/paper/nli.yaml --config seeds=0 | dot -Tsvg > docs/images/nli-dag.svg
+	$(BIN)/snakemake --dag --forceall --configfile config/paper/nli.yaml --config seeds=0 | dot -Grankdir=LR -Tsvg > docs/images/nli-dag.svg
 
 clean: ## delete results, logs and caches, but not .venv
 	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache

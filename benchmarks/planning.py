@@ -32,10 +32,11 @@ def main() -> None:
         (folder / "widest.yaml").write_text(yaml.safe_dump(widest()))
         report(folder, "the paper's NLI experiment at its widest", arguments.rounds, "--configfile", "widest.yaml")
         demo = arguments.finished or folder / "demo"
+        config = ("--configfile", str(ROOT / "config/config.yaml"))
         if not arguments.finished:
             demo.mkdir()
-            snakemake(demo)
-        report(demo, "a finished demo", arguments.rounds)
+            snakemake(demo, *config)
+        report(demo, "a finished demo", arguments.rounds, *config)
 
 
 def widest() -> dict:

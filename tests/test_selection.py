@@ -300,6 +300,17 @@ def test_data_maps_of_different_examples(tmp_path):
         selection.write([tmp_path / "one.parquet", tmp_path / "two.parquet"], tmp_path / "s.parquet", "hard", 0.5)
 
 
+def test_a_data_map_without_the_measure_is_one_line(tmp_path):
+    """As one from another program's coordinates may be: an order of nothing would be the order of uids."""
+    path = tmp_path / "map.parquet"
+    write_datamap(path, UIDS, [0, 1, 0, 1, 0], VARIABILITY)
+    table = read_table(path)
+    index = table.column_names.index("aum")
+    write_table(table.set_column(index, "aum", pa.nulls(len(UIDS), table["aum"].type)), path, DATAMAP)
+    with pytest.raises(UserError, match=r"map.parquet has no aum for 5 examples; choose another criterion"):
+        selection.write(path, tmp_path / "s.parquet", "aum-low", 0.5)
+
+
 def test_write_balanced_random(tmp_path):
     write_data(tmp_path / "data.parquet", BALANCED["uids"], BALANCED["labels"])
     output = tmp_path / "subset.parquet"

@@ -207,6 +207,12 @@ def write(
     for path, table in zip(paths, tables, strict=True):
         if not table["uid"].equals(examples["uid"]):
             raise UserError(f"data maps {paths[0]} and {path} are of different examples; delete both files and rerun")
+        empty = sorted(name for name in columns if table[name].null_count)
+        if empty:
+            raise UserError(
+                f"data map {path} has no {empty[0]} for {table[empty[0]].null_count} examples; choose another criterion, "
+                "or compute the map from dynamics"
+            )
     scores = {name: _combined([table[name] for table in tables]) for name in columns}
     subset = select(
         examples["uid"],

@@ -210,8 +210,8 @@ def write(
         empty = sorted(name for name in columns if table[name].null_count)
         if empty:
             raise UserError(
-                f"data map {path} has no {empty[0]} for {table[empty[0]].null_count} examples; choose another criterion, "
-                "or compute the map from dynamics"
+                f"data map {path} has no {empty[0]} for {table[empty[0]].null_count} examples; choose another "
+                "criterion, or compute the map from dynamics"
             )
     scores = {name: _combined([table[name] for table in tables]) for name in columns}
     subset = select(

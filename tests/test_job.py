@@ -38,7 +38,7 @@ def select(datamap: Path, fraction: float) -> subprocess.CompletedProcess[str]:
     return by_hand(
         "select_subset.py",
         *("--input", f"scores={datamap}"),
-        *("--output", f"subset={datamap.parent / 'subset.parquet'}"),
+        *("--output", f"subset={datamap.parent / 'subset.parquet'}", f"cost={datamap.parent / 'cost.parquet'}"),
         *("--params", f"cfg={json.dumps({'by': 'ambiguous', 'fraction': fraction})}"),
         *("--wildcards", "seed=0"),
         *("--log", str(datamap.parent / "logs/select.log")),

@@ -221,22 +221,6 @@ def test_the_dag_can_be_drawn(finished):
     assert "train_reference" in drawn.stdout
 
 
-def test_datamap_settings_rerun_the_data_map_and_what_follows_from_it(copy):
-    config = small_config()
-    config["datamap"] = {"burn_in": 1}
-    write_config(copy, config)
-    jobs = planned_jobs(copy)
-    assert [job for job in jobs if not job.startswith(("evaluate_ood", "report", "summarize"))] == [
-        "compute_datamap reference=large, seed=0",
-        "compute_datamap reference=small, seed=0",
-        "select_subset subset=large/ambiguous-0.33, seed=0",
-        "select_subset subset=small/ambiguous-0.33, seed=0",
-        "train_main main=large, subset=large/ambiguous-0.33, seed=0",
-        "train_main main=large, subset=small/ambiguous-0.33, seed=0",
-    ]
-    assert not [job for job in jobs if "reference/large" in job or "random" in job]
-
-
 def test_subsets_of_every_kind_are_made_from_the_data_maps_there_are(copy):
     config = small_config()
     config["methods"] |= {

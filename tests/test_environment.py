@@ -114,6 +114,6 @@ def test_the_container_has_the_locked_versions_on_the_python_of_the_environments
         assert f"From: {python.replace('=', ':')}-slim" in recipe
     installs = [line.strip() for line in recipe.splitlines() if "pip install" in line]
     assert len(installs) == 2
-    assert all("/opt/requirements.lock" in line for line in installs)
-    assert "requirements.lock /opt/requirements.lock" in recipe
+    assert all("/requirements.lock" in line for line in installs)
+    assert "requirements.lock /requirements.lock" in recipe
     assert 'container: "ftft.sif"' in (ROOT / "Snakefile").read_text(encoding="utf-8")

@@ -141,6 +141,12 @@ def _results(table: pd.DataFrame, main: str) -> dict[str, Any]:
     part = table.xs(main, level="main")
     cells = formatted(part)
     scores = part[headline(table), "mean"]
+    best = (int(scores.argmax()), list(cells.columns).index(headline(table)))
+    return _cells(main, cells) | {"best": best}
+
+
+def _cells(main: str, cells: pd.DataFrame) -> dict[str, Any]:
+    """A table of text by method and reference, as the template takes it."""
     return {
         "main": main,
         "headings": list(cells.columns),
@@ -148,7 +154,6 @@ def _results(table: pd.DataFrame, main: str) -> dict[str, Any]:
             {"method": method, "reference": reference, "cells": row}
             for (method, reference), row in zip(cells.index, cells.to_numpy().tolist(), strict=True)
         ],
-        "best": (int(scores.argmax()), list(cells.columns).index(headline(table))),
     }
 
 
@@ -247,14 +252,7 @@ def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:
     columns |= {f"ECE, {where}": tables["ece"][where, "mean"]}
     columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": tables[metric][where, "mean"] for metric in classes}
     cells = pd.DataFrame(columns).map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
-    return {
-        "main": main,
-        "headings": list(cells.columns),
-        "rows": [
-            {"method": method, "reference": reference, "cells": row}
-            for (method, reference), row in zip(cells.index, cells.to_numpy().tolist(), strict=True)
-        ],
-    }
+    return _cells(main, cells)
 
 
 def _groups(train_data: str | Path, group: str) -> pd.Series:

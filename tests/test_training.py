@@ -23,7 +23,7 @@ from conftest import FAMILIES
 
 from ftft import datamap, devices, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
-from ftft.config import Training
+from ftft.config import Runtime, Training
 from ftft.errors import UserError
 from ftft.schemas import IN_DISTRIBUTION
 
@@ -222,6 +222,10 @@ def test_every_setting_trains(prepared, tmp_path, changes):
     assert np.isfinite(other).all()
     # Only gradient checkpointing may not change anything.
     assert np.allclose(plain[-1], other[-1], atol=1e-5) == ("gradient_checkpointing" in changes)
+
+
+def test_the_runtime_of_other_callers_is_that_of_the_configuration():
+    assert Runtime().model_dump() == training.RUNTIME
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own

@@ -15,7 +15,7 @@ from ftft import schemas
 
 @dataclass(frozen=True)
 class TokenizedDataset:
-    """A tokenised dataset as flat arrays over the memory-mapped file.
+    """A tokenised dataset as flat arrays, decoded once.
 
     Attributes:
         uids: strings, one per example.

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy import special, stats
 
-from ftft import datamap
+from ftft import datamap, measures
 from ftft.errors import UserError
 from ftft.schemas import DATAMAP, data_schema, dynamics_schema, read_metadata, read_table, write_table
 
@@ -49,30 +49,30 @@ def test_three_examples_by_hand():
 def test_variability_of_few_epochs_by_hand():
     # 0.2 and 0.6: mean 0.4, squared deviations 0.04 twice. One example never varies.
     gold = np.array([[0.2, 0.7], [0.6, 0.7]])
-    assert datamap.variability(gold) == pytest.approx([0.2, 0])
-    assert datamap.variability(gold, "sample") == pytest.approx([0.08**0.5, 0])
-    assert datamap.variability(gold, "active_bias") == pytest.approx([(0.04 + 0.04**2) ** 0.5, 0])
+    assert measures.variability(gold) == pytest.approx([0.2, 0])
+    assert measures.variability(gold, "sample") == pytest.approx([0.08**0.5, 0])
+    assert measures.variability(gold, "active_bias") == pytest.approx([(0.04 + 0.04**2) ** 0.5, 0])
 
 
 def test_corrections_change_no_ranking():
     gold = np.random.default_rng(3).random((4, 300))
-    assert datamap.variability(gold, "sample") == pytest.approx(stats.tstd(gold, axis=0))
-    ranks = stats.rankdata(datamap.variability(gold))
+    assert measures.variability(gold, "sample") == pytest.approx(stats.tstd(gold, axis=0))
+    ranks = stats.rankdata(measures.variability(gold))
     for correction in ("sample", "active_bias"):
-        assert stats.rankdata(datamap.variability(gold, correction)).tolist() == ranks.tolist()
+        assert stats.rankdata(measures.variability(gold, correction)).tolist() == ranks.tolist()
 
 
 def test_el2n_at_an_epoch_by_hand():
     # Errors of the gold class 0.5 then 0.2, so norms sqrt(2) times as large for two classes.
     probabilities = np.array([[[0.5, 0.5]], [[0.8, 0.2]]])
-    assert datamap.el2n(probabilities, [0], 0) == pytest.approx([0.5 * 2**0.5])
-    assert datamap.el2n(probabilities, [0], 1) == pytest.approx([0.2 * 2**0.5])
-    assert datamap.el2n(probabilities, [0]) == pytest.approx([0.35 * 2**0.5])
+    assert measures.el2n(probabilities, [0], 0) == pytest.approx([0.5 * 2**0.5])
+    assert measures.el2n(probabilities, [0], 1) == pytest.approx([0.2 * 2**0.5])
+    assert measures.el2n(probabilities, [0]) == pytest.approx([0.35 * 2**0.5])
 
 
 def test_entropy_of_certainty_and_of_ignorance():
     probabilities = np.array([[[0, 1, 0], [1 / 3, 1 / 3, 1 / 3]], [[0, 1, 0], [1, 0, 0]]])
-    found = datamap.entropy(probabilities)
+    found = measures.entropy(probabilities)
     assert found == pytest.approx([0, np.log(3) / 2])
     assert not np.signbit(found).any()
 
@@ -99,7 +99,7 @@ def test_random_dynamics_agree_with_scipy_and_loops():
 def test_blocks_make_no_difference(monkeypatch):
     logits, labels, uids = random_dynamics(n=101)
     whole = datamap.compute(logits, labels, uids)
-    monkeypatch.setattr(datamap, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(measures, "_BLOCK_ROWS", 7)
     blocks = datamap.compute(logits, labels, uids)
     for name, values in whole.items():
         assert values.tolist() == blocks[name].tolist(), name
@@ -126,7 +126,7 @@ def test_huge_logits_neither_overflow_nor_warn():
 )
 def test_forgetting(trend, events):
     correct = np.array([[digit == "1"] for digit in trend])
-    assert datamap.forgetting(correct).tolist() == [events]
+    assert measures.forgetting(correct).tolist() == [events]
 
 
 def test_regions():
@@ -211,7 +211,7 @@ def test_some_epochs_are_as_if_there_were_no_others(paths, settings, used):
 
     table = read_table(paths[2])
     expected = datamap.compute(logits[used], labels, uids, correction="sample")
-    expected["el2n"] = datamap.el2n(special.softmax(logits.astype(np.float64), axis=-1), labels, used[1])
+    expected["el2n"] = measures.el2n(special.softmax(logits.astype(np.float64), axis=-1), labels, used[1])
     for name, values in expected.items():
         found = table[name].to_pylist()
         assert found == (pytest.approx(values) if name == "el2n" else values.tolist()), name

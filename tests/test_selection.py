@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from ftft import criteria, selection
+from ftft import criteria, ranking, selection
 from ftft.errors import UserError
 from ftft.schemas import DATAMAP, SUBSET, data_schema, read_metadata, read_table, write_table
 
@@ -53,12 +53,12 @@ def test_order_by_hand(by, scores, expected):
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 99, 100, 1000, 1001, 392702])
 def test_sizes_are_exact(n, fraction):
     exact = int(Decimal(fraction) * n)  # whole numbers and decimals: no rounding on the way
-    assert selection.subset_size(n, float(fraction)) == exact
+    assert ranking.subset_size(n, float(fraction)) == exact
 
 
 def test_sizes_where_floating_point_falls_short():
     assert int(0.29 * 100) == 28
-    assert selection.subset_size(100, 0.29) == 29
+    assert ranking.subset_size(100, 0.29) == 29
 
 
 @pytest.mark.parametrize("n", [10, 33, 100])

@@ -1,29 +1,22 @@
-"""The data map: what the training dynamics of a reference model say about each training example.
+"""The data map: the measures of each training example, and the region in which it lies.
 
-Dynamics are the logits of every example at every epoch, taken from the training forward pass. All measures follow the
-papers they come from, among them Swayamdipta et al. 2020 (dataset cartography), and are computed in float64. E is the
-number of epochs, N of examples, C of classes.
+After Swayamdipta et al. 2020 (dataset cartography). E is the number of epochs, N of examples, C of classes.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
+from ftft import measures
 from ftft.errors import UserError
-from ftft.schemas import DATAMAP, read_table, write_table
+from ftft.ranking import order
+from ftft.schemas import DATAMAP, count_epochs, damaged_dynamics, read_dynamics, read_table, write_table
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int32]
-Bools = NDArray[np.bool_]
 
 AMBIGUOUS, EASY, HARD = REGIONS = ("ambiguous", "easy-to-learn", "hard-to-learn")
-
-# Bounds the float64 copies to some 10 MB each, whatever the number of examples.
-_BLOCK_ROWS = 1 << 15
 
 
 def compute(
@@ -34,138 +27,14 @@ def compute(
     correction: str | None = None,
     el2n_epoch: int | None = None,
 ) -> dict[str, np.ndarray]:
-    """Every measure of the data map, for every example.
+    """Every column of the data map: ``measures.compute``, and ``region`` as strings (N,).
 
     Args:
-        logits: (E, N, C) training dynamics, finite, E >= 2.
-        labels: (N,) gold class indices in [0, C).
         uids: (N,) unique strings; they decide between equals.
-        correction: as in ``variability``.
-        el2n_epoch: as in ``el2n``.
-
-    Returns:
-        ``confidence``, ``variability``, ``correctness``, ``threshold_closeness``, ``aum``, ``el2n`` and ``entropy`` as
-        float64, ``forgetting`` as int32 and ``region`` as strings, each of shape (N,).
+        logits, labels, correction, el2n_epoch: as there.
     """
-    gold = np.asarray(labels, dtype=np.int64)
-    blocks = []
-    for start in range(0, len(gold), _BLOCK_ROWS):
-        rows = slice(start, start + _BLOCK_ROWS)
-        blocks.append(_measures(logits[:, rows].astype(np.float64), gold[rows], correction, el2n_epoch))
-    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    columns["region"] = region(columns["confidence"], columns["variability"], uids)
-    return columns
-
-
-def _measures(
-    logits: Floats, labels: NDArray[np.int64], correction: str | None, el2n_epoch: int | None
-) -> dict[str, np.ndarray]:
-    probabilities = softmax(logits)
-    gold = gold_values(probabilities, labels)
-    correct = logits.argmax(axis=-1) == labels
-    mean = confidence(gold)
-    return {
-        "confidence": mean,
-        "variability": variability(gold, correction),
-        "correctness": correctness(correct),
-        "forgetting": forgetting(correct),
-        "threshold_closeness": threshold_closeness(mean),
-        "aum": aum(logits, labels),
-        "el2n": el2n(probabilities, labels, el2n_epoch),
-        "entropy": entropy(probabilities),
-    }
-
-
-def softmax(logits: Floats) -> Floats:
-    """Probabilities over the last axis, computed without overflow."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def gold_values(values: Floats, labels: ArrayLike) -> Floats:
-    """(E, N): of (E, N, C) values, the one of each example's gold class."""
-    return np.take_along_axis(values, np.asarray(labels, dtype=np.int64)[None, :, None], axis=2)[..., 0]
-
-
-def confidence(gold_probability: Floats) -> Floats:
-    """(N,) mean over epochs of the (E, N) gold-label probabilities. Swayamdipta et al. 2020, section 2."""
-    return gold_probability.mean(axis=0)
-
-
-def variability(gold_probability: Floats, correction: str | None = None) -> Floats:
-    """(N,) standard deviation over epochs of the (E, N) gold-label probabilities.
-
-    The population one, sqrt(v) with v divided by E, as in Swayamdipta et al. 2020, section 2; at most 0.5. Few epochs
-    make it too small; ``correction`` is one of
-
-    - ``"sample"``: v divided by E - 1 instead (Bessel's correction);
-    - ``"active_bias"``: sqrt(v + v^2 / (E - 1)), Chang et al. 2017 (Active Bias), which dataset cartography's code
-      has as an option.
-
-    Both grow with v, so neither changes the ranking of the examples of one data map.
-    """
-    variance = gold_probability.var(axis=0, ddof=1 if correction == "sample" else 0)
-    if correction == "active_bias":
-        variance += variance**2 / (len(gold_probability) - 1)
-    return np.sqrt(variance)
-
-
-def correctness(correct: Bools) -> Floats:
-    """(N,) share of the epochs in which the largest logit is the gold label's; ``correct`` is (E, N).
-
-    Among equal logits the lowest class is the prediction. Swayamdipta et al. 2020, section 2.
-    """
-    return correct.mean(axis=0)
-
-
-def forgetting(correct: Bools) -> Ints:
-    """(N,) number of forgetting events: right at one epoch, wrong at the next; ``correct`` is (E, N).
-
-    Toneva et al. 2019, definition 1. An example that is never right has nothing to forget; they rank it as forgotten
-    most of all, so it counts as E, more than any other can have (at most E // 2).
-    """
-    events = np.sum(correct[:-1] & ~correct[1:], axis=0)
-    return np.where(correct.any(axis=0), events, len(correct)).astype(np.int32)
-
-
-def threshold_closeness(confidence: Floats) -> Floats:
-    """(N,) confidence x (1 - confidence): largest, 0.25, where the mean gold probability is one half.
-
-    Chang et al. 2017 (Active Bias), in the form that Swayamdipta et al. 2020 compare with.
-    """
-    return confidence * (1 - confidence)
-
-
-def aum(logits: Floats, labels: ArrayLike) -> Floats:
-    """(N,) area under the margin: mean over epochs of the gold logit minus the largest other logit.
-
-    ``logits`` is (E, N, C). Negative where another class mostly wins, as for wrong labels. Pleiss et al. 2020,
-    equations 1 and 2.
-    """
-    gold = np.asarray(labels, dtype=np.int64)
-    others = logits.copy()
-    np.put_along_axis(others, gold[None, :, None], -np.inf, axis=2)
-    return (gold_values(logits, gold) - others.max(axis=-1)).mean(axis=0)
-
-
-def el2n(probabilities: Floats, labels: ArrayLike, epoch: int | None = None) -> Floats:
-    """(N,) L2 norm of probabilities minus one-hot gold label, at most sqrt(2): at one epoch, or their mean over all.
-
-    ``probabilities`` is (E, N, C), ``epoch`` an index into E. Paul et al. 2021, definition 2.2, take one early epoch
-    and the mean over several runs.
-    """
-    one_hot = np.eye(probabilities.shape[-1])[np.asarray(labels, dtype=np.int64)]
-    chosen = probabilities if epoch is None else probabilities[epoch : epoch + 1]
-    return np.linalg.norm(chosen - one_hot, axis=-1).mean(axis=0)
-
-
-def entropy(probabilities: Floats) -> Floats:
-    """(N,) mean over epochs of the entropy, in nats, of the (E, N, C) predicted probabilities; at most log C.
-
-    It ignores the gold label. Shannon 1948; as a measure of uncertainty in Settles 2009, section 3.1.
-    """
-    logarithms = np.log(np.where(probabilities > 0, probabilities, 1))  # 0 log 0 = 0
-    return np.abs(np.sum(probabilities * logarithms, axis=-1)).mean(axis=0)  # abs rather than minus: no negative zeros
+    columns = measures.compute(logits, labels, correction=correction, el2n_epoch=el2n_epoch)
+    return columns | {"region": region(columns["confidence"], columns["variability"], uids)}
 
 
 def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[np.object_]:
@@ -174,12 +43,8 @@ def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[
     ``ambiguous``: the floor(N / 3) examples of highest variability, equals in the order of their uids; of the others,
     ``easy-to-learn`` where the confidence is at least 0.5 and ``hard-to-learn`` where it is less.
     """
-    order = pc.sort_indices(
-        pa.table({"variability": variability, "uid": pa.array(uids, pa.string())}),
-        sort_keys=[("variability", "descending"), ("uid", "ascending")],
-    )
     regions = np.where(confidence >= 0.5, EASY, HARD).astype(object)
-    regions[order.to_numpy()[: len(regions) // 3]] = AMBIGUOUS
+    regions[order(uids, variability, descending=True)[: len(regions) // 3]] = AMBIGUOUS
     return regions
 
 
@@ -209,7 +74,13 @@ def write(
             epoch, or logits that are not finite.
     """
     examples = read_table(data, columns=["uid", "label"])
-    logits = _read_dynamics(dynamics, examples.num_rows, slice(burn_in, max_epochs))
+    logits = read_dynamics(dynamics, examples.num_rows, slice(burn_in, max_epochs))
+    if len(logits) < 2:
+        raise UserError(
+            f"training dynamics {dynamics} cover {count_epochs(dynamics)} complete epoch(s), of which datamap.burn_in "
+            f"and datamap.max_epochs leave {len(logits)}, but a data map needs at least 2 (variability is a spread); "
+            "train the reference longer (raise training.steps or epochs), or leave out fewer"
+        )
     last = burn_in + len(logits) - 1
     if el2n_epoch is not None and not burn_in <= el2n_epoch <= last:
         raise UserError(
@@ -218,7 +89,7 @@ def write(
         )
     labels = examples["label"].to_numpy()
     if labels.max() >= logits.shape[2]:
-        raise _damaged(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
+        raise damaged_dynamics(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
     columns = compute(
         logits,
         labels,
@@ -230,43 +101,3 @@ def write(
     facts = {"epochs": len(logits), "burn_in": burn_in, "rows": examples.num_rows}
     facts |= {"correction": correction or "none", "el2n_epoch": "mean" if el2n_epoch is None else el2n_epoch}
     write_table(table, output, DATAMAP, {name: str(value) for name, value in facts.items()})
-
-
-def _read_dynamics(path: str | Path, n_rows: int, part: slice) -> NDArray[np.float32]:
-    """The (E, N, C) logits of a part of the epochs of a dynamics artifact, checked to be complete."""
-    try:
-        file = pq.ParquetFile(path, memory_map=True)
-    except pa.ArrowInvalid:
-        raise _damaged(path, "it is not a Parquet file") from None
-    with file:
-        groups = range(file.num_row_groups)[part]
-        if len(groups) < 2:
-            raise UserError(
-                f"training dynamics {path} cover {file.num_row_groups} complete epoch(s), of which datamap.burn_in "
-                f"and datamap.max_epochs leave {len(groups)}, but a data map needs at least 2 (variability is a "
-                "spread); train the reference longer (raise training.steps or epochs), or leave out fewer"
-            )
-        epochs, logits = zip(*(_read_epoch(file, index, n_rows, path) for index in groups), strict=True)
-    if epochs != tuple(range(epochs[0], epochs[0] + len(epochs))):
-        raise _damaged(path, f"its epochs are {', '.join(map(str, epochs))}")
-    return np.stack(logits)
-
-
-def _read_epoch(file: pq.ParquetFile, index: int, n_rows: int, path: str | Path) -> tuple[int, NDArray[np.float32]]:
-    """The number and the (N, C) logits of the epoch in one row group."""
-    group = file.read_row_group(index)
-    epochs = group["epoch"].to_numpy()
-    if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (epochs != epochs[0]).any():
-        raise _damaged(path, f"row group {index} is not one epoch with rows 0 to {n_rows - 1} in order")
-    logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
-    finite = np.isfinite(logits).all(axis=1)
-    if not finite.all():
-        raise UserError(
-            f"training dynamics {path} have logits that are not finite (epoch {epochs[0]}, row {finite.argmin()}): "
-            "training has diverged; lower the reference's learning_rate and rerun"
-        )
-    return int(epochs[0]), logits
-
-
-def _damaged(path: str | Path, reason: str) -> UserError:
-    return UserError(f"training dynamics {path} are damaged: {reason}; delete the file and rerun")

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ftft.errors import UserError
 
 # The columns that every dataset has; all others are carried along unread.
 DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
@@ -210,6 +214,61 @@ def write_dynamics(
         return pa.table(columns, schema=schema)
 
     write_table((table(epoch, logits) for epoch, logits in enumerate(epochs)), path, schema, metadata)
+
+
+def count_epochs(path: str | os.PathLike[str]) -> int:
+    """Number of complete epochs in a dynamics artifact."""
+    with _open_dynamics(path) as file:
+        return file.num_row_groups
+
+
+def read_dynamics(path: str | os.PathLike[str], n_rows: int, epochs: slice = slice(None)) -> np.ndarray:
+    """The (E, N, C) float32 logits of some epochs of a dynamics artifact, those of it that there are.
+
+    Args:
+        path: the artifact.
+        n_rows: N, the number of examples of the train set that it belongs to.
+        epochs: which, counted from 0.
+
+    Raises:
+        UserError: not exactly one row per example and epoch, or logits that are not finite.
+    """
+    with _open_dynamics(path) as file:
+        found = [_read_epoch(file, index, n_rows, path) for index in range(file.num_row_groups)[epochs]]
+    numbers = [number for number, _ in found]
+    if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise damaged_dynamics(path, f"its epochs are {', '.join(map(str, numbers))}")
+    return np.stack([logits for _, logits in found]) if found else np.empty((0, n_rows, 0), np.float32)
+
+
+def _open_dynamics(path: str | os.PathLike[str]) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, memory_map=True)
+    except pa.ArrowInvalid:
+        raise damaged_dynamics(path, "it is not a Parquet file") from None
+
+
+def _read_epoch(
+    file: pq.ParquetFile, index: int, n_rows: int, path: str | os.PathLike[str]
+) -> tuple[int, NDArray[np.float32]]:
+    """The number and the (N, C) logits of the epoch in one row group."""
+    group = file.read_row_group(index)
+    numbers = group["epoch"].to_numpy()
+    if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (numbers != numbers[0]).any():
+        raise damaged_dynamics(path, f"row group {index} is not one epoch with rows 0 to {n_rows - 1} in order")
+    logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"training dynamics {path} have logits that are not finite (epoch {numbers[0]}, row {finite.argmin()}): "
+            "training has diverged; lower the reference's learning_rate and rerun"
+        )
+    return int(numbers[0]), logits
+
+
+def damaged_dynamics(path: str | os.PathLike[str], reason: str) -> UserError:
+    """What to raise about a dynamics artifact that is not what it should be."""
+    return UserError(f"training dynamics {path} are damaged: {reason}; delete the file and rerun")
 
 
 def read_table(path: str | os.PathLike[str], columns: list[str] | None = None) -> pa.Table:

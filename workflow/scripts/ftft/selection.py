@@ -7,7 +7,6 @@ several data maps. N is the number of examples.
 
 import logging
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ftft.criteria import CRITERIA, RANDOM
 from ftft.errors import UserError
+from ftft.ranking import doubled_ranks, order, subset_size
 from ftft.schemas import SUBSET, read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,6 @@ BALANCES = ("equal", "proportional")
 
 # What ``easy_share`` mixes in.
 EASY = CRITERIA["easy"]
-
-
-def subset_size(n: int, fraction: float) -> int:
-    """``floor(fraction * n)``, with ``fraction`` taken as the decimal number it is written as: 0.29 of 100 is 29."""
-    return int(Fraction(str(float(fraction))) * n)
 
 
 def class_sizes(counts: ArrayLike, size: int, balance: str) -> Ints:
@@ -79,15 +74,9 @@ def mean_rank(scores: Sequence[ArrayLike]) -> Floats:
     Args:
         scores: M arrays (N,), one per data map, with the examples in the same order.
     """
-    # Doubled ranks are whole numbers, so that equal means are equal whatever the order of the maps.
-    doubled = np.sum([_doubled_ranks(each) for each in scores], axis=0)
+    # Of whole numbers, so that equal means are equal whatever the order of the maps.
+    doubled = np.sum([doubled_ranks(each) for each in scores], axis=0)
     return (doubled / (2 * len(scores)) - 0.5) / len(doubled)
-
-
-def _doubled_ranks(scores: ArrayLike) -> Ints:
-    values = pa.array(np.asarray(scores, dtype=np.float64))
-    first, last = (pc.rank(values, sort_keys="ascending", tiebreaker=end).to_numpy() for end in ("min", "max"))
-    return first.astype(np.int64) + last.astype(np.int64)
 
 
 def select(
@@ -132,11 +121,11 @@ def select(
     sizes = class_sizes(np.bincount(classes), size, balance or "equal")
     easy_sizes = np.array([subset_size(each, easy_share) for each in sizes], dtype=np.int64)
 
-    rows = _first(_order(names, values, CRITERIA[by].descending), classes, sizes - easy_sizes)
+    rows = _first(order(names, values, descending=CRITERIA[by].descending), classes, sizes - easy_sizes)
     chosen = values[rows]
     if easy_sizes.any():
         certain = np.asarray(confidence, dtype=np.float64)
-        others = _order(names, certain, EASY.descending)
+        others = order(names, certain, descending=EASY.descending)
         easy = _first(others[~np.isin(others, rows)], classes, easy_sizes)
         rows, chosen = np.concatenate([rows, easy]), np.concatenate([chosen, certain[easy]])
     ranks = np.arange(len(rows), dtype=np.int32)
@@ -156,19 +145,12 @@ def _check(by: str, fraction: float, balance: str | None, easy_share: float) -> 
         raise UserError("select.easy_share needs a data map, which random selection has none of; leave one out")
 
 
-def _order(uids: pa.Array, scores: Floats, descending: bool) -> Ints:
-    """All rows, best score first, equals in the order of their uids."""
-    direction = "descending" if descending else "ascending"
-    table = pa.table({"uid": uids, "score": scores})
-    return pc.sort_indices(table, sort_keys=[("score", direction), ("uid", "ascending")]).to_numpy().astype(np.int64)
-
-
-def _first(order: Ints, classes: Ints, sizes: Ints) -> Ints:
-    """The rows of ``order``, in this order, that are among the first ``sizes[c]`` of their class c."""
-    keep = np.zeros(len(order), dtype=bool)
+def _first(rows: Ints, classes: Ints, sizes: Ints) -> Ints:
+    """The rows, in their order, that are among the first ``sizes[c]`` of their class c."""
+    keep = np.zeros(len(rows), dtype=bool)
     for label, size in enumerate(sizes):
-        keep[np.flatnonzero(classes[order] == label)[:size]] = True
-    return order[keep]
+        keep[np.flatnonzero(classes[rows] == label)[:size]] = True
+    return rows[keep]
 
 
 def write(

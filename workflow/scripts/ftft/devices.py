@@ -47,7 +47,7 @@ def accelerator(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if kind == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
-    mixed = "bf16" if precision == "bf16" and _computes_bf16(kind) else "no"
+    mixed = "bf16" if precision == "bf16" and computes_bf16(kind) else "no"
     if tracker and tracker not in {str(available) for available in get_available_trackers()}:
         raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
     return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
@@ -63,7 +63,8 @@ def _kind(device: str) -> str:
     return device
 
 
-def _computes_bf16(kind: str) -> bool:
+def computes_bf16(kind: str) -> bool:
+    """Whether a kind of device (``cuda``, ``cpu``, ``mps``) computes in bf16 rather than emulating it."""
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":  # without these instructions bf16 is emulated and slower than fp32

@@ -64,6 +64,7 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
         train=paths["train"],
         dev={name: paths[dataset] for name, dataset in plan.dev_sets.items()},
         subset=None,
+        guide=None,
         models=folder / "models",
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",

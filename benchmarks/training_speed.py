@@ -158,7 +158,10 @@ def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) ->
         "labels": LABELS[case.kind],
         "metric": "accuracy",
         "stops": {},
+        "reference_stop": None,
         "final": True,
+        "upweight": None,
+        "product_of_experts": None,
         "training": Training(epochs=1, learning_rate=5e-5, max_length=300).model_dump(),
     }
     files = training.Files(
@@ -166,6 +169,7 @@ def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) ->
         train=folder / "tokens.parquet",
         dev={},
         subset=None,
+        guide=None,
         models=folder / "models",
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",

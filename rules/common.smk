@@ -43,6 +43,7 @@ wildcard_constraints:
     reference=r"[^/]+",
     main=r"[^/]+",
     subset=r"[^/]+(/[^/]+)?",
+    recipe=r"[^/]+(/[^/]+)?",
     seed=r"\d+",
     run=r"(reference|main)/.+/seed\d+",
     checkpoint=r"[^/]+",
@@ -86,8 +87,8 @@ def train_tokens(stage):
     """Tokens to train on; refuses a finished run of other settings or code that Snakemake has no record of."""
 
     def path(wildcards):
-        model, subset = model_of(wildcards), wildcards.get("subset", "")
-        run = f"{RESULTS}/{Run(model, subset, int(wildcards.seed)).path}"
+        model, recipe = model_of(wildcards), wildcards.get("recipe", "")
+        run = f"{RESULTS}/{Run(model, recipe, int(wildcards.seed)).path}"
         curve = IOFile(f"{run}/metrics.parquet")
         asked_for = {stage, curve} & set(workflow.dag_settings.forcerun)
         forced = workflow.dag_settings.forceall or asked_for
@@ -95,7 +96,7 @@ def train_tokens(stage):
             try:
                 manifest.check(
                     Path(run),
-                    PLAN.train(model, subset),
+                    PLAN.train(model, recipe),
                     int(wildcards.seed),
                     code(f"{stage}.py"),
                 )
@@ -111,6 +112,32 @@ def scores_of(wildcards):
     runs = PLAN.reference_runs_of(wildcards.subset, int(wildcards.seed))
     datamaps = [f"{RESULTS}/datamap/{run.model}/seed{run.seed}.parquet" for run in runs]
     return datamaps or [f"{RESULTS}/data/train.parquet"]
+
+
+def subset_of(wildcards):
+    """What a main model is trained on, where that is a part of the data."""
+    chosen = wildcards.recipe in PLAN.subsets
+    return (
+        f"{RESULTS}/subset/{wildcards.recipe}/seed{wildcards.seed}.parquet"
+        if chosen
+        else []
+    )
+
+
+def guide_of(wildcards):
+    """The training dynamics that weigh all data for a main model, where it is not trained on a part."""
+    if wildcards.recipe in PLAN.subsets:
+        return []
+    (run,) = PLAN.reference_runs_of(wildcards.recipe, int(wildcards.seed))
+    return f"{RESULTS}/{run.path}/dynamics.parquet"
+
+
+def saved_model(wildcards):
+    """Folder of a run's saved models, or of the mean of one with the pretrained weights."""
+    trained = wildcards.checkpoint == PLAN.trained_of(wildcards.checkpoint)
+    return f"{RESULTS}/{wildcards.run}/" + (
+        "models" if trained else f"interpolated/{wildcards.checkpoint}"
+    )
 
 
 def evaluation_files():

@@ -1,6 +1,7 @@
 # In:  datamap/{reference}/seed{seed}.parquet (or, for a random subset, data/train.parquet), tokens, source/{source}/
 # Out: subset/{subset}/seed{seed}.parquet and its .cost.parquet,
-#      main/{main}/{subset}/seed{seed}/ (saved models, dev curve, cost, manifest)
+#      main/{main}/{recipe}/seed{seed}/ (saved models, dev curve, cost, manifest),
+#      {run}/interpolated/{checkpoint}/ (a saved model)
 
 
 rule select_subset:
@@ -27,16 +28,17 @@ rule train_main:
         source=source_file("source.json"),
         train=train_tokens("train_main"),
         dev=tokens_of(*PLAN.dev_sets.values()),
-        subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
+        subset=subset_of,
+        guide=guide_of,
     output:
-        models=directory(f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/models"),
-        metrics=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/metrics.parquet",
-        cost=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/cost.parquet",
-        manifest=f"{RESULTS}/main/{{main}}/{{subset}}/seed{{seed}}/manifest.json",
+        models=directory(f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/models"),
+        metrics=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/metrics.parquet",
+        cost=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/cost.parquet",
+        manifest=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/manifest.json",
     log:
-        log_of("train_main", "{main}/{subset}/seed{seed}"),
+        log_of("train_main", "{main}/{recipe}/seed{seed}"),
     benchmark:
-        benchmark_of("train_main", "{main}/{subset}/seed{seed}")
+        benchmark_of("train_main", "{main}/{recipe}/seed{seed}")
     conda:
         "../envs/train.yaml"
     threads: resource("threads")
@@ -46,7 +48,28 @@ rule train_main:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
-        cfg=lambda wildcards: PLAN.train(wildcards.main, wildcards.subset),
+        cfg=lambda wildcards: PLAN.train(wildcards.main, wildcards.recipe),
         code=code("train_main.py"),
     script:
         "../workflow/scripts/train_main.py"
+
+
+rule interpolate_weights:
+    input:
+        models=f"{RESULTS}/{{run}}/models",
+        source=source_file("source.json"),
+    output:
+        model=directory(f"{RESULTS}/{{run}}/interpolated/{{checkpoint}}"),
+    log:
+        log_of("interpolate_weights", "{run}/{checkpoint}"),
+    benchmark:
+        benchmark_of("interpolate_weights", "{run}/{checkpoint}")
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem_mb=at_each_attempt(resource("mem_mb")),
+    params:
+        cfg=lambda wildcards: PLAN.interpolate(wildcards.checkpoint),
+        code=code("interpolate_weights.py"),
+    script:
+        "../workflow/scripts/interpolate_weights.py"

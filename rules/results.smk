@@ -12,7 +12,7 @@ localrules:
 
 rule evaluate_ood:
     input:
-        models=f"{RESULTS}/{{run}}/models",
+        model=saved_model,
         curve=f"{RESULTS}/{{run}}/metrics.parquet",
         source=source_file("source.json"),
         tokens=tokens_of(*PLAN.test_sets.values()),
@@ -35,7 +35,7 @@ rule evaluate_ood:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:
-        cfg=lambda wildcards: PLAN.evaluate(model_of(wildcards)),
+        cfg=lambda wildcards: PLAN.evaluate(model_of(wildcards), wildcards.checkpoint),
         code=code("evaluate_ood.py"),
     script:
         "../workflow/scripts/evaluate_ood.py"

@@ -22,7 +22,7 @@ rule tokens:
 
 rule references:
     input:
-        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if not run.subset],
+        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if not run.recipe],
 
 
 rule datamaps:
@@ -37,7 +37,7 @@ rule subsets:
 
 rule mains:
     input:
-        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if run.subset],
+        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if run.recipe],
 
 
 rule evaluations:

@@ -231,6 +231,30 @@ MISTAKES = {
         "dev, ood_dev, ood_dev/far",
     ),
     "monitor without OOD sets": ("data/ood", {}, "methods.ftft.stop.monitor", "'ood_dev'", "allowed: dev"),
+    "a reference's monitor": (
+        "methods/ftft/stop",
+        {"monitor": "ranking"},
+        "methods.ftft.stop.monitor",
+        "'ranking'",
+        "set models.NAME.stop",
+    ),
+    "a method's monitor": ("models/small/stop", {"monitor": "ood_dev"}, "models.small.stop.monitor", "'ranking' or"),
+    "a random ranking": ("models/small/stop", {"monitor": "ranking", "by": "random"}, "small.stop", "never settles"),
+    "a ranking of a part": (
+        "models/small/stop",
+        {"monitor": "ranking", "fraction": 0.5},
+        "small.stop",
+        "of monitor: subset",
+    ),
+    "an agreement of all": ("models/small/stop", {"monitor": "subset", "bound": 1}, "stop.bound", "less than 1"),
+    "two uses of the data": (
+        "methods/ftft/upweight",
+        {"factor": 2},
+        "methods.ftft",
+        "one of select, upweight, product_of_experts at most; found select, upweight",
+    ),
+    "upweighting by nothing": ("methods/ftft", {"upweight": {"factor": 1}}, "ftft.upweight.factor", "equal to 2"),
+    "interpolation with nothing": ("methods/erm", {"interpolate": 0}, "methods.erm.interpolate", "greater than 0"),
     "two sources": ("data/train", {"path": "a.csv", "hub": "b", "split": "c"}, "data.train", "found hub, path"),
     "no source": ("data/dev", {}, "data.dev", "exactly one of hub, path, builtin", "found none"),
     "two model sources": ("models/big", {"hub": "a", "path": "b"}, "models.big", "found hub, path"),
@@ -290,6 +314,14 @@ def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
     assert "\n" not in message
     assert message.startswith("config: ")
     assert [part for part in expected if part not in message] == []
+
+
+def test_random_weights_are_nothing_to_interpolate_with():
+    raw = changed("methods/wise", {"interpolate": 0.5})
+    load(raw)
+    raw["models"]["big"] = {"scratch": {"architecture": "bert"}}
+    with pytest.raises(UserError, match=r"^config: methods.wise.interpolate is about .* 'big' \(scratch\) has none of"):
+        load(raw)
 
 
 def test_joint_references_have_no_plus_in_their_names():

@@ -35,11 +35,12 @@ def entries(tmp_path):
     found = []
     for seed, last in enumerate([0.6, 0.9]):
         erm = {"task": "nli", "main": "large", "method": "erm", "reference": "", "seed": seed, "checkpoint": "final"}
-        erm |= {"reference_costs": [], "selection_costs": []}
+        erm |= {"interpolated": False, "reference_costs": [], "selection_costs": []}
         erm["curve"] = write_curve(tmp_path / f"erm{seed}.parquet", {10: 0.5, 20: 0.7, 40: last}, {"final": 40})
         erm["cost"] = write_cost(tmp_path / f"erm{seed}-cost.parquet", [("final", "train", 40, 40, 100.0, 20.0)])
         ftft = erm | {"method": "ftft", "reference": "small", "checkpoint": "stop"}
-        ftft |= {"reference_costs": [reference], "selection_costs": [select]}
+        costs = [{"cost": reference, "checkpoint": "final"}]
+        ftft |= {"interpolated": False, "reference_costs": costs, "selection_costs": [select]}
         ftft["curve"] = write_curve(
             tmp_path / f"ftft{seed}.parquet", {10: 0.6, 20: 0.55, 30: 0.99}, {"stop": 10, "final": 30}
         )

@@ -140,3 +140,34 @@ def test_package_model_with_three_layers(tmp_path):
     # The pooler too is the published one.
     assert all(torch.equal(value, published[key]) for key, value in found.items() if key in published)
     assert json.loads((tmp_path / "minilm" / "config.json").read_text())["num_hidden_layers"] == 6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_interpolated_weights_lie_between_and_the_head_is_fine_tuned(tmp_path, saved, pretrained_sources, family):
+    source = pretrained_sources[family]
+    model = modelling.build(source, LABELS, seed=3)
+    generator = torch.Generator().manual_seed(0)
+    tuned = {
+        key: value + torch.randn(value.shape, generator=generator) if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+    }
+    modelling.save(model, tuned, source, tmp_path / "tuned", "---\n# model\n\n## Scores on development data\n")
+    modelling.interpolate(tmp_path / "tuned", source, tmp_path / "mean", share=0.25)
+    before = AutoModel.from_pretrained(saved[family]).state_dict()
+    found = load_file(tmp_path / "mean/model.safetensors")
+    prefix = f"{model.base_model_prefix}."
+    inner = {key.removeprefix(prefix) for key in found if key.startswith(prefix)}
+    assert inner & before.keys()
+    for key, value in found.items():
+        start = before.get(key.removeprefix(prefix)) if key.startswith(prefix) else None
+        expected = tuned[key] if start is None else 0.25 * tuned[key] + 0.75 * start
+        torch.testing.assert_close(value, expected)
+    assert "0.25 parts of fine-tuned and 0.75 parts of pretrained" in (tmp_path / "mean/README.md").read_text()
+    assert pipeline("text-classification", model=str(tmp_path / "mean"))("the nurse")[0]["label"] in LABELS
+
+
+def test_random_weights_are_nothing_to_interpolate_with(tmp_path, sources):
+    model = modelling.build(sources["bert"], LABELS, seed=0)
+    modelling.save(model, model.state_dict(), sources["bert"], tmp_path / "tuned", "")
+    with pytest.raises(UserError, match="bert has no pretrained weights to interpolate with; leave interpolate out"):
+        modelling.interpolate(tmp_path / "tuned", sources["bert"], tmp_path / "mean", share=0.5)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import TOY_DATA
 
-from ftft.config import Stop, load
+from ftft.config import ReferenceStop, Stop, load
 from ftft.plan import Plan, Run, checkpoint_name
 from ftft.schemas import IN_DISTRIBUTION
 
@@ -140,7 +140,7 @@ def test_names_of_selections():
     methods = {name: {"select": select, "references": ["small", "tiny"]} for name, (select, _) in selections.items()}
     del methods["random"]["references"]
     found = plan(methods=methods, references=[])
-    first = {result.method: result.run.subset for result in reversed(found.results)}
+    first = {result.method: result.run.recipe for result in reversed(found.results)}
     assert first == {name: subset for name, (_, subset) in selections.items()}
     assert len(set(first.values())) == len(first)
     assert found.select("small+tiny/aum-low-0.5+easy0.1+equal+seeds") == {
@@ -162,9 +162,9 @@ def test_several_references_select_one_subset_and_all_are_paid_for():
     ]
     assert found.references == ["small", "tiny"]
     assert found.reference_runs_of("small+tiny/ambiguous-0.5", 1) == [Run("small", "", 1), Run("tiny", "", 1)]
-    assert [run.model for run in found.runs if not run.subset] == ["small", "tiny"] * 2
+    assert [run.model for run in found.runs if not run.recipe] == ["small", "tiny"] * 2
     costs = [f"results/toy/reference/{model}/seed1/cost.parquet" for model in ("small", "tiny")]
-    assert found.entries("results/toy")[1]["reference_costs"] == costs
+    assert [cost["cost"] for cost in found.entries("results/toy")[1]["reference_costs"]] == costs
     # The order in which they are named changes nothing.
     again = plan(methods={"joint": {"select": select}}, references=["small", "tiny"], seeds=[0, 1])
     assert again.results == found.results
@@ -173,7 +173,7 @@ def test_several_references_select_one_subset_and_all_are_paid_for():
 def test_several_seeds_select_one_subset():
     select = AMBIGUOUS | {"mean_over": "seeds"}
     found = plan(methods={"joint": {"select": select}}, seeds=[1, 0])
-    assert [run.path for run in found.runs if run.subset] == [
+    assert [run.path for run in found.runs if run.recipe] == [
         f"main/big/small/ambiguous-0.5+seeds/seed{seed}" for seed in (1, 0)
     ]
     for result in found.results:
@@ -188,6 +188,65 @@ def test_self_and_itself_by_name_are_one_reference():
     assert found.reference_runs_of("big/ambiguous-0.5", 3) == [Run("big", "", 3)]
 
 
+def test_methods_that_weigh_all_data():
+    methods = {
+        "jtt": {"upweight": {"factor": 5}},
+        "poe": {"product_of_experts": {"epoch": 0}, "references": ["self"], "stop": {}},
+        "erm": {},
+    }
+    found = plan(methods=methods)
+    assert rows(found) == [
+        ("erm", "", "reference/big/seed3", "final"),
+        ("poe", "big", "main/big/big/product-epoch0/seed3", STOP),
+        ("jtt", "small", "main/big/small/upweight-5-epoch1/seed3", "final"),
+    ]
+    assert found.subsets == {}
+    assert found.subset_entries("results/toy") == []
+    assert set(found.runs) == {result.run for result in found.results} | {Run("small", "", 3)}
+    settings = [found.train("big", recipe) for recipe in ("small/upweight-5-epoch1", "big/product-epoch0", "")]
+    assert [each["upweight"] for each in settings] == [{"epoch": 1, "factor": 5}, None, None]
+    assert [each["product_of_experts"] for each in settings] == [None, {"epoch": 0}, None]
+    jtt = found.entries("results/toy")[2]
+    assert [cost["cost"] for cost in jtt["reference_costs"]] == ["results/toy/reference/small/seed3/cost.parquet"]
+    assert jtt["selection_costs"] == []  # no data map and no subset
+
+
+def test_a_mean_with_the_pretrained_weights_is_another_model_of_the_same_run():
+    methods = {"erm": {}, "wise": {"interpolate": 0.5}, "wise_stop": {"interpolate": 0.75, "stop": {}}}
+    found = plan(methods=methods)
+    assert rows(found) == [
+        ("erm", "", "reference/big/seed3", "final"),
+        ("wise", "", "reference/big/seed3", "final+wise0.5"),
+        ("wise_stop", "", "reference/big/seed3", f"{STOP}+wise0.75"),
+    ]
+    assert found.runs == [Run("big", "", 3)]
+    assert found.train("big") == plan(methods={"erm": {}, "stop": {"stop": {}}}).train("big")
+    assert found.interpolate(f"{STOP}+wise0.75") == {"checkpoint": STOP, "share": 0.75}
+    assert found.evaluate("big", f"{STOP}+wise0.75")["trained"] == STOP
+    entries = found.entries("results/toy")
+    assert [(entry["checkpoint"], entry["interpolated"]) for entry in entries] == [
+        ("final", False),
+        ("final", True),
+        (STOP, True),
+    ]
+    assert entries[1]["metrics"] == "results/toy/evaluation/reference/big/seed3/final+wise0.5/metrics.parquet"
+
+
+def test_a_reference_may_stop_but_a_result_of_its_own_goes_to_the_end():
+    name = "stop-ranking-ambiguous-bound0.8"
+    models = CONFIG["models"] | {"small": {"hub": "someone/small", "stop": {"monitor": "ranking", "bound": 0.8}}}
+    methods = {"ftft": {"select": AMBIGUOUS}}
+    found = plan(models=models, methods=methods)
+    stop = {"bound": 0.8, "by": "ambiguous", "fraction": 0.33, "monitor": "ranking", "name": name}
+    assert (found.train("small")["final"], found.train("small")["reference_stop"]) == (False, stop)
+    assert found.train("big", "small/ambiguous-0.5")["reference_stop"] is None
+    assert found.entries("results/toy")[0]["reference_costs"] == [
+        {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": name}
+    ]
+    found = plan(models=models, methods=methods | {"erm": {}}, mains=["big", "small"])
+    assert (found.train("small")["final"], found.train("small")["reference_stop"]) == (True, stop)
+
+
 def test_datamap_settings_are_of_the_data_map_alone():
     methods = {"ftft": {"select": AMBIGUOUS, "stop": {}}}
 
@@ -197,7 +256,7 @@ def test_datamap_settings_are_of_the_data_map_alone():
             found.train("small"),
             found.train("big", "small/ambiguous-0.5"),
             found.select("small/ambiguous-0.5"),
-            found.evaluate("big"),
+            found.evaluate("big", "final"),
         ]
 
     changed = {"burn_in": 1, "max_epochs": 4, "correction": "sample", "el2n_epoch": 2}
@@ -213,7 +272,9 @@ def test_paths_that_the_summary_reads():
     assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
     assert ftft["cost"] == "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet"
-    assert ftft["reference_costs"] == ["results/toy/reference/small/seed3/cost.parquet"]
+    assert ftft["reference_costs"] == [
+        {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": "final"}
+    ]
     assert ftft["curve"] == "results/toy/main/big/small/ambiguous-0.5/seed3/metrics.parquet"
     assert ftft["predictions"] == {
         name: f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/predictions/{name}.parquet"
@@ -241,7 +302,7 @@ def test_data_sets_of_training_and_of_evaluation():
     assert found.dev_sets == {IN_DISTRIBUTION: "dev", "far": "far.dev"}
     assert found.test_sets == {IN_DISTRIBUTION: "dev", "far": "far.test", "near": "near.test"}
     assert found.train("big")["dev"] == [IN_DISTRIBUTION, "far"]
-    assert found.evaluate("big")["datasets"] == {IN_DISTRIBUTION: "dev", "far": "test", "near": "test"}
+    assert found.evaluate("big", "final")["datasets"] == {IN_DISTRIBUTION: "dev", "far": "test", "near": "test"}
     with_test = plan(data=CONFIG["data"] | {"test": {"path": "test.csv"}})
     assert with_test.test_sets[IN_DISTRIBUTION] == "test"
     assert with_test.dev_sets[IN_DISTRIBUTION] == "dev"
@@ -302,7 +363,7 @@ def test_changing_one_reference_changes_only_its_own_training():
     def settings(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
         models = CONFIG["models"] | {"small": {"hub": "someone/small", **changes}}
         found = plan(models=models, methods=methods, references=["small", "tiny"])
-        return {(run.model, run.subset): found.train(run.model, run.subset) for run in found.runs}
+        return {(run.model, run.recipe): found.train(run.model, run.recipe) for run in found.runs}
 
     before, after = settings(), settings(learning_rate=1e-3, batch_size=8)
     assert before.keys() == after.keys()
@@ -315,7 +376,7 @@ def test_what_changes_no_result_is_in_no_settings():
 
     def settings(**changes: Any) -> list[Any]:
         found = plan(**changes)
-        return [found.train("big"), found.evaluate("big"), found.report("results/toy"), found.model_sources]
+        return [found.train("big"), found.evaluate("big", "final"), found.report("results/toy"), found.model_sources]
 
     models = deepcopy(CONFIG["models"]) | {"big": {"hub": "someone/big", "resources": {"mem_mb": 1, "threads": 9}}}
     elsewhere = settings(data_dir="elsewhere", runtime={"device": "cpu", "progress": False}, models=models)
@@ -350,6 +411,8 @@ def test_settings_are_plain_and_sorted():
         (Stop(), "stop-ood_dev-patience2"),
         (Stop(monitor="dev", patience=4), "stop-dev-patience4"),
         (Stop(monitor="ood_dev/far", min_delta=0.005), "stop-ood_dev.far-patience2-delta0.005"),
+        (ReferenceStop(monitor="ranking"), "stop-ranking-ambiguous-bound0.9"),
+        (ReferenceStop(monitor="subset", by="aum-low", bound=0.95), "stop-subset-aum-low-0.33-bound0.95"),
     ],
 )
 def test_checkpoint_names(stop, name):

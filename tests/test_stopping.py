@@ -3,11 +3,14 @@
 import math
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from transformers import get_scheduler
 
-from ftft.stopping import EarlyStopping, Schedule
+from ftft import measures
+from ftft.stopping import EarlyStopping, RankingStop, Schedule
 
 
 def run(scores: list[float], **settings) -> tuple[EarlyStopping, list[int]]:
@@ -49,6 +52,64 @@ def test_early_stopping_continues_from_its_state():
     rule = EarlyStopping(**asdict(rule))
     assert rule.update(30, 0.4) is False
     assert rule.stopped == 30
+
+
+UIDS = [f"u{row:03}" for row in range(60)]
+LABELS = [row % 3 for row in range(60)]
+
+
+def epochs_that_settle(epochs: int) -> list[np.ndarray]:
+    """Logits that change less from epoch to epoch."""
+    rng = np.random.default_rng(4)
+    return [rng.normal(scale=3 * 0.5**epoch, size=(60, 3)).astype(np.float32) for epoch in range(epochs)]
+
+
+def ranking_stop(**changes) -> RankingStop:
+    fields = {"name": "stop", "monitor": "ranking", "by": "ambiguous", "fraction": 0.3, "bound": 0.9} | changes
+    return RankingStop(**fields)
+
+
+def after_each_epoch(rule: RankingStop, epochs: list[np.ndarray]) -> list[float]:
+    """The agreement after each epoch; an epoch has ten steps."""
+    found = []
+    for seen in range(1, len(epochs) + 1):
+        rule.update(10 * seen, epochs[:seen], LABELS, UIDS)
+        found.append(rule.agreement)
+    return found
+
+
+def test_agreement_of_rankings_is_spearmans_of_one_epoch_more():
+    epochs = epochs_that_settle(6)
+    variability = [measures.compute(np.stack(epochs[:seen]), LABELS)["variability"] for seen in range(2, 7)]
+    expected = [stats.spearmanr(variability[i], variability[i + 1]).statistic for i in range(4)]
+    found = after_each_epoch(ranking_stop(bound=1.1), epochs)
+    assert np.isnan(found[:2]).all()
+    assert found[2:] == pytest.approx(expected)
+
+
+def test_agreement_of_subsets_is_the_share_they_have_in_common():
+    epochs = epochs_that_settle(5)
+    aum = [measures.compute(np.stack(epochs[:seen]), LABELS)["aum"] for seen in range(2, 6)]
+    lowest = [{UIDS[row] for row in np.argsort(each, kind="stable")[:18]} for each in aum]
+    expected = [len(lowest[i] & lowest[i + 1]) / len(lowest[i] | lowest[i + 1]) for i in range(3)]
+    assert after_each_epoch(ranking_stop(monitor="subset", by="aum-low", bound=1.1), epochs)[2:] == pytest.approx(
+        expected
+    )
+
+
+def test_it_stops_at_the_first_agreement_that_is_high_enough():
+    epochs = epochs_that_settle(6)
+    agreements = after_each_epoch(ranking_stop(bound=1.1), epochs)
+    rule = ranking_stop(bound=agreements[3])
+    assert agreements[2] < agreements[3]
+    after_each_epoch(rule, epochs)
+    assert (rule.stopped, rule.agreement) == (40, agreements[3])  # and nothing is looked at after that
+
+
+def test_two_epochs_never_stop_a_reference():
+    rule = ranking_stop(bound=0.001)
+    after_each_epoch(rule, epochs_that_settle(2))
+    assert rule.stopped is None
 
 
 def rates(kind: str, warmup: int, steps: int) -> list[float]:

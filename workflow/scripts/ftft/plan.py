@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ftft.config import SELF, Config, Method, Model, Select, Stop, plain
+from ftft.config import SELF, Config, Method, Model, ProductOfExperts, ReferenceStop, Select, Stop, Upweight, plain
 from ftft.schemas import FINAL, IN_DISTRIBUTION
 
 
@@ -19,19 +19,20 @@ class Run:
 
     Attributes:
         model: its name.
-        subset: name of the subset it is trained on; empty for all data.
+        recipe: what it is trained on: name of a subset, or of how a reference weighs all data; empty for all data
+            alike.
         seed: its seed.
     """
 
     model: str
-    subset: str
+    recipe: str
     seed: int
 
     @property
     def path(self) -> str:
         """Its folder inside ``results/{task}``."""
-        if self.subset:
-            return f"main/{self.model}/{self.subset}/seed{self.seed}"
+        if self.recipe:
+            return f"main/{self.model}/{self.recipe}/seed{self.seed}"
         return f"reference/{self.model}/seed{self.seed}"
 
 
@@ -45,8 +46,9 @@ class Result:
             method needs none.
         seed: of both the reference and the main model.
         run: the run that gives the result.
-        checkpoint: which of the run's saved models.
-        reference_runs: the runs whose dynamics selected the subset.
+        trained: which of the run's saved models.
+        interpolate: share of its weights in a mean with the pretrained ones; None where it is taken as it is.
+        reference_runs: the runs whose dynamics were used.
     """
 
     main: str
@@ -54,8 +56,18 @@ class Result:
     reference: str
     seed: int
     run: Run
-    checkpoint: str
+    trained: str
+    interpolate: float | None = None
     reference_runs: tuple[Run, ...] = ()
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the model that is evaluated."""
+        return self.trained if self.interpolate is None else f"{self.trained}{_WISE}{self.interpolate:.15g}"
+
+
+# Between the name of a saved model and its share in an interpolated one.
+_WISE = "+wise"
 
 
 class Plan:
@@ -79,19 +91,20 @@ class Plan:
                 name,
                 "+".join(group),
                 seed,
-                Run(main, subset, seed),
+                Run(main, recipe, seed),
                 checkpoint_name(method.stop),
-                tuple(self.reference_runs_of(subset, seed)) if subset else (),
+                method.interpolate,
+                tuple(self.reference_runs_of(recipe, seed)) if recipe else (),
             )
             for main in self.config.mains
             for name, method in self.methods.items()
             for group in self._groups(method, main)
-            for subset in [_subset(method, group)]
+            for recipe in [_recipe(method, group)]
             for seed in self.config.seeds
         ]
 
     def _groups(self, method: Method, main: str) -> list[tuple[str, ...]]:
-        """The reference models of each of a method's subsets; several in a group select together."""
+        """The reference models of each of a method's recipes; several in a group select together."""
         if not method.needs_reference:
             return [()]
         names = method.references if method.references is not None else self.config.references
@@ -107,14 +120,14 @@ class Plan:
     @cached_property
     def subsets(self) -> dict[str, Select]:
         """The selection of each subset, by the subset's name."""
-        return {subset: select for subset, (select, _) in self._selections.items()}
+        return {name: recipe for name, (recipe, _) in self._recipes.items() if isinstance(recipe, Select)}
 
     @cached_property
-    def _selections(self) -> dict[str, tuple[Select, tuple[str, ...]]]:
+    def _recipes(self) -> dict[str, tuple[Select | Upweight | ProductOfExperts, tuple[str, ...]]]:
         return {
-            _subset(method, group): (method.select, group)
+            _recipe(method, group): (method.recipe, group)
             for method in self.methods.values()
-            if method.select is not None
+            if method.recipe is not None
             for main in self.config.mains
             for group in self._groups(method, main)
         }
@@ -123,10 +136,10 @@ class Plan:
         """The reference model of a subset, of several the names joined by ``+``; empty for a random one."""
         return subset.rpartition("/")[0]
 
-    def reference_runs_of(self, subset: str, seed: int) -> list[Run]:
-        """The reference runs whose data maps select a subset; none for a random one."""
-        select, group = self._selections[subset]
-        seeds = sorted(self.config.seeds) if select.over_seeds else [seed]
+    def reference_runs_of(self, recipe: str, seed: int) -> list[Run]:
+        """The reference runs whose dynamics a recipe uses; none for a random subset."""
+        found, group = self._recipes[recipe]
+        seeds = sorted(self.config.seeds) if isinstance(found, Select) and found.over_seeds else [seed]
         return [Run(model, "", each) for model in group for each in seeds]
 
     def source_of(self, model: str) -> str:
@@ -211,19 +224,12 @@ class Plan:
         own = "test" if "test" in self.sources else "dev"
         return {IN_DISTRIBUTION: own} | {name: f"{name}.test" for name in sorted(self.config.data.ood)}
 
-    def train(self, model: str, subset: str = "") -> dict[str, Any]:
+    def train(self, model: str, recipe: str = "") -> dict[str, Any]:
         """Settings of a training run: what ``training.train`` takes as ``cfg``."""
-        stops = {
-            checkpoint_name(method.stop): method.stop
-            for result in self.results
-            if (result.run.model, result.run.subset) == (model, subset)
-            and (method := self.methods[result.method]).stop is not None
-        }
-        final = any(
-            result.checkpoint == FINAL
-            for result in self.results
-            if (result.run.model, result.run.subset) == (model, subset)
-        )
+        found = self._recipes[recipe][0] if recipe else None
+        results = [result for result in self.results if (result.run.model, result.run.recipe) == (model, recipe)]
+        stops = [self.methods[result.method].stop for result in results]
+        settles = self.config.models[model].stop if not recipe else None
         return plain(
             {
                 "dev": list(self.dev_sets),
@@ -231,11 +237,22 @@ class Plan:
                 "labels": self.config.data.labels,
                 "metric": self.config.data.metric,
                 "training": self.config.training_of(model),
-                "stops": stops,
-                # A reference run goes to the end whoever asks: its dynamics are of all its epochs.
-                "final": final or not subset,
+                "stops": {checkpoint_name(stop): stop for stop in stops if stop is not None},
+                "reference_stop": settles and {"name": checkpoint_name(settles), **settles.model_dump()},
+                # The dynamics of a reference are of all its epochs, unless it may stop.
+                "final": None in stops or not (recipe or settles),
+                "upweight": found if isinstance(found, Upweight) else None,
+                "product_of_experts": found if isinstance(found, ProductOfExperts) else None,
             }
         )
+
+    def trained_of(self, checkpoint: str) -> str:
+        """Name of the saved model of an evaluated one, which may be its mean with the pretrained weights."""
+        return checkpoint.partition(_WISE)[0]
+
+    def interpolate(self, checkpoint: str) -> dict[str, Any]:
+        """Settings of rule ``interpolate_weights``."""
+        return {"checkpoint": self.trained_of(checkpoint), "share": float(checkpoint.partition(_WISE)[2])}
 
     def datamap(self) -> dict[str, Any]:
         """Settings of rule ``compute_datamap``."""
@@ -245,10 +262,11 @@ class Plan:
         """Settings of rule ``select_subset``; which data maps are averaged follows from its inputs."""
         return plain(self.subsets[subset].model_dump(exclude={"mean_over"}))
 
-    def evaluate(self, model: str) -> dict[str, Any]:
-        """Settings of rule ``evaluate_ood``: the split of each dataset, in order, and the precision."""
+    def evaluate(self, model: str, checkpoint: str) -> dict[str, Any]:
+        """Settings of rule ``evaluate_ood``: the datasets' splits in order, the precision, the saved model."""
         datasets = {name: file.rpartition(".")[2] for name, file in self.test_sets.items()}
-        return {"datasets": datasets, "precision": self.config.training_of(model).precision}
+        precision = self.config.training_of(model).precision
+        return {"datasets": datasets, "precision": precision, "trained": self.trained_of(checkpoint)}
 
     def evaluations(self) -> list[tuple[Run, str]]:
         """Every saved model that some result needs, once."""
@@ -266,8 +284,10 @@ class Plan:
 
     def _entry(self, result: Result, results: str) -> dict[str, Any]:
         evaluation = f"{results}/evaluation/{result.run.path}/{result.checkpoint}"
-        selection = [f"{results}/datamap/{run.model}/seed{run.seed}" for run in result.reference_runs]
-        selection += [f"{results}/subset/{result.run.subset}/seed{result.seed}"] if result.run.subset else []
+        selection = []
+        if result.run.recipe in self.subsets:
+            selection += [f"{results}/datamap/{run.model}/seed{run.seed}" for run in result.reference_runs]
+            selection += [f"{results}/subset/{result.run.recipe}/seed{result.seed}"]
         return {
             "task": self.config.task,
             "main": result.main,
@@ -278,8 +298,15 @@ class Plan:
             "predictions": {name: f"{evaluation}/predictions/{name}.parquet" for name in self.test_sets},
             "curve": f"{results}/{result.run.path}/metrics.parquet",
             "cost": f"{results}/{result.run.path}/cost.parquet",
-            "checkpoint": result.checkpoint,
-            "reference_costs": [f"{results}/{run.path}/cost.parquet" for run in result.reference_runs],
+            "checkpoint": result.trained,
+            "interpolated": result.interpolate is not None,
+            "reference_costs": [
+                {
+                    "cost": f"{results}/{run.path}/cost.parquet",
+                    "checkpoint": checkpoint_name(self.config.models[run.model].stop),
+                }
+                for run in result.reference_runs
+            ],
             "selection_costs": [f"{path}.cost.parquet" for path in selection],
         }
 
@@ -330,18 +357,27 @@ class Plan:
         )
 
 
-def checkpoint_name(stop: Stop | None) -> str:
+def checkpoint_name(stop: Stop | ReferenceStop | None) -> str:
     """Name of the saved model of a stop rule; ``final`` without one."""
     if stop is None:
         return FINAL
+    if isinstance(stop, ReferenceStop):
+        size = f"-{stop.fraction:.15g}" if stop.monitor == "subset" else ""
+        return f"stop-{stop.monitor}-{stop.by}{size}-bound{stop.bound:.15g}"
     delta = f"-delta{stop.min_delta:g}" if stop.min_delta else ""
     return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}"
 
 
-def _subset(method: Method, group: tuple[str, ...]) -> str:
-    if method.select is None:
-        return ""
-    name = f"{method.select.by}-{method.select.fraction:.15g}{_variant(method.select)}"
+def _recipe(method: Method, group: tuple[str, ...]) -> str:
+    match method.recipe:
+        case None:
+            return ""
+        case Select() as select:
+            name = f"{select.by}-{select.fraction:.15g}{_variant(select)}"
+        case Upweight() as upweight:
+            name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
+        case ProductOfExperts() as product:
+            name = f"product-epoch{product.epoch}"
     return "/".join(["+".join(group), name] if group else [name])
 
 
@@ -352,13 +388,18 @@ def _variant(select: Select) -> str:
     return easy + balance + ("+seeds" if select.over_seeds else "")
 
 
-def _order(method: Method) -> tuple[bool, bool, bool, bool]:
-    """ERM, random, the main model's own dynamics, a reference's; each before its early-stopped form."""
+def _order(method: Method) -> tuple[bool, ...]:
+    """ERM, random, what weighs all data, the selections by own dynamics, by a reference's.
+
+    Each comes before its mean with the pretrained weights and its early-stopped form.
+    """
     own = method.references == [SELF]
     return (
-        method.select is not None,
+        method.recipe is not None,
         method.needs_reference,
+        method.needs_reference and method.select is not None,
         method.needs_reference and not own,
+        method.interpolate is not None,
         method.stop is not None,
     )
 

@@ -1,8 +1,16 @@
 """Early stopping and learning-rate schedules: pure rules on steps and dev scores, with a state that can be saved."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ftft import measures
+from ftft.criteria import CRITERIA
+from ftft.ranking import correlation, first, overlap
 
 
 @dataclass
@@ -36,6 +44,47 @@ class EarlyStopping:
         if self.waited >= self.patience:
             self.stopped = step
         return False
+
+
+@dataclass
+class RankingStop:
+    """Stop a reference when one more epoch no longer changes how its dynamics rank the examples.
+
+    A ranking needs two epochs, so the first comparison is after three.
+
+    Attributes:
+        name: the checkpoint that costs are charged to.
+        monitor: ``ranking`` compares the scores of all examples by Spearman's rank correlation, ``subset`` the first
+            ``fraction`` of them by their Jaccard overlap.
+        by: a key of ``CRITERIA``.
+        fraction: share of the examples; ``subset`` only.
+        bound: agreement at which to stop.
+        agreement: the latest; NaN before the first comparison.
+        stopped: the step at which the rule said stop, or None.
+    """
+
+    name: str
+    monitor: Literal["ranking", "subset"]
+    by: str
+    fraction: float
+    bound: float
+    agreement: float = math.nan
+    stopped: int | None = None
+
+    def update(self, step: int, epochs: Sequence[NDArray[np.float32]], labels: ArrayLike, uids: ArrayLike) -> None:
+        """Take in the (N, C) logits of every epoch so far, and the (N,) gold class indices and uids."""
+        if self.stopped is not None or len(epochs) < 3:
+            return
+        logits = np.stack(epochs)
+        criterion = CRITERIA[self.by]
+        before, now = (measures.compute(part, labels)[str(criterion.column)] for part in (logits[:-1], logits))
+        if self.monitor == "ranking":
+            self.agreement = correlation(before, now)
+        else:
+            subsets = (first(uids, each, self.fraction, descending=criterion.descending) for each in (before, now))
+            self.agreement = overlap(*subsets)
+        if self.agreement >= self.bound:
+            self.stopped = step
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ftft.errors import UserError
-from ftft.schemas import FINAL, IN_DISTRIBUTION, OOD_MEAN, SUMMARY, atomic_path, read_table, write_table
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, SUMMARY, atomic_path, read_table, write_table
 
 ERM = "erm"
 
@@ -30,6 +30,13 @@ _RUN = ["main", "method", "reference", "seed"]
 _ROW = _RUN[:-1]
 
 
+class ReferenceCost(TypedDict):
+    """The cost table of a reference run, and which of its rows counts."""
+
+    cost: str | Path
+    checkpoint: str
+
+
 class Entry(TypedDict):
     """One run: its names and the artifacts that it left."""
 
@@ -43,7 +50,8 @@ class Entry(TypedDict):
     curve: str | Path  # the dev curve of the run
     cost: str | Path
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
-    reference_costs: Sequence[str | Path]  # cost tables of the runs whose dynamics selected
+    interpolated: bool  # whether the model evaluated is a mean with the pretrained weights
+    reference_costs: Sequence[ReferenceCost]  # of the runs whose dynamics were used
     selection_costs: list[str | Path]  # cost tables of the data map and the subset
 
 
@@ -88,7 +96,7 @@ def main_cost(entry: Entry) -> dict:
 def preparation_cost(entry: Entry) -> dict[str, float]:
     """``flops`` and ``seconds`` of what comes before the main model: training references, data maps, selection."""
     costs = [row for path in entry["selection_costs"] for row in read_table(path).to_pylist()]
-    costs += [_training_cost(path, FINAL) for path in entry["reference_costs"]]
+    costs += [_training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["reference_costs"]]
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 

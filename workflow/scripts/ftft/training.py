@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-from ftft import checkpointing, devices, kernels, manifest, modelling, pretrained, schemas
+from ftft import checkpointing, devices, guidance, kernels, manifest, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
@@ -32,7 +32,7 @@ from ftft.flops import FlopCount
 from ftft.metrics import scores
 from ftft.prediction import predict
 from ftft.schemas import FINAL, IN_DISTRIBUTION
-from ftft.stopping import EarlyStopping, Schedule
+from ftft.stopping import EarlyStopping, RankingStop, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class Files:
         train: tokens to train on.
         dev: tokens of the dev sets, by dataset name; the in-distribution one is ``in_distribution``.
         subset: train only on these uids; None for all.
+        guide: training dynamics of the reference that ``cfg`` upweights by or takes as an expert; None without.
         models: folder that gets one saved model per checkpoint name.
         metrics: the dev curve.
         cost: the cost table.
@@ -64,6 +65,7 @@ class Files:
     train: Path
     dev: dict[str, Path]
     subset: Path | None
+    guide: Path | None
     models: Path
     metrics: Path
     cost: Path
@@ -74,8 +76,8 @@ class Files:
     @property
     def inputs(self) -> list[Path]:
         """The files whose content decides the result."""
-        subset = [self.subset] if self.subset else []
-        return [self.source / "source.json", self.train, *self.dev.values(), *subset]
+        chosen = [path for path in (self.subset, self.guide) if path is not None]
+        return [self.source / "source.json", self.train, *self.dev.values(), *chosen]
 
 
 def train(
@@ -92,8 +94,10 @@ def train(
 
     Args:
         cfg: ``training`` (see ``config.Training``), ``layers``, ``labels``, ``metric``, ``stops`` (name to
-            ``config.Stop``: the best model by that rule is saved under the name) and ``final`` (whether the model of
-            the last step is wanted; without it, training ends when every stop rule has fired).
+            ``config.Stop``: the best model by that rule is saved under the name), ``reference_stop`` (None, or a
+            ``config.ReferenceStop`` and its ``name``: the training dynamics end when it fires), ``final`` (whether the
+            model of the last step is wanted; without it, training ends when every stop rule has fired), ``upweight``
+            and ``product_of_experts`` (None, or see ``config``).
         files: what to read and write.
         seed: decides the new head's weights, the order of examples and the dropout masks.
         runtime: see ``config.Runtime``; changes nothing but speed and display.
@@ -123,7 +127,7 @@ def train(
             bar.update()
             if run.step % FETCH_EVERY == 0:
                 run.fetch_losses(bar)
-            if run.step % run.evaluate_every == 0 or run.step == run.steps:
+            if run.step % run.evaluate_every == 0 or run.finished:
                 run.evaluate(bar)
             stop = run.agreed(asked_to_stop())
             due = run.agreed(time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"])
@@ -165,7 +169,7 @@ class _Run:
         self.main_process = self.accelerator.is_main_process
         self.pad_id = pretrained.read_source(files.source)["pad_id"]
         self.data = TokenizedDataset.read(files.train)
-        self.rows = _rows_of(self.data, files.subset)
+        self.rows, self.expert = self._guided(_rows_of(self.data, files.subset))
         self.dev = {name: TokenizedDataset.read(path) for name, path in files.dev.items()}
 
         self.model = modelling.build(
@@ -208,6 +212,7 @@ class _Run:
         self.curve: list[dict[str, Any]] = []
         self.costs: list[dict[str, Any]] = []
         self.stops = {name: EarlyStopping(**stop) for name, stop in cfg["stops"].items()}
+        self.reference_stop = RankingStop(**cfg["reference_stop"]) if cfg["reference_stop"] else None
         self.best: dict[str, dict[str, torch.Tensor]] = {}
         self.meter = CostMeter()
         self.recorder = (
@@ -218,11 +223,33 @@ class _Run:
         if runtime["tracker"]:
             self.accelerator.init_trackers("ftft", config={"run": title, "seed": seed, **self.training})
 
+    def _guided(self, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor | None]:
+        """The rows to train on as the reference weighs them, and its (N, C) log probabilities as an expert, if any."""
+        for key in ("upweight", "product_of_experts"):
+            if self.cfg[key] is None:
+                continue
+            assert self.files.guide is not None
+            logits = guidance.read_epoch(self.files.guide, len(self.data), self.cfg[key]["epoch"], f"{key}.epoch")
+            if key == "product_of_experts":
+                return rows, torch.from_numpy(guidance.expert(logits)).to(self.accelerator.device)
+            wrong = guidance.wrong_predictions(logits, self.data.labels)
+            log.info("%s: the reference gets %d of %d examples wrong", self.title, wrong.sum(), len(wrong))
+            return guidance.upweighted(rows, wrong, self.cfg[key]["factor"]), None
+        return rows, None
+
     @property
     def finished(self) -> bool:
         """All steps are done, or every stop rule has fired and nobody wants the final model."""
-        stopped = all(stop.stopped is not None for stop in self.stops.values())
-        return self.step >= self.steps or (bool(self.stops) and stopped and not self.cfg["final"])
+        rules: list[EarlyStopping | RankingStop] = [*self.stops.values()]
+        rules += [self.reference_stop] if self.reference_stop else []
+        stopped = all(rule.stopped is not None for rule in rules)
+        return self.step >= self.steps or (bool(rules) and stopped and not self.cfg["final"])
+
+    @property
+    def recording(self) -> DynamicsRecorder | None:
+        """What records the training dynamics, until the reference has stopped."""
+        stopped = self.reference_stop is not None and self.reference_stop.stopped is not None
+        return None if stopped else self.recorder
 
     @property
     def epoch(self) -> float:
@@ -263,15 +290,30 @@ class _Run:
         self.optimizer.step()
         self._zero_gradients()
         self.step += 1
-        if self.recorder is not None and self.step % self.steps_per_epoch == 0:
-            self.recorder.end_epoch()
+        recorder = self.recording
+        if recorder is not None and self.step % self.steps_per_epoch == 0:
+            recorder.end_epoch()
+            self._compare_epochs(recorder)
+
+    def _compare_epochs(self, recorder: DynamicsRecorder) -> None:
+        """See whether one epoch more still changes how the dynamics rank the examples."""
+        stop = self.reference_stop
+        if stop is None:
+            return
+        stop.update(self.step, [epoch.numpy() for epoch in recorder.epochs], self.data.labels, self.data.uids)
+        if not math.isnan(stop.agreement):
+            log.info("%s: %s of two epochs agrees to %.3f", self.title, stop.monitor, stop.agreement)
+        if stop.stopped is not None:
+            self._charge(stop.name)
+            if not self.cfg["final"]:
+                self.best[stop.name] = self._weights()
 
     def _forward_backward(self, batch: np.ndarray) -> torch.Tensor:
         """Add up the gradients of the batch's mean loss over its micro-batches; returns that loss."""
         device, stage = self.accelerator.device, self.meter.stages["train"]
         size, tokens = self.micro_batch_size, self.micro_batch_tokens
         pieces = list(enumerate(micro_batches(batch, self.data.lengths, size=size, tokens=tokens)))
-        total = torch.zeros((), device=device)
+        total, recorder = torch.zeros((), device=device), self.recording
         for index, rows in pieces[self.accelerator.process_index :: self.accelerator.num_processes]:
             inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=8 if device.type == "cuda" else 1)
             shape = inputs["input_ids"].shape
@@ -280,11 +322,12 @@ class _Run:
             targets = devices.to_device({"rows": rows, "labels": self.data.labels[rows]}, device)
             with self.accelerator.autocast():
                 logits = self.forward(**devices.to_device(inputs, device)).logits.float()
-            loss = functional.cross_entropy(logits, targets["labels"], reduction="sum") / len(batch)
+            joint = logits if self.expert is None else logits + self.expert[targets["rows"]]
+            loss = functional.cross_entropy(joint, targets["labels"], reduction="sum") / len(batch)
             self.accelerator.backward(loss)
             total += loss.detach()
-            if self.recorder is not None:
-                self.recorder.record(targets["rows"], logits)
+            if recorder is not None:
+                recorder.record(targets["rows"], logits)
             stage.tokens_padded += shape[0] * shape[1]
             stage.flops += self.flops.train_pass(*shape)
         stage.steps += 1
@@ -372,7 +415,7 @@ class _Run:
         for name, stop in self.stops.items():
             already = stop.stopped is not None
             if stop.update(self.step, monitored(found, stop.monitor)):
-                self.best[name] = {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
+                self.best[name] = self._weights()
             if stop.stopped is not None and not already:
                 log.info("%s: %s stops at step %d; best was step %d", self.title, name, self.step, stop.best_step)
                 self._charge(name)
@@ -394,6 +437,10 @@ class _Run:
             "%s: step %d/%d epoch %.2f loss %.3f%s (%.1f examples/s, %.0f min left)",
             self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left / 60,
         )  # fmt: skip
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """A copy of the model's weights in main memory."""
+        return {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
 
     def _charge(self, checkpoint: str) -> None:
         """Note what the run has cost up to a checkpoint."""
@@ -418,6 +465,7 @@ class _Run:
             "micro_batch_size": self.micro_batch_size,
             "loss": self.loss,
             "stops": {name: asdict(stop) for name, stop in self.stops.items()},
+            "reference_stop": asdict(self.reference_stop) if self.reference_stop else None,
             "best": self.best,
             "curve": self.curve,
             "costs": self.costs,
@@ -438,6 +486,7 @@ class _Run:
         self.micro_batch_size = state["micro_batch_size"]
         self.loss = state["loss"]
         self.stops = {name: EarlyStopping(**stop) for name, stop in state["stops"].items()}
+        self.reference_stop = RankingStop(**state["reference_stop"]) if state["reference_stop"] else None
         self.best = state["best"]
         self.curve = state["curve"]
         self.costs = state["costs"]
@@ -457,6 +506,10 @@ class _Run:
         for name, stop in self.stops.items():
             if stop.stopped is None:  # the run ended before the rule fired
                 self._charge(name)
+        if self.recording and self.reference_stop is not None:
+            self._charge(self.reference_stop.name)
+            if not self.cfg["final"]:
+                self.best[self.reference_stop.name] = self.model.state_dict()
         for name in sorted(self.best):
             modelling.save(self.model, self.best[name], self.files.source, self.files.models / name, self._card(name))
         metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
@@ -472,7 +525,10 @@ class _Run:
             self.accelerator.end_training()
 
     def _step_of(self, checkpoint: str) -> int:
-        return self.step if checkpoint == FINAL else self.stops[checkpoint].best_step
+        if checkpoint in self.stops:
+            return self.stops[checkpoint].best_step
+        stop = self.reference_stop
+        return stop.stopped if stop is not None and checkpoint == stop.name and stop.stopped is not None else self.step
 
     def _card(self, checkpoint: str) -> str:
         return modelling.model_card(
@@ -480,7 +536,7 @@ class _Run:
             self.cfg,
             title=self.title,
             step=self._step_of(checkpoint),
-            examples=len(self.rows),
+            examples=len(np.unique(self.rows)),
             of=len(self.data),
             curve=[row for row in self.curve if row["step"] == self._step_of(checkpoint)],
         )

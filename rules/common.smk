@@ -140,6 +140,14 @@ def saved_model(wildcards):
     )
 
 
+def transfer_files():
+    """What is known about the references, where there are any."""
+    tables = [
+        f"{RESULTS}/{name}" for name in ("references.parquet", "transfer.parquet")
+    ]
+    return tables if PLAN.references else []
+
+
 def evaluation_files():
     """Scores and predictions of every saved model that some result needs.
 

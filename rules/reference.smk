@@ -1,6 +1,11 @@
 # In:  tokens/{tokenizer}/{dataset}.parquet, source/{source}/
 # Out: reference/{reference}/seed{seed}/ (saved models, dev curve, cost, training dynamics, manifest),
-#      datamap/{reference}/seed{seed}.parquet and its .cost.parquet
+#      datamap/{reference}/seed{seed}.parquet and its .cost.parquet,
+#      references and transfer, each as .parquet and .csv
+
+
+localrules:
+    compare_references,
 
 
 # Any model trained on all data, whether its dynamics or its predictions (ERM) are wanted: they are the same run.
@@ -52,3 +57,27 @@ rule compute_datamap:
         code=code("compute_datamap.py"),
     script:
         "../workflow/scripts/compute_datamap.py"
+
+
+rule compare_references:
+    input:
+        [
+            run[artifact]
+            for run in PLAN.transfer(RESULTS)["runs"]
+            for artifact in ("datamap", "curve", "cost")
+        ],
+        dev=f"{RESULTS}/data/dev.parquet",
+    output:
+        references=f"{RESULTS}/references.parquet",
+        references_csv=f"{RESULTS}/references.csv",
+        transfer=f"{RESULTS}/transfer.parquet",
+        transfer_csv=f"{RESULTS}/transfer.csv",
+    log:
+        log_of("compare_references", "references"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg=PLAN.transfer(RESULTS),
+        code=code("compare_references.py"),
+    script:
+        "../workflow/scripts/compare_references.py"

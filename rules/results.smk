@@ -100,6 +100,7 @@ rule report:
         summary=f"{RESULTS}/summary.parquet",
         comparison=f"{RESULTS}/comparison.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",
+        references=transfer_files(),
         train=f"{RESULTS}/data/train.parquet",
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],

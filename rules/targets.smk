@@ -6,6 +6,7 @@ localrules:
     tokens,
     references,
     datamaps,
+    transfer,
     subsets,
     mains,
     evaluations,
@@ -28,6 +29,11 @@ rule references:
 rule datamaps:
     input:
         [entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+
+
+rule transfer:
+    input:
+        transfer_files(),
 
 
 rule subsets:

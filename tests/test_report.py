@@ -9,7 +9,17 @@ import pytest
 
 from ftft import report
 from ftft.errors import UserError
-from ftft.schemas import COMPARISON, COST_CURVE, DATAMAP, OOD_MEAN, SUBSET, SUMMARY, data_schema, write_table
+from ftft.schemas import (
+    COMPARISON,
+    COST_CURVE,
+    DATAMAP,
+    OOD_MEAN,
+    REFERENCES,
+    SUBSET,
+    SUMMARY,
+    data_schema,
+    write_table,
+)
 from ftft.summary import EN_DASH
 
 EVIL = "<script>alert(1)</script>"
@@ -131,6 +141,7 @@ def arguments(tmp_path):
         "summary": write_summary(tmp_path / "summary.parquet", RUNS),
         "comparison": write_comparison(tmp_path / "comparison.parquet", INTERVALS),
         "cost_curve": write_cost_curve(tmp_path / "cost_curve.parquet", CURVE),
+        "references": None,
         "datamaps": [{"reference": "small", "seed": 0, "path": write_datamap(tmp_path / "map.parquet", regions)}],
         "subsets": [
             {
@@ -172,6 +183,21 @@ def test_results_and_headline(arguments):
         "no spread: how another would do is not known."
     ) in page.text
     assert "2 runs of 1 main model, seed 0; scored by accuracy" in page.text
+
+
+def test_verdicts_on_references(arguments, tmp_path):
+    assert "Which references will do" not in written(arguments).text
+    rows = [
+        ("small", 0, 0.91, 0.625, "tiny, seed 0", 0.07, "doubtful", "it finds 7.0 % hard"),
+        ("tiny", 0, 0.4, None, None, None, "too weak", "not above chance"),
+    ]
+    names = ("reference", "seed", "dev", "ood_dev", "compared_with", "lost", "verdict", "reason")
+    common = {"chance": 0.5, "ambiguous": 0.33, "easy": 0.57, "hard": 0.1}
+    table = pa.Table.from_pylist([common | dict(zip(names, row, strict=True)) for row in rows], REFERENCES)
+    write_table(table, tmp_path / "references.parquet", REFERENCES)
+    page = written(arguments | {"references": tmp_path / "references.parquet"})
+    assert ["small", "0", "91.0", "62.5", "10.0", "7.0", "tiny, seed 0", "doubtful: it finds 7.0 % hard"] in page.rows
+    assert ["tiny", "0", "40.0", EN_DASH, "10.0", EN_DASH, EN_DASH, "too weak: not above chance"] in page.rows
 
 
 def test_planted_findings_by_hand(arguments):

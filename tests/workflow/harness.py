@@ -96,7 +96,7 @@ def snakemake(
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-TARGETS = {"all", "tokens", "references", "datamaps", "subsets", "mains", "evaluations", "summary"}
+TARGETS = {"all", "tokens", "references", "datamaps", "transfer", "subsets", "mains", "evaluations", "summary"}
 
 
 def planned_jobs(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:

@@ -12,6 +12,7 @@ from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_
 STOP = "stop-ood_dev-patience1"
 RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.33"
 END = {"compare_methods", "trace_costs", "summarize", "report"}
+COMPARED = {"compare_references"}
 
 
 def download(*datasets: str) -> set[str]:
@@ -45,7 +46,7 @@ ERM = evaluate("reference/large/seed0")
 MAIN_RANDOM, MAIN_OWN, MAIN_SMALL = main(RANDOM), main(OWN), main(SMALL, checkpoint=STOP)
 MAINS = MAIN_RANDOM | MAIN_OWN | MAIN_SMALL
 EVALUATIONS = {job for job in ERM | MAINS if job.startswith("evaluate_ood")}
-AFTER_SMALL = reference("small") | select(SMALL) | MAIN_SMALL | END
+AFTER_SMALL = reference("small") | COMPARED | select(SMALL) | MAIN_SMALL | END
 AFTER_LARGE = reference("large") | select(OWN) | ERM | MAINS | END
 SELECTS = select(RANDOM) | select(OWN) | select(SMALL)
 
@@ -112,6 +113,7 @@ SEED_1 = {
     *(reference("small", 1) | reference("large", 1) | evaluate("reference/large/seed1")),
     *(select(RANDOM, 1) | select(OWN, 1) | select(SMALL, 1)),
     *(main(RANDOM, 1) | main(OWN, 1) | main(SMALL, 1, STOP)),
+    *COMPARED,
     *END,
 }
 BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATIONS | END - {"trace_costs"}
@@ -129,6 +131,7 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
             "download_model source=other",
             *tokenize("other", "train", "dev", "blogs.dev"),
             *(reference("other") | select("other/ambiguous-0.33") | main("other/ambiguous-0.33", checkpoint=STOP)),
+            *COMPARED,
             *END,
         }, "reference added"),
         row(lambda c: c["references"].append("large"), END | MAIN_OWN | main(OWN, checkpoint=STOP),
@@ -151,7 +154,8 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
         row(lambda c: c["data"]["ood"]["blogs"]["test"].update(relabel={"sport": "music"}), BLOGS_TEST,
             "label mapping of a test set"),
         row(lambda c: c.update(datamap={"burn_in": 1}), select(OWN) | select(SMALL) | MAIN_OWN | MAIN_SMALL | END
-            | {"compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}, "burn-in"),
+            | {"compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}
+            | COMPARED, "burn-in"),
         row(lambda c: c["data"].update(group=None), {"report"}, "group of the report"),
         row(lambda c: c["runtime"].update(device="auto", compile=False, checkpoint_minutes=1.0, progress=True), set(),
             "device, compilation, checkpoint interval, progress"),
@@ -206,7 +210,8 @@ def test_data_that_moves_reruns_nothing(copy):
 TRAINING = {"train_reference", "train_main"}
 TORCH = TRAINING | {"evaluate_ood"}
 TABLES = {"compare_methods", "trace_costs", "summarize", "report"}
-ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES
+REFERENCES = COMPARED | {"report"}
+ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES | REFERENCES
 MODULES = {
     "batching": TORCH,
     "checkpointing": TRAINING,
@@ -219,7 +224,7 @@ MODULES = {
     "cost_figure": {"report"},
     "criteria": TRAINING | {"select_subset"},
     "data": {"download"},
-    "datamap": {"compute_datamap", "report"},
+    "datamap": {"compute_datamap"} | REFERENCES,
     "describe": set(),
     "devices": TORCH,
     "dynamics": TRAINING,
@@ -233,36 +238,38 @@ MODULES = {
     "kernels": TRAINING,
     "launch": TRAINING,
     "manifest": TRAINING,
-    "measures": TRAINING | {"compute_datamap", "report"},
-    "metrics": TORCH | {"compare_methods"},
+    "measures": TRAINING | {"compute_datamap"} | REFERENCES,
+    "metrics": TORCH | {"compare_methods", "compare_references"},
     "modelling": TORCH,
     "plan": set(),
     "planted": {"download"},
     "prediction": TORCH,
     "pretrained": {"download_model"} | TORCH,
     "provenance": set(),
-    "ranking": TRAINING | {"compute_datamap", "report", "select_subset"},
+    "ranking": TRAINING | {"compute_datamap", "select_subset"} | REFERENCES,
     "report": {"report"},
     "schemas": ALL,
     "selection": {"select_subset"},
     "statistics": {"compare_methods"},
     "stopping": TRAINING,
-    "summary": TABLES,
+    "summary": TABLES | REFERENCES,
     "tokens": {"tokenize"},
     "training": TRAINING,
+    "transfer": {"compare_references"},
 }
 # What follows from each stage, itself included.
 FOLLOWS = {
     "report": {"report"},
     "trace_costs": {"trace_costs", "report"},
+    "compare_references": REFERENCES,
     "summarize": {"summarize", "report"},
     "compare_methods": {"compare_methods", "summarize", "report"},
     "evaluate_ood": {"evaluate_ood", "compare_methods", "summarize", "report"},
     "train_main": {"train_main", "evaluate_ood"} | TABLES,
     "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
-    "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES,
-    "train_reference": TORCH | TABLES | {"compute_datamap", "select_subset"},
-    "tokenize": TORCH | TABLES | {"tokenize", "compute_datamap", "select_subset"},
+    "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES | REFERENCES,
+    "train_reference": TORCH | TABLES | REFERENCES | {"compute_datamap", "select_subset"},
+    "tokenize": TORCH | TABLES | REFERENCES | {"tokenize", "compute_datamap", "select_subset"},
     "download_model": ALL - {"download"},
     "download": ALL,
 }
@@ -349,7 +356,7 @@ def test_a_reference_that_selects_the_same_does_not_retrain_the_main_model(copy)
     assert set(planned_jobs(copy)) >= MAIN_SMALL
     done = snakemake(copy, "subsets")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(planned_jobs(copy)) == END - {"compare_methods"}  # what the reference costs was measured anew
+    assert set(planned_jobs(copy)) == END - {"compare_methods"} | COMPARED  # what the reference costs was measured anew
 
 
 RESULTS = "results/topics"
@@ -381,10 +388,11 @@ def test_targeted_reruns_are_as_documented(finished, command, expected):
         ("tokens", {"download", "download_model", "tokenize"}),
         ("references", {"download", "download_model", "tokenize", "train_reference"}),
         ("datamaps", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}),
-        ("subsets", ALL - TABLES - {"train_main", "evaluate_ood"}),
-        ("mains", ALL - TABLES - {"evaluate_ood"}),
-        ("evaluations", ALL - TABLES),
-        ("summary", ALL - {"report"}),
+        ("transfer", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"} | COMPARED),
+        ("subsets", ALL - TABLES - COMPARED - {"train_main", "evaluate_ood"}),
+        ("mains", ALL - TABLES - COMPARED - {"evaluate_ood"}),
+        ("evaluations", ALL - TABLES - COMPARED),
+        ("summary", ALL - COMPARED - {"report"}),
         ("report", ALL),
     ],
 )

@@ -13,6 +13,7 @@ def main(job: Job) -> None:
         summary=job.input.summary,
         comparison=job.input.comparison,
         cost_curve=job.input.cost_curve,
+        references=next(iter(job.input.references), None),
         datamaps=cfg["datamaps"],
         subsets=cfg["subsets"],
         train_data=job.input.train,

@@ -323,6 +323,29 @@ class Plan:
             for seed in self.config.seeds
         ]
 
+    def transfer(self, results: str) -> dict[str, Any]:
+        """Settings of rule ``compare_references``: the runs of the references that are no main models.
+
+        So that it needs no main model; only where all references are main models are these compared.
+        """
+        models = [name for name in self.references if name not in self.config.mains] or self.references
+        runs = [Run(model, "", seed) for model in models for seed in self.config.seeds]
+        return {
+            "runs": [
+                {
+                    "reference": run.model,
+                    "seed": run.seed,
+                    "datamap": f"{results}/datamap/{run.model}/seed{run.seed}.parquet",
+                    "curve": f"{results}/{run.path}/metrics.parquet",
+                    "cost": f"{results}/{run.path}/cost.parquet",
+                    "checkpoint": checkpoint_name(self.config.models[run.model].stop),
+                }
+                for run in runs
+            ],
+            "metric": self.config.data.metric,
+            "labels": len(self.config.data.labels),
+        }
+
     def subset_entries(self, results: str) -> list[dict[str, Any]]:
         """The subsets of the experiment, and where they lie."""
         return [

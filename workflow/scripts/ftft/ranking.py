@@ -1,5 +1,6 @@
 """How scores order examples, and how far two orders agree. N is the number of examples."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -43,16 +44,33 @@ def doubled_ranks(scores: ArrayLike) -> Ints:
 
 def correlation(one: ArrayLike, other: ArrayLike) -> float:
     """Spearman's rank correlation of two scores (N,) of the same examples; NaN where all scores of one are equal."""
-    ranks = [doubled_ranks(scores).astype(np.float64) for scores in (one, other)]
-    centred = [each - each.mean() for each in ranks]
-    norms = [np.sqrt(np.sum(each**2)) for each in centred]
-    if 0 in norms:
-        return float("nan")
-    return float(np.sum(centred[0] * centred[1]) / (norms[0] * norms[1]))
+    return float(correlations([one, other])[0, 1])
+
+
+def correlations(scores: Sequence[ArrayLike]) -> Floats:
+    """(R, R) ``correlation`` of every two of R scores."""
+    ranks = np.array([doubled_ranks(each) for each in scores], dtype=np.float64)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(ranks, axis=1, keepdims=True)
+    ranks = np.divide(ranks, norms, out=np.full_like(ranks, np.nan), where=norms > 0)
+    return np.clip(ranks @ ranks.T, -1, 1)
 
 
 def overlap(one: ArrayLike, other: ArrayLike) -> float:
     """Share of the members (booleans, (N,)) of two sets together that are in both (Jaccard); 1 for two empty sets."""
-    first, second = np.asarray(one, dtype=bool), np.asarray(other, dtype=bool)
-    union = np.sum(first | second)
-    return float(np.sum(first & second) / union) if union else 1.0
+    return float(overlaps(np.array([one, other], dtype=bool))[0, 1])
+
+
+def overlaps(members: ArrayLike) -> Floats:
+    """(R, R) ``overlap`` of every two of R sets, booleans (R, N)."""
+    both = shared(members, members)
+    sizes = np.diag(both)
+    union = sizes[:, None] + sizes - both
+    return np.where(union > 0, both / np.maximum(union, 1), 1.0)
+
+
+def shared(some: ArrayLike, others: ArrayLike) -> Floats:
+    """(R, S) number of members that each of R sets, booleans (R, N), has in common with each of S, (S, N)."""
+    # Sums of ones are exact in float32 below 2^24.
+    first, second = (np.array(sets, dtype=bool).astype(np.float32) for sets in (some, others))
+    return (first @ second.T).astype(np.float64)

@@ -66,6 +66,7 @@ def write(
     summary: str | Path,
     comparison: str | Path,
     cost_curve: str | Path,
+    references: str | Path | None,
     datamaps: Sequence[DataMap],
     subsets: Sequence[Subset],
     train_data: str | Path,
@@ -80,6 +81,7 @@ def write(
         task: name of the experiment's task.
         config: the experiment's configuration in plain built-in types; shown as YAML.
         summary, comparison, cost_curve: the artifacts of these names.
+        references: likewise; None where no method uses a reference.
         datamaps: in the order in which they are shown; a reference may have several, one per seed.
         subsets: in the order in which they are shown; only plainly ambiguous ones are looked at.
         train_data: the train set's artifact.
@@ -95,11 +97,11 @@ def write(
     table = overview(rows, metric, comparison=read_table(comparison))
     curve = read_table(cost_curve)
     groups = None if group is None else _groups(train_data, group)
-    references = []
+    pictured = []
     for name in dict.fromkeys(datamap["reference"] for datamap in datamaps):
         maps = [datamap for datamap in datamaps if datamap["reference"] == name]
         chosen = [subset for subset in subsets if subset["reference"] == name and subset["by"] == AMBIGUOUS]
-        references.append(
+        pictured.append(
             {
                 "name": name,
                 "pictures": [_picture(datamap, figures) for datamap in maps],
@@ -115,7 +117,8 @@ def write(
         "results": [_results(table, main) for main in _mains(table)],
         "costs": [_cost(curve, main, metric, figures) for main in _mains(table)],
         "details": [_details(rows, main) for main in _mains(table)],
-        "references": references,
+        "verdicts": [] if references is None else [_verdict(row) for row in read_table(references).to_pylist()],
+        "references": pictured,
         "group": group,
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110),
         "versions": _versions(),
@@ -253,6 +256,18 @@ def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:
     columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": tables[metric][where, "mean"] for metric in classes}
     cells = pd.DataFrame(columns).map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
     return _cells(main, cells)
+
+
+def _verdict(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table of references as text."""
+    shares = {
+        name: EN_DASH if row[name] is None else f"{100 * row[name]:.1f}" for name in ("dev", "ood_dev", "hard", "lost")
+    }
+    return (
+        shares
+        | {name: row[name] or EN_DASH for name in ("reference", "compared_with", "verdict", "reason")}
+        | {"seed": row["seed"]}
+    )
 
 
 def _groups(train_data: str | Path, group: str) -> pd.Series:

@@ -127,6 +127,38 @@ COST_CURVE = pa.schema(
 )
 
 
+REFERENCES = pa.schema(
+    {
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dev": pa.float64(),
+        "ood_dev": pa.float64(),
+        "chance": pa.float64(),
+        "ambiguous": pa.float64(),
+        "easy": pa.float64(),
+        "hard": pa.float64(),
+        "compared_with": pa.string(),
+        "lost": pa.float64(),
+        "verdict": pa.string(),
+        "reason": pa.string(),
+    }
+)
+
+TRANSFER = pa.schema(
+    {
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "other": pa.string(),
+        "other_seed": pa.int32(),
+        "rank_correlation": pa.float64(),
+        "ambiguous_overlap": pa.float64(),
+        "easy_overlap": pa.float64(),
+        "hard_overlap": pa.float64(),
+        "lost": pa.float64(),
+    }
+)
+
+
 def data_schema(*, pairs: bool, extra: Iterable[pa.Field] = ()) -> pa.Schema:
     """Schema of a dataset: ``uid``, ``text_a``, ``text_b`` (pairs only), ``label`` and the source's other columns."""
     fields = [pa.field("uid", pa.string()), pa.field("text_a", pa.string())]

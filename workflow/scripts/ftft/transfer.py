@@ -1,0 +1,176 @@
+"""Which references will do, before a main model is paid for: how their data maps agree, and a verdict on each.
+
+A run is one training of a reference model (reference, seed). One that is too weak calls hard what a stronger one finds
+ambiguous; those examples are lost to the main model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ftft import metrics
+from ftft.datamap import AMBIGUOUS, EASY, HARD
+from ftft.errors import UserError
+from ftft.ranking import correlations, overlaps, shared
+from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER, read_table
+from ftft.summary import write_both
+
+Floats = NDArray[np.float64]
+
+WILL_DO, DOUBTFUL, TOO_WEAK = VERDICTS = ("will do", "doubtful", "too weak")
+# A reference loses so large a share of what the strongest run finds ambiguous. Set by what such references do to main
+# models on the planted benchmark (docs/results.md).
+DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
+
+_REGION_COLUMNS = {"ambiguous": AMBIGUOUS, "easy": EASY, "hard": HARD}
+
+
+class ReferenceRun(TypedDict):
+    """A reference run and the artifacts that it left."""
+
+    reference: str
+    seed: int
+    datamap: str | Path
+    curve: str | Path  # the dev curve
+    cost: str | Path
+    checkpoint: str  # the row of the cost table that says where the run ended as a reference
+
+
+def report(
+    runs: Sequence[ReferenceRun],
+    dev: str | Path,
+    metric: str,
+    n_labels: int,
+    references: tuple[str | Path, str | Path],
+    transfer: tuple[str | Path, str | Path],
+) -> None:
+    """Write what is known about each reference run, and about each ordered pair of them.
+
+    Args:
+        runs: at least one, whose data maps are of the same train set.
+        dev: the in-distribution dev set's artifact.
+        metric: ``accuracy`` or ``macro_f1``.
+        n_labels: number of classes of the task.
+        references: one row per run, in their order, as Parquet and as CSV; see ``verdict`` for the last columns.
+        transfer: one row per ordered pair, likewise.
+
+    Raises:
+        UserError: data maps are of different examples.
+    """
+    maps = _read_maps([run["datamap"] for run in runs])
+    members = {
+        name: np.array([table["region"].to_numpy() == region for table in maps])
+        for name, region in _REGION_COLUMNS.items()
+    }
+    lost = shared(members["hard"], members["ambiguous"]) / np.maximum(members["ambiguous"].sum(axis=1), 1)
+    scores = [_dev_scores(run, metric) for run in runs]
+    chance = _chance(read_table(dev, columns=["label"])["label"].to_numpy(), metric, n_labels)
+    strength = [dev_score if ood is None else ood for dev_score, ood in scores]
+    rows = []
+    for number, (run, (dev_score, ood)) in enumerate(zip(runs, scores, strict=True)):
+        others = [other for other in range(len(runs)) if other != number]
+        strongest = max(others, key=lambda other: strength[other], default=None)
+        loss = None if strongest is None else float(lost[number, strongest])
+        rows.append(
+            {"reference": run["reference"], "seed": run["seed"], "dev": dev_score, "ood_dev": ood, "chance": chance}
+            | {name: float(each[number].mean()) for name, each in members.items()}
+            | {"compared_with": None if strongest is None else _name(runs[strongest]), "lost": loss}
+            | dict(zip(("verdict", "reason"), verdict(dev_score, chance, loss), strict=True))
+        )
+    write_both(pa.Table.from_pylist(rows, REFERENCES), *references, REFERENCES)
+    write_both(_pairs(runs, maps, members, lost), *transfer, TRANSFER)
+
+
+def verdict(dev: float, chance: float, lost: float | None) -> tuple[str, str]:
+    """Whether a reference will do, and why.
+
+    Args:
+        dev: its in-distribution dev score.
+        chance: the score of always predicting the most common class.
+        lost: the share, of what the strongest other run finds ambiguous, that is hard to this one; None where there is
+            no other run. The strongest has the highest mean OOD dev score (in-distribution where there is none).
+
+    Returns:
+        one of ``VERDICTS``, and the reason in words.
+    """
+    if dev <= chance:
+        return TOO_WEAK, f"its dev score {100 * dev:.1f} is not above chance, {100 * chance:.1f}"
+    if lost is None:
+        return DOUBTFUL, "nothing to compare it with: add a seed, or another reference"
+    share = f"it finds {100 * lost:.1f} % of the strongest run's ambiguous examples hard"
+    if lost >= TOO_LARGE_LOSS:
+        return TOO_WEAK, f"{share}, {100 * TOO_LARGE_LOSS:g} % or more"
+    if lost >= DOUBTFUL_LOSS:
+        return DOUBTFUL, f"{share}, {100 * DOUBTFUL_LOSS:g} % or more"
+    return WILL_DO, f"{share}, less than {100 * DOUBTFUL_LOSS:g} %"
+
+
+def _name(run: ReferenceRun) -> str:
+    return f"{run['reference']}, seed {run['seed']}"
+
+
+def _read_maps(paths: Sequence[str | Path]) -> list[pa.Table]:
+    maps = [read_table(path, columns=["uid", "variability", "region"]) for path in paths]
+    for path, table in zip(paths, maps, strict=True):
+        if not table["uid"].equals(maps[0]["uid"]):
+            raise UserError(f"data map {path} is not of the same examples as {paths[0]}; delete the file and rerun")
+    return maps
+
+
+def _dev_scores(run: ReferenceRun, metric: str) -> tuple[float, float | None]:
+    """The dev score and the mean over the OOD dev sets (None without any) where the run ended as a reference."""
+    cost = read_table(run["cost"])
+    end = cost.filter((pc.field("stage") == "train") & (pc.field("checkpoint") == run["checkpoint"]))["steps"][
+        0
+    ].as_py()
+    curve = read_table(run["curve"]).to_pandas()
+    curve = curve[(curve["metric"] == metric) & (curve["step"] <= end)]
+    last = curve[curve["step"] == curve["step"].max()].set_index("dataset")["value"]
+    ood = last.drop(IN_DISTRIBUTION)
+    return float(last[IN_DISTRIBUTION]), None if ood.empty else float(ood.mean())
+
+
+def _chance(labels: NDArray[np.int8], metric: str, n_labels: int) -> float:
+    """The score of always predicting the most common class, the lowest among equals."""
+    constant = np.full(len(labels), np.bincount(labels).argmax())
+    if metric == "accuracy":
+        return metrics.accuracy(labels, constant)
+    return metrics.macro_f1(labels, constant, n_labels)
+
+
+def _pairs(
+    runs: Sequence[ReferenceRun], maps: list[pa.Table], members: dict[str, NDArray[np.bool_]], lost: Floats
+) -> pa.Table:
+    """One row per ordered pair of runs."""
+    correlation = correlations([table["variability"].to_numpy() for table in maps])
+    overlap = {name: overlaps(each) for name, each in members.items()}
+    rows = [
+        {
+            "reference": one["reference"],
+            "seed": one["seed"],
+            "other": other["reference"],
+            "other_seed": other["seed"],
+            "rank_correlation": None if np.isnan(correlation[i, j]) else correlation[i, j],
+            **{f"{name}_overlap": values[i, j] for name, values in overlap.items()},
+            "lost": lost[i, j],
+        }
+        for i, one in enumerate(runs)
+        for j, other in enumerate(runs)
+        if i != j
+    ]
+    return pa.Table.from_pylist(rows, TRANSFER)
+
+
+def as_text(references: pa.Table) -> str:
+    """The table of reference runs, aligned for the terminal."""
+    table = references.to_pandas()
+    for name in ("dev", "ood_dev", "hard", "lost"):
+        table[name] = [f"{100 * value:.1f}" if pd.notna(value) else "" for value in table[name]]
+    shown = table[["reference", "seed", "dev", "ood_dev", "hard", "lost", "verdict", "reason"]]
+    return shown.to_string(index=False, justify="left")

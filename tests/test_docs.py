@@ -118,6 +118,8 @@ ALL_SCHEMAS = {
     "tokens": schemas.tokens_schema(token_types=True),
     "dynamics": schemas.dynamics_schema(3),
     "datamap": schemas.DATAMAP,
+    "references": schemas.REFERENCES,
+    "transfer": schemas.TRANSFER,
     "subset": schemas.SUBSET,
     "metrics": schemas.METRICS,
     "cost": schemas.COST,
@@ -144,6 +146,8 @@ FILES = {
     DEMO / "datamap/minilm-l4/seed0.parquet": "datamap",
     DEMO / "subset/minilm-l4/ambiguous-0.33/seed0.parquet": "subset",
     DEMO / "evaluation/reference/minilm-l6/seed0/final/predictions/reversed.parquet": "predictions",
+    DEMO / "references.parquet": "references",
+    DEMO / "transfer.parquet": "transfer",
     DEMO / "summary.parquet": "summary",
     DEMO / "comparison.parquet": "comparison",
     DEMO / "cost_curve.parquet": "cost_curve",
@@ -174,7 +178,10 @@ def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
 def test_examples_read_what_the_embedded_default_makes():
     raw = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
     plan = Plan(config.load(raw))
-    made = {f"{DEMO}/data", *(f"{DEMO}/{name}.parquet" for name in ("summary", "comparison", "cost_curve"))}
+    made = {
+        f"{DEMO}/data",
+        *(f"{DEMO}/{name}.parquet" for name in ("references", "transfer", "summary", "comparison", "cost_curve")),
+    }
     made |= {f"{DEMO}/tokens/{tokenizer}" for tokenizer in plan.tokenizers}
     made |= {f"{DEMO}/{run.path}" for run in plan.runs}
     made |= {f"{DEMO}/evaluation/{run.path}/{checkpoint}" for run, checkpoint in plan.evaluations()}

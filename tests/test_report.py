@@ -21,6 +21,7 @@ from ftft.schemas import (
     write_table,
 )
 from ftft.summary import EN_DASH
+from ftft.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"
 # Ten examples: six easy, two counter-examples, two with wrong labels.
@@ -190,6 +191,7 @@ def test_verdicts_on_references(arguments, tmp_path):
     rows = [
         ("small", 0, 0.91, 0.625, "tiny, seed 0", 0.07, "doubtful", "it finds 7.0 % hard"),
         ("tiny", 0, 0.4, None, None, None, "too weak", "not above chance"),
+        *[("fair", seed, 0.8, 0.8, "small, seed 0", 0.01 + seed / 20, v, "") for seed, v in enumerate(VERDICTS)],
     ]
     names = ("reference", "seed", "dev", "ood_dev", "compared_with", "lost", "verdict", "reason")
     common = {"chance": 0.5, "ambiguous": 0.33, "easy": 0.57, "hard": 0.1}
@@ -197,6 +199,10 @@ def test_verdicts_on_references(arguments, tmp_path):
     write_table(table, tmp_path / "references.parquet", REFERENCES)
     page = written(arguments | {"references": tmp_path / "references.parquet"})
     assert ["small", "0", "91.0", "62.5", "10.0", "7.0", "tiny, seed 0", "doubtful: it finds 7.0 % hard"] in page.rows
+    assert (
+        "judged before a main model was trained: small doubtful; tiny too weak; fair doubtful (1 of 3 seeds), too weak "
+        "(1 of 3 seeds), will do (1 of 3 seeds)."
+    ) in page.text
     assert ["tiny", "0", "40.0", EN_DASH, "10.0", EN_DASH, EN_DASH, "too weak: not above chance"] in page.rows
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -93,6 +94,7 @@ def write(
     Raises:
         UserError: the train set has no column ``group``.
     """
+    verdicts = [] if references is None else read_table(references).to_pylist()
     rows = read_table(summary)
     table = overview(rows, metric, comparison=read_table(comparison))
     curve = read_table(cost_curve)
@@ -113,11 +115,14 @@ def write(
         "metric": METRIC_NAMES.get(metric, metric),
         "runs": int(table[SEEDS, "number"].sum()),
         "seeds": sorted(set(rows["seed"].to_pylist())),
-        "sentences": [_sentence(table, main, METRIC_NAMES.get(metric, metric)) for main in _mains(table)],
+        "sentences": [
+            *(_sentence(table, main, METRIC_NAMES.get(metric, metric)) for main in _mains(table)),
+            *([_verdict_sentence(verdicts)] if verdicts else []),
+        ],
         "results": [_results(table, main) for main in _mains(table)],
         "costs": [_cost(curve, main, metric, figures) for main in _mains(table)],
         "details": [_details(rows, main) for main in _mains(table)],
-        "verdicts": [] if references is None else [_verdict(row) for row in read_table(references).to_pylist()],
+        "verdicts": [_verdict(row) for row in verdicts],
         "references": pictured,
         "group": group,
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110),
@@ -256,6 +261,17 @@ def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:
     columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": tables[metric][where, "mean"] for metric in classes}
     cells = pd.DataFrame(columns).map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
     return _cells(main, cells)
+
+
+def _verdict_sentence(rows: list[dict[str, Any]]) -> str:
+    """What was known about the references before a main model was trained, in a sentence."""
+    parts = []
+    for name in dict.fromkeys(row["reference"] for row in rows):
+        found = Counter(row["verdict"] for row in rows if row["reference"] == name)
+        several = found.total() > 1
+        counts = (f"{each} ({n} of {found.total()} seeds)" if several else each for each, n in sorted(found.items()))
+        parts.append(f"{name} {', '.join(counts)}")
+    return f"The references, judged before a main model was trained: {'; '.join(parts)}."
 
 
 def _verdict(row: dict[str, Any]) -> dict[str, Any]:

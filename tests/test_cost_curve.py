@@ -59,6 +59,14 @@ def traced(entries, folder):
     return table
 
 
+def test_a_mean_with_the_pretrained_weights_has_no_curve(entries, tmp_path):
+    mean = entries[0] | {"method": "wise", "interpolated": True}
+    assert traced([*entries, mean], tmp_path).equals(traced(entries, tmp_path))
+    alone = traced([mean], tmp_path)
+    assert alone.num_rows == 0
+    assert cost_curve.reaching(alone, "accuracy").empty
+
+
 def test_scores_and_costs_by_hand(entries, tmp_path):
     rows = traced(entries, tmp_path).to_pandas()
     rows = rows[(rows["seed"] == 0) & (rows["metric"] == "accuracy")]

@@ -39,7 +39,8 @@ def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str 
     for entry, curve in zip(entries, curves, strict=True):
         target = targets.get((entry["main"], entry["seed"]))
         curve["reaches_erm"] = None if target is None else curve["value"] >= curve["metric"].map(target)
-    table = pa.Table.from_pandas(pd.concat(curves), COST_CURVE, preserve_index=False)
+    rows = pd.concat(curves) if curves else COST_CURVE.empty_table().to_pandas()
+    table = pa.Table.from_pandas(rows, COST_CURVE, preserve_index=False)
     write_both(table, output_parquet, output_csv, COST_CURVE)
 
 

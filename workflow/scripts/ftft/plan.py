@@ -300,15 +300,14 @@ class Plan:
             "cost": f"{results}/{result.run.path}/cost.parquet",
             "checkpoint": result.trained,
             "interpolated": result.interpolate is not None,
-            "reference_costs": [
-                {
-                    "cost": f"{results}/{run.path}/cost.parquet",
-                    "checkpoint": checkpoint_name(self.config.models[run.model].stop),
-                }
-                for run in result.reference_runs
-            ],
+            "reference_costs": [self._reference_cost(run, results) for run in result.reference_runs],
             "selection_costs": [f"{path}.cost.parquet" for path in selection],
         }
+
+    def _reference_cost(self, run: Run, results: str) -> dict[str, str]:
+        """The cost table of a reference run, and which of its rows says where it ended as a reference."""
+        checkpoint = checkpoint_name(self.config.models[run.model].stop)
+        return {"cost": f"{results}/{run.path}/cost.parquet", "checkpoint": checkpoint}
 
     def costs(self, results: str) -> list[str]:
         """Every cost table, once: of training runs, data maps and subsets."""
@@ -337,8 +336,7 @@ class Plan:
                     "seed": run.seed,
                     "datamap": f"{results}/datamap/{run.model}/seed{run.seed}.parquet",
                     "curve": f"{results}/{run.path}/metrics.parquet",
-                    "cost": f"{results}/{run.path}/cost.parquet",
-                    "checkpoint": checkpoint_name(self.config.models[run.model].stop),
+                    **self._reference_cost(run, results),
                 }
                 for run in runs
             ],

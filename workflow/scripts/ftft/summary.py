@@ -31,7 +31,7 @@ _ROW = _RUN[:-1]
 
 
 class ReferenceCost(TypedDict):
-    """The cost table of a reference run, and which of its rows counts."""
+    """The cost table of a reference run, and the row of it that says where the run ended as a reference."""
 
     cost: str | Path
     checkpoint: str

@@ -6,7 +6,6 @@ ambiguous; those examples are lost to the main model.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,7 @@ from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.ranking import correlations, overlaps, shared
 from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER, read_table
-from ftft.summary import write_both
+from ftft.summary import ReferenceCost, write_both
 
 Floats = NDArray[np.float64]
 
@@ -31,15 +30,13 @@ DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
 _REGION_COLUMNS = {"ambiguous": AMBIGUOUS, "easy": EASY, "hard": HARD}
 
 
-class ReferenceRun(TypedDict):
+class ReferenceRun(ReferenceCost):
     """A reference run and the artifacts that it left."""
 
     reference: str
     seed: int
     datamap: str | Path
     curve: str | Path  # the dev curve
-    cost: str | Path
-    checkpoint: str  # the row of the cost table that says where the run ended as a reference
 
 
 def report(

@@ -241,6 +241,7 @@ MODULES = {
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
     "metrics": TORCH | {"compare_methods", "compare_references"},
     "modelling": TORCH,
+    "pareto": set(),
     "plan": set(),
     "planted": {"download"},
     "prediction": TORCH,

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 import yaml
 from conftest import TOY_DATA
+from snakemake.utils import update_config
 
 from ftft.config import Config, Resources, load, plain
 from ftft.errors import UserError
@@ -16,7 +17,9 @@ from ftft.provenance import resolve
 from ftft.schemas import read_table
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = sorted((ROOT / "config").rglob("*.yaml"))
+# An overlay is laid over the configuration that its command names before it.
+OVERLAYS = sorted((ROOT / "config" / "overlays").glob("*.yaml"))
+SHIPPED = [path for path in sorted((ROOT / "config").rglob("*.yaml")) if path not in OVERLAYS]
 CORPORA = ROOT.parent / "shared" / "data"
 
 MINIMAL = {
@@ -56,6 +59,20 @@ def test_shipped_configuration_is_valid_and_says_how_to_run_it(path):
     head = text.split("\n\n")[0]
     assert all(line.startswith("#") for line in head.splitlines())
     assert "snakemake --" in head
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.name)
+def test_an_overlay_is_valid_over_the_configuration_that_it_names(path):
+    head = path.read_text(encoding="utf-8").split("\n\n")[0]
+    files = re.findall(r"config/\S+\.yaml", re.search("snakemake .*", head)[0])
+    assert files[-1] == f"config/overlays/{path.name}"
+    merged: dict[str, Any] = {}
+    for file in files:
+        update_config(merged, yaml.safe_load((ROOT / file).read_text(encoding="utf-8")))
+    base = shipped(files[0].removeprefix("config/"))
+    found = load(merged)
+    assert found.task == base.task
+    assert set(base.methods) < set(found.methods)
 
 
 def test_shipped_tasks_have_folders_of_their_own():

@@ -97,23 +97,27 @@ rule summarize:
 
 rule report:
     input:
+        PLAN.costs(RESULTS),
         summary=f"{RESULTS}/summary.parquet",
         comparison=f"{RESULTS}/comparison.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",
         references=transfer_files(),
         train=f"{RESULTS}/data/train.parquet",
+        dynamics=[entry["dynamics"] for entry in PLAN.datamap_entries(RESULTS)],
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],
     output:
         page=f"{RESULTS}/report.html",
-        figures=directory(f"{RESULTS}/figures"),
     log:
         log_of("report", "report"),
     conda:
         "../envs/data.yaml"
     params:
         cfg=PLAN.report(RESULTS)
-        | {"template": sha256(LIBRARY / "templates" / "report.html.j2")},
+        | {
+            path.name: sha256(path)
+            for path in sorted((LIBRARY / "templates").glob("report.*"))
+        },
         code=code("report.py"),
     script:
         "../workflow/scripts/report.py"

@@ -292,8 +292,53 @@ def test_paths_that_the_summary_reads():
         *selection,
     ]
     assert found.datamap_entries("results/toy") == [
-        {"reference": "small", "seed": 3, "path": "results/toy/datamap/small/seed3.parquet"}
+        {
+            "reference": "small",
+            "seed": 3,
+            "path": "results/toy/datamap/small/seed3.parquet",
+            "dynamics": "results/toy/reference/small/seed3/dynamics.parquet",
+        }
     ]
+    named = found.report("results/toy")["costs"]
+    assert sorted(cost["path"] for cost in named) == sorted(found.costs("results/toy"))
+    assert {(cost["rule"], cost["name"]) for cost in named} == {
+        ("train_reference", "big"),
+        ("train_reference", "small"),
+        ("train_main", "big on small/ambiguous-0.5"),
+        ("compute_datamap", "small"),
+        ("select_subset", "small/ambiguous-0.5"),
+    }
+
+
+def test_data_maps_of_main_models_come_last():
+    found = plan(methods={"dm": {"select": AMBIGUOUS, "references": ["self"]}, "ftft": {"select": AMBIGUOUS}})
+    assert [entry["reference"] for entry in found.datamap_entries("results/toy")] == ["small", "big"]
+
+
+def test_lineage_leads_from_the_train_set_to_every_method():
+    methods = {
+        "erm": {},
+        "random": {"select": {"by": "random", "fraction": 0.5}},
+        "jtt": {"upweight": {}},
+        "ftft": {"select": AMBIGUOUS},
+    }
+    found = plan(methods=methods, seeds=[0, 1]).lineage()
+    assert sorted(map(tuple, found["edges"])) == [
+        ("big", "big, erm"),
+        ("big on random-0.5", "big, random"),
+        ("big on small/ambiguous-0.5", "big, ftft (small)"),
+        ("big on small/upweight-4-epoch1", "big, jtt (small)"),
+        ("data map of small", "small/ambiguous-0.5"),
+        ("random-0.5", "big on random-0.5"),
+        ("small", "big on small/upweight-4-epoch1"),
+        ("small", "data map of small"),
+        ("small/ambiguous-0.5", "big on small/ambiguous-0.5"),
+        ("train set", "big"),
+        ("train set", "random-0.5"),
+        ("train set", "small"),
+    ]
+    assert found["nodes"]["data map of small"] == ["compute_datamap", "data map"]
+    assert set(found["nodes"]) == {name for edge in found["edges"] for name in edge}
 
 
 def test_data_sets_of_training_and_of_evaluation():

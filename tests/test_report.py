@@ -1,4 +1,6 @@
 import base64
+import gzip
+import json
 import re
 from html.parser import HTMLParser
 
@@ -7,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft import report
+from ftft import findings, report
 from ftft.errors import UserError
 from ftft.schemas import (
     COMPARISON,
+    COST,
     COST_CURVE,
     DATAMAP,
     OOD_MEAN,
@@ -18,6 +21,7 @@ from ftft.schemas import (
     SUBSET,
     SUMMARY,
     data_schema,
+    write_dynamics,
     write_table,
 )
 from ftft.summary import EN_DASH
@@ -31,12 +35,13 @@ EASY, AMBIGUOUS, HARD = "easy-to-learn", "ambiguous", "hard-to-learn"
 
 
 class Page(HTMLParser):
-    """The text that a reader sees, the cells of the tables, and the images."""
+    """The text that a reader sees, the cells of the tables, and what is packed for the scripts."""
 
     def __init__(self, html):
         super().__init__()
-        self.pieces, self.rows, self.images, self.tags = [], [], [], []
+        self.pieces, self.rows, self.tags, self.packed = [], [], [], {}
         self.in_cell = False
+        self.name = None
         self.feed(html)
         self.text = " ".join("".join(self.pieces).split())
 
@@ -47,28 +52,33 @@ class Page(HTMLParser):
         if tag in ("td", "th"):
             self.rows[-1].append("")
             self.in_cell = True
-        if tag == "img":
-            self.images.append(base64.b64decode(dict(attributes)["src"].removeprefix("data:image/png;base64,")))
+        self.name = dict(attributes).get("id", "") if tag == "script" else None
 
     def handle_endtag(self, tag):
+        self.name = None
         if tag in ("td", "th"):
             self.in_cell = False
             self.rows[-1][-1] = " ".join(self.rows[-1][-1].split())
 
     def handle_data(self, data):
-        if "style" not in self.tags[-1:]:
+        if self.name is not None and self.name.startswith("packed-"):
+            self.packed[self.name.removeprefix("packed-")] = gzip.decompress(base64.b64decode(data)).decode()
+        elif self.tags[-1:] not in (["style"], ["script"]):
             self.pieces.append(data)
         if self.in_cell:
             self.rows[-1][-1] += data
 
 
 def write_datamap(path, regions):
+    """A data map and the dynamics that it is of; returns where they lie."""
     n = len(regions)
     columns = {field.name: np.linspace(0, 1, n) for field in DATAMAP}
     columns |= {"uid": UIDS[:n], "label": pa.array([0, 1] * (n // 2), pa.int8()), "region": regions}
     columns |= {"forgetting": pa.array([0] * n, pa.int32())}
-    write_table(pa.table(columns), path, DATAMAP)
-    return path
+    write_table(pa.table(columns), path, DATAMAP, {"burn_in": "0", "epochs": "2"})
+    dynamics = path.with_suffix(".dynamics.parquet")
+    write_dynamics(list(np.random.default_rng(0).normal(size=(2, n, 2)).astype(np.float32)), dynamics, 2, {})
+    return {"path": path, "dynamics": dynamics}
 
 
 def write_subset(path, uids):
@@ -119,6 +129,19 @@ def write_cost_curve(path, points):
     return path
 
 
+def write_cost(path, seed):
+    """Two saved models of one run: the later one has the totals."""
+    stages = {"start": (0.0, 1.0), "train": (4e12, 100.0 + seed), "evaluate": (1e12, 20.0), "save": (0.0, 2.0)}
+    rows = [
+        {"checkpoint": checkpoint, "stage": stage, "flops": flops * share, "seconds": seconds * share}
+        | {"device": "some GPU", "peak_memory_mb": 1000.0 + seed}
+        for checkpoint, share in (("early", 0.5), ("final", 1.0))
+        for stage, (flops, seconds) in stages.items()
+    ]
+    write_table(pa.Table.from_pylist(rows, COST), path, COST)
+    return path
+
+
 INTERVALS = [("erm", "", None, None), ("ftft", "small", 0.02, 0.18), ("dm", "big", -0.12, 0.02)]
 CURVE = [
     ("erm", "", 0, 45, 0.4, 50.0, 5.0, False),
@@ -142,8 +165,10 @@ def arguments(tmp_path):
         "summary": write_summary(tmp_path / "summary.parquet", RUNS),
         "comparison": write_comparison(tmp_path / "comparison.parquet", INTERVALS),
         "cost_curve": write_cost_curve(tmp_path / "cost_curve.parquet", CURVE),
+        "labels": ["no", "yes"],
         "references": None,
-        "datamaps": [{"reference": "small", "seed": 0, "path": write_datamap(tmp_path / "map.parquet", regions)}],
+        "transfer": None,
+        "datamaps": [{"reference": "small", "seed": 0, **write_datamap(tmp_path / "map.parquet", regions)}],
         "subsets": [
             {
                 "reference": "small",
@@ -163,7 +188,11 @@ def arguments(tmp_path):
         "train_data": write_data(tmp_path / "data.parquet"),
         "group": "kind",
         "metric": "accuracy",
-        "figures": tmp_path / "figures",
+        "costs": [
+            {"rule": "train_reference", "name": "small", "path": write_cost(tmp_path / f"cost{seed}.parquet", seed)}
+            for seed in (0, 1)
+        ],
+        "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
     }
 
 
@@ -232,9 +261,7 @@ def test_only_plainly_ambiguous_subsets_are_looked_at(arguments, tmp_path):
 def test_findings_are_means_over_seeds(arguments, tmp_path):
     # In the second seed one of the two wrong labels, and no other example, is hard to learn; it has no subset.
     regions = [EASY] * 6 + [AMBIGUOUS] * 3 + [HARD]
-    arguments["datamaps"].append(
-        {"reference": "small", "seed": 1, "path": write_datamap(tmp_path / "map1.parquet", regions)}
-    )
+    arguments["datamaps"].append({"reference": "small", "seed": 1, **write_datamap(tmp_path / "map1.parquet", regions)})
     page = written(arguments)
     assert (
         "1.5 of 2 wrong_label examples (75.0 %) lie in the hard-to-learn region, against 0.3 (15.0 %) expected"
@@ -242,17 +269,12 @@ def test_findings_are_means_over_seeds(arguments, tmp_path):
     )
     assert "2 of 2 counter_example examples (100.0 %) are in the ambiguous subset of 30 %" in page.text
     assert "means over the seeds 0, 1" in page.text
-    assert len(page.images) == 3
 
 
 def test_the_page_stands_on_its_own(arguments):
-    page = written(arguments)
-    html = arguments["output"].read_text(encoding="utf-8")
-    assert not re.findall(r"https?://|url\(|<link|src=\"(?!data:)", html)
-    assert [image[:8] for image in page.images] == [b"\x89PNG\r\n\x1a\n"] * 2
-    assert [(arguments["figures"] / f"{name}.png").read_bytes() for name in ("cost-big", "datamap-small-seed0")] == (
-        page.images
-    )
+    written(arguments)
+    html = re.sub(r'(?s)<script type="text/plain".*?</script>', "", arguments["output"].read_text(encoding="utf-8"))
+    assert not re.findall(r"https?://|url\(|<link(?! rel=\"icon\" href=\"data:)|src=", html)
 
 
 def test_same_bytes_twice(arguments):
@@ -263,13 +285,22 @@ def test_same_bytes_twice(arguments):
 
 
 def test_texts_are_escaped(arguments, tmp_path):
+    before = written(arguments).tags.count("script")
     arguments["train_data"] = write_data(tmp_path / "evil.parquet", [EVIL] * 2 + KINDS[2:])
     arguments["task"] = EVIL
     arguments["config"] = {"task": EVIL, "data": {"labels": [EVIL]}}
     page = written(arguments)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == before
     assert f"0 of 2 {EVIL} examples (0.0 %) lie in the hard-to-learn region" in page.text
     assert f"task: {EVIL}" in page.text
+    assert json.loads(page.packed["explorer"])["examples"]["text_a"] == [EVIL] * 10
+
+
+def test_what_it_took_adds_up_over_seeds(arguments):
+    page = written(arguments)
+    # 100 and 101 s of training; 1,000 and 1,001 MB
+    row = ["train_reference", "small", "2", "8.00e+12", "201.0", "40.0", "6.0", "1,001", "some GPU"]
+    assert row in page.rows
 
 
 def test_configuration_and_versions_are_shown(arguments):
@@ -316,7 +347,7 @@ def test_without_erm_there_is_a_curve_but_nothing_to_catch_up_with(arguments, tm
     curve = [(*point[:-1], None) for point in CURVE if point[0] == "ftft"]
     arguments["cost_curve"] = write_cost_curve(tmp_path / "curve.parquet", curve)
     page = written(arguments)
-    assert len(page.images) == 2
+    assert set(json.loads(page.packed["charts"])) == {"curves-big", "robustness-big", "lineage"}
     assert "1 of 1" not in page.text
 
 
@@ -338,9 +369,10 @@ def test_calibration_and_classes(arguments, tmp_path):
     assert ["ftft", "small", "2.00", "15.00", "60.00", "40.00"] in page.rows
 
 
-def test_without_groups_references_and_figure_files(arguments):
-    arguments |= {"group": None, "datamaps": [], "subsets": [], "figures": None}
+def test_without_groups_and_references(arguments):
+    arguments |= {"group": None, "datamaps": [], "subsets": []}
     page = written(arguments)
+    assert json.loads(page.packed["explorer"]) is None
     assert "No method of this experiment uses a reference model." in page.text
     assert "Where the groups" not in page.text
 
@@ -352,20 +384,14 @@ def test_an_unknown_group_column(arguments):
 
 
 def test_a_data_map_of_other_data(arguments, tmp_path):
-    arguments["datamaps"][0]["path"] = write_datamap(tmp_path / "short.parquet", [EASY, HARD])
+    arguments["datamaps"][0] |= write_datamap(tmp_path / "short.parquet", [EASY, HARD])
     with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):
         report.write(**arguments)
 
 
 def test_many_groups_are_cut(arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "MAX_GROUPS", 2)
+    monkeypatch.setattr(findings, "MAX_GROUPS", 2)
     page = written(arguments)
     assert "1 rarer values of kind are left out" in page.text
     assert "counter_example examples" in page.text
     assert "wrong_label" not in page.text
-
-
-def test_a_data_map_too_small_for_an_ambiguous_region(arguments, tmp_path):
-    arguments |= {"group": None, "subsets": []}
-    arguments["datamaps"][0]["path"] = write_datamap(tmp_path / "tiny.parquet", [EASY, HARD])
-    assert "2 examples, of which 1 easy-to-learn (50.0 %), 0 ambiguous (0.0 %), 1 hard" in written(arguments).text

@@ -157,6 +157,7 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
             | {"compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}
             | COMPARED, "burn-in"),
         row(lambda c: c["data"].update(group=None), {"report"}, "group of the report"),
+        row(lambda c: c.update(report={"blur_text": True}), {"report"}, "texts hidden"),
         row(lambda c: c["runtime"].update(device="auto", compile=False, checkpoint_minutes=1.0, progress=True), set(),
             "device, compilation, checkpoint interval, progress"),
         row(lambda c: c["models"]["small"].update(resources={"gpu": 2, "threads": 2, "mem_mb": 1, "runtime": "1h"}),
@@ -214,6 +215,7 @@ REFERENCES = COMPARED | {"report"}
 ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES | REFERENCES
 MODULES = {
     "batching": TORCH,
+    "charts": {"report"},
     "checkpointing": TRAINING,
     "config": set(),
     "callback": set(),
@@ -221,7 +223,7 @@ MODULES = {
     "comparison": {"compare_methods"},
     "cost": TORCH | {"compute_datamap", "select_subset"},
     "cost_curve": {"trace_costs", "report"},
-    "cost_figure": {"report"},
+    "cost_figure": set(),
     "criteria": TRAINING | {"select_subset"},
     "data": {"download"},
     "datamap": {"compute_datamap"} | REFERENCES,
@@ -230,7 +232,9 @@ MODULES = {
     "dynamics": TRAINING,
     "errors": ALL,
     "evaluation": {"evaluate_ood"},
+    "explorer": {"report"},
     "files": {"download", "download_model", "tokenize"} | TORCH,
+    "findings": {"report"},
     "flops": TORCH,
     "gpus": TORCH,
     "guidance": TRAINING,

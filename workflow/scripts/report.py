@@ -6,20 +6,17 @@ from ftft.job import Job, run
 
 def main(job: Job) -> None:
     cfg = job.params.cfg
+    references, transfer = job.input.references or (None, None)
+    settings = ("task", "config", "labels", "datamaps", "subsets", "group", "metric", "costs", "lineage", "blur_text")
     report.write(
         job.output.page,
-        task=cfg["task"],
-        config=cfg["config"],
         summary=job.input.summary,
         comparison=job.input.comparison,
         cost_curve=job.input.cost_curve,
-        references=next(iter(job.input.references), None),
-        datamaps=cfg["datamaps"],
-        subsets=cfg["subsets"],
+        references=references,
+        transfer=transfer,
         train_data=job.input.train,
-        group=cfg["group"],
-        metric=cfg["metric"],
-        figures=job.output.figures,
+        **{name: cfg[name] for name in settings},
     )
 
 

@@ -457,6 +457,12 @@ class Runtime(_Section):
     )
 
 
+class Report(_Section):
+    """How the results are shown."""
+
+    blur_text: bool = Field(False, description="texts of examples appear only at a click, for texts that may offend")
+
+
 class Config(_Section):
     """One experiment: a task and a matrix of models, methods and seeds."""
 
@@ -474,6 +480,7 @@ class Config(_Section):
     )
     datamap: DataMap = Field(default_factory=DataMap, description="how the data maps are computed")
     training: Training = Field(description="settings that change results, common to all models")
+    report: Report = Field(default_factory=Report, description="how the results are shown")
     runtime: Runtime = Field(default_factory=Runtime, description="settings that change no result")
 
     @model_validator(mode="after")

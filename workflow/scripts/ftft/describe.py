@@ -35,6 +35,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "datamap": config.DataMap,
     "training": config.Training,
     "resources": config.Resources,
+    "report": config.Report,
     "runtime": config.Runtime,
 }
 

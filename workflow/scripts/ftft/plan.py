@@ -315,10 +315,15 @@ class Plan:
         return costs + sorted({path for entry in self.entries(results) for path in entry["selection_costs"]})
 
     def datamap_entries(self, results: str) -> list[dict[str, Any]]:
-        """The data maps of the experiment, and where they lie."""
+        """The data maps of the experiment, those of main models last, and where they and their dynamics lie."""
         return [
-            {"reference": reference, "seed": seed, "path": f"{results}/datamap/{reference}/seed{seed}.parquet"}
-            for reference in self.references
+            {
+                "reference": reference,
+                "seed": seed,
+                "path": f"{results}/datamap/{reference}/seed{seed}.parquet",
+                "dynamics": f"{results}/reference/{reference}/seed{seed}/dynamics.parquet",
+            }
+            for reference in sorted(self.references, key=lambda name: name in self.config.mains)
             for seed in self.config.seeds
         ]
 
@@ -363,6 +368,7 @@ class Plan:
         # What changes no result is not shown, so that it does not rerun the page either.
         hidden: Any = {
             "runtime": True,
+            "report": True,
             "data_dir": True,
             "models": {name: {"resources"} for name in self.config.models},
         }
@@ -370,12 +376,69 @@ class Plan:
             {
                 "task": self.config.task,
                 "config": self.config.model_dump(exclude_unset=True, exclude=hidden),
+                "labels": self.config.data.labels,
                 "datamaps": self.datamap_entries(results),
                 "subsets": self.subset_entries(results),
                 "group": self.config.data.group,
                 "metric": self.config.data.metric,
+                "costs": self._named_costs(results),
+                "lineage": self.lineage(),
+                "blur_text": self.config.report.blur_text,
             }
         )
+
+    def _named_costs(self, results: str) -> list[dict[str, str]]:
+        """Every cost table, with the rule that wrote it and what for, whatever the seed."""
+        named = [
+            {
+                "rule": "train_main" if run.recipe else "train_reference",
+                "name": _trained(run),
+                "path": f"{results}/{run.path}/cost.parquet",
+            }
+            for run in self.runs
+        ]
+        named += [
+            {"rule": "compute_datamap", "name": entry["reference"], "path": f"{entry['path'][:-8]}.cost.parquet"}
+            for entry in self.datamap_entries(results)
+        ]
+        return named + [
+            {"rule": "select_subset", "name": subset, "path": f"{results}/subset/{subset}/seed{seed}.cost.parquet"}
+            for subset in self.subsets
+            for seed in self.config.seeds
+        ]
+
+    def lineage(self) -> dict[str, Any]:
+        """What is made from what, from the train set to the methods, whatever the seed.
+
+        ``edges`` are pairs of names; ``nodes`` says for every name the rule behind it and a short label.
+        """
+        nodes = {"train set": ["download", "train set"]}
+        edges: dict[tuple[str, str], None] = {}
+
+        def add(rule: str, name: str, short: str, sources: list[str]) -> str:
+            nodes[name] = [rule, short]
+            edges.update({(source, name): None for source in sources})
+            return name
+
+        for result in self.results:
+            run, method = result.run, result.method
+            references = [
+                add("train_reference", _trained(used), used.model, ["train set"])
+                for used in dict.fromkeys(Run(used.model, "", result.seed) for used in result.reference_runs)
+            ]
+            sources = references or ["train set"]
+            if run.recipe in self.subsets:
+                maps = [add("compute_datamap", f"data map of {name}", "data map", [name]) for name in references]
+                sources = [add("select_subset", run.recipe, run.recipe.rpartition("/")[2], maps or sources)]
+            trained = add("train_main" if run.recipe else "train_reference", _trained(run), run.model, sources)
+            full = f"{method} ({result.reference})" if result.reference else method
+            add("method", f"{result.main}, {full}", method, [trained])
+        return {"edges": [list(edge) for edge in edges], "nodes": nodes}
+
+
+def _trained(run: Run) -> str:
+    """What to call a trained model, whatever the seed."""
+    return f"{run.model} on {run.recipe}" if run.recipe else run.model
 
 
 def checkpoint_name(stop: Stop | ReferenceStop | None) -> str:

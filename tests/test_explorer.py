@@ -1,0 +1,139 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ftft import explorer
+from ftft.datamap import REGIONS
+from ftft.datamap import write as write_datamap
+from ftft.errors import UserError
+from ftft.schemas import SUBSET, data_schema, read_table, write_dynamics, write_table
+
+LABELS = ["no", "yes"]
+
+
+def logits_of(gold_probability, labels):
+    """(E, N, 2) logits that give each example's gold label such probabilities, (E, N)."""
+    logits = np.zeros((*np.shape(gold_probability), 2), np.float32)
+    values = np.asarray(gold_probability)
+    epochs, rows = np.indices(values.shape)
+    logits[epochs, rows, np.asarray(labels)] = np.log(values / (1 - values))
+    return logits
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a train set and one data map of it; returns the arguments of ``explore``."""
+
+    def write(gold_probability, labels, *, subset=(), texts=None, **datamap):
+        n = len(labels)
+        uids = [f"u{row:04}" for row in range(n)]
+        columns = {"uid": uids, "text_a": texts or [f"text {row}" for row in range(n)]}
+        columns |= {
+            "label": pa.array(labels, pa.int8()),
+            "kind": ["rare", *["common"] * (n - 1)],
+        }
+        train = tmp_path / "train.parquet"
+        write_table(pa.table(columns), train, data_schema(pairs=False, extra=[pa.field("kind", pa.string())]))
+        paths = {"path": tmp_path / "map.parquet", "dynamics": tmp_path / "dynamics.parquet"}
+        write_dynamics(list(logits_of(gold_probability, labels)), paths["dynamics"], 2, {})
+        write_datamap(paths["dynamics"], train, paths["path"], **datamap)
+        chosen = {"uid": list(subset), "score": np.zeros(len(subset)), "rank": np.arange(len(subset))}
+        write_table(pa.table(chosen), tmp_path / "subset.parquet", SUBSET)
+        names = {"reference": "small", "seed": 0}
+        subsets = [names | {"by": "ambiguous", "fraction": 0.33, "path": tmp_path / "subset.parquet"}]
+        return {
+            "datamaps": [names | paths],
+            "subsets": [*subsets, subsets[0] | {"seed": 1}],
+            "train_data": train,
+            "labels": LABELS,
+            "group": "kind",
+        }
+
+    return write
+
+
+def test_columns_by_hand(write):
+    found = explorer.explore(**write([[0.9, 0.2, 0.4], [0.7, 0.4, 0.8]], [0, 1, 1], subset=["u0002"]))
+    assert found["examples"] == {
+        "uid": ["u0000", "u0001", "u0002"],
+        "text_a": ["text 0", "text 1", "text 2"],
+        "text_b": None,
+        "label": [0, 1, 1],
+        "group": [1, 0, 0],
+    }
+    assert (found["groups"], found["total"], found["top"]) == (["common", "rare"], 3, 3)
+    (shown,) = found["maps"]
+    assert shown["confidence"] == [8000, 3000, 6000]
+    assert shown["variability"] == [1000, 1000, 2000]
+    assert shown["correctness"] == [2, 0, 1]
+    assert [REGIONS[region] for region in shown["region"]] == ["easy-to-learn", "hard-to-learn", "ambiguous"]
+    assert shown["selected"] == [0, 0, 1]
+    assert shown["subsets"] == ["ambiguous 33 %"]
+    # The second example is believed to be "no" with 0.7 on average, against 0.3 for its gold label.
+    assert shown["believed"] == [0, 0, 1]
+    assert shown["doubt"] == [0, 4000, 0]
+    assert shown["predicted"] == [[0, 0, 0], [0, 0, 1]]
+    assert shown["gold"] == [[90, 20, 40], [70, 40, 80]]
+    assert (shown["epochs"], shown["first_epoch"], shown["width"], shown["cells"]) == (2, 0, 5000, None)
+
+
+def test_only_the_epochs_of_the_data_map_count(write):
+    arguments = write([[0.1, 0.1], [0.9, 0.6], [0.7, 0.8], [0.2, 0.2]], [0, 1], burn_in=1, max_epochs=3)
+    (shown,) = explorer.explore(**arguments)["maps"]
+    assert (shown["epochs"], shown["first_epoch"]) == (2, 1)
+    assert shown["confidence"] == [8000, 7000]
+    assert shown["gold"] == [[90, 60], [70, 80]]
+
+
+def test_a_corrected_variability_widens_the_grid(write):
+    (shown,) = explorer.explore(**write([[0.01, 0.5], [0.99, 0.6]], [0, 1], correction="sample"))["maps"]
+    assert shown["width"] == shown["variability"][0] > 6000
+
+
+def test_of_many_examples_the_ends_of_every_ranking_are_carried_and_all_are_counted(write, monkeypatch):
+    monkeypatch.setattr(explorer, "MAX_EXAMPLES", 80)
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 400)
+    probabilities = rng.uniform(0.01, 0.99, (3, 400))
+    arguments = write(probabilities, labels, subset=[f"u{row:04}" for row in range(100)])
+    found = explorer.explore(**arguments)
+    assert (len(found["examples"]["uid"]), found["top"], found["total"]) == (80, 10, 400)
+    carried = set(found["examples"]["uid"])
+    table = read_table(arguments["datamaps"][0]["path"]).to_pandas().set_index("uid")
+    for measure, largest in (("variability", True), ("confidence", True), ("confidence", False)):
+        ranked = table[measure].round(4).sort_values(ascending=not largest, kind="stable")
+        assert set(ranked.index[:10]) <= carried
+    doubtful = sorted(range(400), key=lambda row: probabilities[:, row].mean())[:10]
+    assert {f"u{row:04}" for row in doubtful} <= carried
+
+    cells = found["maps"][0]["cells"]
+    counts = np.array(cells["count"])
+    assert counts.sum() == 400
+    assert counts[np.array(cells["selected"]) == 1].sum() == 100
+    assert [counts[np.array(cells["label"]) == label].sum() for label in (0, 1)] == np.bincount(labels).tolist()
+    assert [counts[np.array(cells["region"]) == number].sum() for number in range(3)] == [
+        (table["region"] == region).sum() for region in REGIONS
+    ]
+    expected, _, _ = np.histogram2d(
+        table["variability"].round(4), table["confidence"].round(4), bins=explorer.GRID, range=((0, 0.5), (0, 1))
+    )
+    grid = np.zeros_like(expected)
+    np.add.at(grid, (cells["x"], cells["y"]), counts)
+    np.testing.assert_array_equal(grid, expected)
+    assert explorer.explore(**arguments) == found
+
+
+def test_long_texts_leave_room_for_fewer(write, monkeypatch):
+    monkeypatch.setattr(explorer, "MAX_BYTES", 10_000)
+    texts = ["long " * 30] * 100
+    found = explorer.explore(**write(np.full((2, 100), 0.7), [0, 1] * 50, texts=texts))
+    # 150 bytes of text, 26 and twice 6 of numbers
+    assert len(found["examples"]["uid"]) == 10_000 // 188
+
+
+def test_a_data_map_of_other_data(write, tmp_path):
+    arguments = write([[0.9, 0.2], [0.7, 0.4]], [0, 1])
+    table = read_table(arguments["train_data"])
+    write_table(table.slice(1), tmp_path / "other.parquet", table.schema.remove_metadata())
+    with pytest.raises(UserError, match=r"map.parquet does not have the rows of the train set; delete the file"):
+        explorer.explore(**arguments | {"train_data": tmp_path / "other.parquet"})

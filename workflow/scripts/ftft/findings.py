@@ -1,0 +1,161 @@
+"""What the page says in words: which method won, which references will do, and where groups of examples lie."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ftft.datamap import AMBIGUOUS, EASY, HARD
+from ftft.errors import UserError
+from ftft.explorer import DataMap, Subset
+from ftft.schemas import OOD_MEAN, read_table
+from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, headline
+
+# A column with more values than this is no grouping; the page then shows the most common ones.
+MAX_GROUPS = 20
+
+
+def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
+    """What the table says about one main model: the best method, its lead over ERM, its price, and how sure that is."""
+    part = table.xs(main, level="main").sort_values((headline(table), "mean"), ascending=False, kind="stable")
+    score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"
+    best = part.iloc[0]
+    text = f"{main}: {_method(best)} has the highest {score}, {100 * best[headline(table), 'mean']:.2f} %"
+    has_erm = ERM in part.index.get_level_values("method")
+    other = part.iloc[1] if len(part) > 1 else None
+    if not has_erm or other is None:
+        return f"{text}, over {_seeds(best)}."
+    if best.name[0] != ERM:
+        return (
+            f"{text}: {_points(best)} above ERM (all training data) at {best[COST, 'FLOPs']:.1f} % of ERM's training "
+            f"FLOPs and {best[COST, 'seconds']:.1f} % of its seconds, over {_seeds(best)}. {_certainty(best)}"
+        )
+    return (
+        f"{text}: no method exceeds plain training on all data. The closest, {_method(other)}, is {_points(other)} "
+        f"below at {other[COST, 'FLOPs']:.1f} % of its training FLOPs and {other[COST, 'seconds']:.1f} % of its "
+        f"seconds, over {_seeds(other)}. {_certainty(other)}"
+    )
+
+
+def _method(row: pd.Series) -> str:
+    method, reference = row.name
+    name = "ERM" if method == ERM else method
+    return f"{name} (reference {reference})" if reference else name
+
+
+def _seeds(row: pd.Series) -> str:
+    number = int(row[SEEDS, "number"])
+    return "one seed" if number == 1 else f"{number} seeds"
+
+
+def _points(row: pd.Series) -> str:
+    return f"{100 * abs(row[DIFFERENCE, 'mean']):.2f} points"
+
+
+def _certainty(row: pd.Series) -> str:
+    """The interval of a difference and whether it leaves zero out, in words that claim no more than that."""
+    low, high, spread = row[DIFFERENCE, "low"], row[DIFFERENCE, "high"], row[DIFFERENCE, "sd"]
+    verdict = "includes zero, so it may be chance" if low <= 0 <= high else "leaves out zero"
+    bounds = f"{_signed(low)} to {_signed(high)} points"
+    if np.isnan(spread):
+        return (
+            f"The 95 % interval of the difference to ERM, over test examples alone, is {bounds}, which {verdict}. One "
+            "seed shows no spread: how another would do is not known."
+        )
+    return (
+        f"The 95 % interval of the difference to ERM, over seeds and test examples, is {bounds}, which {verdict}. The "
+        f"difference varies by {100 * spread:.2f} points (standard deviation) over seeds."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def verdict_sentence(rows: list[dict[str, Any]]) -> str:
+    """What was known about the references before a main model was trained, in a sentence."""
+    parts = []
+    for name in dict.fromkeys(row["reference"] for row in rows):
+        found = Counter(row["verdict"] for row in rows if row["reference"] == name)
+        several = found.total() > 1
+        counts = (f"{each} ({n} of {found.total()} seeds)" if several else each for each, n in sorted(found.items()))
+        parts.append(f"{name} {', '.join(counts)}")
+    return f"The references, judged before a main model was trained: {'; '.join(parts)}."
+
+
+def groups_of(train_data: str | Path, group: str) -> pd.Series:
+    """The group of each example of the train set as text, indexed by uid."""
+    columns = pq.read_schema(train_data).names
+    if group not in columns:
+        raise UserError(
+            f"data.group is {group!r}, but the train set has no such column; found: {', '.join(columns)}; "
+            "name one of them, or leave data.group out"
+        )
+    table = read_table(train_data, columns=["uid", group])
+    values = ["(none)" if value is None else str(value) for value in table[group].to_pylist()]
+    return pd.Series(values, index=table["uid"].to_pylist())
+
+
+def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series) -> dict[str, Any]:
+    """How the groups spread over regions and ambiguous subsets, as means over the seeds of one reference.
+
+    A place (region or subset) that took no notice of the group would hold the same share of each group as of the whole
+    train set: that share is the rate expected by chance.
+    """
+    regions = [_in_data_order(datamap["path"], "region", groups) for datamap in datamaps]
+    places = {region: [values == region for values in regions] for region in (EASY, AMBIGUOUS, HARD)}
+    for subset in subsets:
+        members = pc.is_in(pa.array(groups.index, pa.string()), read_table(subset["path"], columns=["uid"])["uid"])
+        name = f"ambiguous subset of {100 * subset['fraction']:g} %"
+        places.setdefault(name, []).append(members.to_numpy(zero_copy_only=False))
+
+    # How often each example is there, as a mean over seeds.
+    hits = pd.DataFrame({name: np.mean(masks, axis=0) for name, masks in places.items()}, index=groups.index)
+    sizes = groups.value_counts()
+    values = sorted(sizes.index, key=lambda value: (-sizes[value], value))
+    counts = hits.groupby(groups).sum().loc[values[:MAX_GROUPS]]
+    chance = hits.mean()
+    return {
+        "statements": [
+            _statement(value, place, counts.loc[value, place], sizes[value], chance[place])
+            for value in counts.index[1:]  # the most common group is what the others stand out from
+            for place in places
+            if place not in (EASY, AMBIGUOUS)
+        ],
+        "places": list(places),
+        "rows": [_row(value, sizes[value], counts.loc[value]) for value in counts.index],
+        "all": _row("all (chance)", len(groups), hits.sum()),
+        "left_out": len(values) - len(counts),
+        "seeds": [datamap["seed"] for datamap in datamaps],
+    }
+
+
+def _statement(value: str, place: str, found: float, total: int, chance: float) -> str:
+    where, whole = (f"lie in the {place} region", "region") if place == HARD else (f"are in the {place}", "subset")
+    return (
+        f"{_count(found)} of {total:,} {value} examples ({100 * found / total:.1f} %) {where}, against "
+        f"{chance * total:,.1f} ({100 * chance:.1f} %) expected by chance (the {whole}'s share of the data)."
+    )
+
+
+def _row(name: str, size: int, counts: pd.Series) -> dict[str, Any]:
+    cells = [f"{_count(count)} ({100 * count / size:.1f} %)" for count in counts]
+    return {"name": name, "size": f"{size:,}", "cells": cells}
+
+
+def _count(value: float) -> str:
+    """A count, or a mean of counts with its decimal."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def _in_data_order(path: str | Path, column: str, groups: pd.Series) -> NDArray[np.object_]:
+    table = read_table(path, columns=["uid", column])
+    if table["uid"].to_pylist() != groups.index.to_list():
+        raise UserError(f"data map {path} does not have the rows of the train set; delete the file and rerun")
+    return table[column].to_numpy()

@@ -99,6 +99,17 @@ def test_comparison_cost_curve_and_summary_agree(finished):
     assert total.loc["ftft", "seconds"] == pytest.approx(sum(seconds) + sum(selected))
 
 
+def test_the_page_opens_in_a_browser(finished, open_page):
+    results = finished / "results/topics"
+    page = open_page(results / "report.html")
+    text = pq.read_table(results / "data/train.parquet")["text_a"][0].as_py()
+    page.fill("#search", text)
+    assert text in page.locator("#list tbody td.text").all_inner_texts()
+    summary = pd.read_csv(results / "summary.csv")
+    ftft = summary[(summary["method"] == "ftft") & (summary["dataset"] == "blogs") & (summary["metric"] == "accuracy")]
+    assert f"{100 * ftft['value'].item():.2f}" in page.locator("table.sortable tr", has_text="ftft").inner_text()
+
+
 def test_a_finished_run_has_nothing_to_do(finished):
     assert planned_jobs(finished) == []
 

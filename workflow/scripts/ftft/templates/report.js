@@ -52,7 +52,14 @@ function compare(one, other, descending) {
 
 // --- figures
 
-const PLOT = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
+// Without the button that uploads a figure, and its data, to the maker of the library.
+const PLOT = {
+  responsive: true,
+  displaylogo: false,
+  plotlyServerURL: "",
+  modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d"],
+  toImageButtonOptions: { format: "svg" },
+};
 
 const NARROW = 700;
 
@@ -278,18 +285,17 @@ class Explorer {
     const inside = map.variability.filter((_, i) => map.region[i] === ambiguous);
     const start = inside.length ? inside.reduce((least, value) => Math.min(least, value), Infinity) / parts : width;
     const line = { color: "#555555", width: 1, dash: "dash" };
-    const name = (text, x, y, xanchor) => ({
-      text, x, y, xanchor, xref: "paper", yref: "paper", showarrow: false, bgcolor: "rgba(255,255,255,.85)", bordercolor: "#555555", borderpad: 3,
-    });
+    // Each beside its boundary, where there are few points.
+    const name = (text, x, y, yanchor) => ({ text, x, y, yanchor, xanchor: "left", showarrow: false, bgcolor: "rgba(255,255,255,.7)" });
     return {
       shapes: [
         { type: "line", x0: start, x1: start, y0: 0, y1: 1, yref: "paper", line },
         { type: "line", x0: 0, x1: start, y0: 0.5, y1: 0.5, line },
       ],
       annotations: [
-        name("easy-to-learn", 0.01, 0.98, "left"),
-        name("hard-to-learn", 0.01, 0.02, "left"),
-        name("ambiguous", 0.99, 0.5, "right"),
+        name("easy-to-learn", 0, 0.5, "bottom"),
+        name("hard-to-learn", 0, 0.5, "top"),
+        name("ambiguous", start, 1.02, "top"),
       ],
     };
   }

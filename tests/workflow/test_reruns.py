@@ -258,6 +258,7 @@ MODULES = {
     "statistics": {"compare_methods"},
     "stopping": TRAINING,
     "summary": TABLES | REFERENCES,
+    "tables": set(),
     "tokens": {"tokenize"},
     "training": TRAINING,
     "transfer": {"compare_references"},

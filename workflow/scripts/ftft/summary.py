@@ -17,6 +17,7 @@ from ftft.errors import UserError
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, SUMMARY, atomic_path, read_table, write_table
 
 ERM = "erm"
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 # Headings of an overview. Like ``OOD_MEAN`` they contain what no data set's name can, so the two never collide.
 DIFFERENCE = "difference to ERM"

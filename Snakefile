@@ -7,6 +7,7 @@
 #   results/{task}/evaluation         predictions and scores on the test sets
 #   results/{task}/references.csv     which references will do, before a main model is trained
 #   results/{task}/summary.csv, comparison.csv, cost_curve.csv, report.html
+#   results/{task}/figures, tables    the same for papers, as SVG, PNG, CSV and LaTeX
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -15,6 +16,10 @@ min_version("9.0")
 if "task" not in config:
 
     configfile: "config/config.yaml"
+
+
+# What `snakemake --report report.html` begins with.
+report: "workflow/report/workflow.rst"
 
 
 # Used with --sdm apptainer alone; envs/container.def says how to build it.
@@ -34,3 +39,5 @@ rule all:
     input:
         f"{RESULTS}/summary.parquet",
         f"{RESULTS}/report.html",
+        [f"{figure['stem']}.svg" for figure in PLAN.figures(RESULTS)],
+        [f"{table['stem']}.csv" for table in PLAN.tables(RESULTS)],

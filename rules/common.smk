@@ -148,6 +148,69 @@ def transfer_files():
     return tables if PLAN.references else []
 
 
+def shown(path, caption, category, labels, subcategory=None):
+    """A result that `snakemake --report` carries, with the caption of that name."""
+    return report(
+        path,
+        caption=f"../workflow/report/{caption}.rst",
+        category=category,
+        subcategory=subcategory,
+        labels=labels,
+    )
+
+
+def figure_files():
+    """Every figure in both formats."""
+    headings = {
+        "robustness-cost": "Robustness against cost",
+        "learning-curves": "Learning curves",
+        "cost-curve": "Dev score against cost",
+        "transfer": "Agreement of references",
+        "datamap": "Data maps",
+    }
+    return [
+        shown(
+            f"{figure['stem']}.{suffix}",
+            figure["kind"],
+            "Figures",
+            # The page lets its reader switch between two values, and begins with "yes".
+            names_in(figure) | {"vector graphics": "yes" if suffix == "svg" else "no"},
+            headings[figure["kind"]],
+        )
+        for figure in PLAN.figures(RESULTS)
+        for suffix in ("svg", "png")
+    ]
+
+
+def table_files():
+    """Every table for papers in both formats."""
+    return [
+        shown(
+            f"{table['stem']}.{suffix}",
+            f"table-{table['kind']}",
+            "Tables",
+            {"table": table["kind"]} | names_in(table) | {"format": form},
+            "For papers",
+        )
+        for table in PLAN.tables(RESULTS)
+        for suffix, form in (("csv", "CSV"), ("tex", "LaTeX"))
+    ]
+
+
+def names_in(entry):
+    """What a figure or table is of, as labels."""
+    keys = {"main": "main model", "reference": "reference", "seed": "seed"}
+    found = {label: str(entry[key]) for key, label in keys.items() if key in entry}
+    return found or {"references": "all"}
+
+
+def csv_file(name):
+    """A table in full, as CSV."""
+    return shown(
+        f"{RESULTS}/{name}.csv", "table-full", "Tables", {"table": name}, "In full"
+    )
+
+
 def evaluation_files():
     """Scores and predictions of every saved model that some result needs.
 

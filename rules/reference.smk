@@ -69,9 +69,9 @@ rule compare_references:
         dev=f"{RESULTS}/data/dev.parquet",
     output:
         references=f"{RESULTS}/references.parquet",
-        references_csv=f"{RESULTS}/references.csv",
+        references_csv=csv_file("references"),
         transfer=f"{RESULTS}/transfer.parquet",
-        transfer_csv=f"{RESULTS}/transfer.csv",
+        transfer_csv=csv_file("transfer"),
     log:
         log_of("compare_references", "references"),
     conda:

@@ -1,12 +1,15 @@
 # In:  reference/ and main/ runs, datamap/, subset/
-# Out: evaluation/{run}/{checkpoint}/ (predictions and scores), report.html, figures/,
-#      comparison, cost_curve and summary, each as .parquet and .csv
+# Out: evaluation/{run}/{checkpoint}/ (predictions and scores),
+#      comparison, cost_curve and summary, each as .parquet and .csv,
+#      report.html, and for papers figures/ (.svg and .png) and tables/ (.csv and .tex)
 
 
 localrules:
     compare_methods,
     trace_costs,
     summarize,
+    draw_figures,
+    write_tables,
     report,
 
 
@@ -46,7 +49,7 @@ rule compare_methods:
         evaluation_files(),
     output:
         table=f"{RESULTS}/comparison.parquet",
-        csv=f"{RESULTS}/comparison.csv",
+        csv=csv_file("comparison"),
     log:
         log_of("compare_methods", "comparison"),
     conda:
@@ -64,7 +67,7 @@ rule trace_costs:
         PLAN.costs(RESULTS),
     output:
         table=f"{RESULTS}/cost_curve.parquet",
-        csv=f"{RESULTS}/cost_curve.csv",
+        csv=csv_file("cost_curve"),
     log:
         log_of("trace_costs", "cost_curve"),
     conda:
@@ -83,7 +86,7 @@ rule summarize:
         comparison=f"{RESULTS}/comparison.parquet",
     output:
         table=f"{RESULTS}/summary.parquet",
-        csv=f"{RESULTS}/summary.csv",
+        csv=csv_file("summary"),
     log:
         log_of("summarize", "summary"),
     conda:
@@ -93,6 +96,46 @@ rule summarize:
         code=code("summarize.py"),
     script:
         "../workflow/scripts/summarize.py"
+
+
+rule draw_figures:
+    input:
+        datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+        summary=f"{RESULTS}/summary.parquet",
+        cost_curve=f"{RESULTS}/cost_curve.parquet",
+        references=transfer_files(),
+    output:
+        figure_files(),
+    log:
+        log_of("draw_figures", "figures"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg={
+            "figures": PLAN.figures(RESULTS),
+            "metric": PLAN.config.data.metric,
+        },
+        code=code("draw_figures.py"),
+    script:
+        "../workflow/scripts/draw_figures.py"
+
+
+rule write_tables:
+    input:
+        summary=f"{RESULTS}/summary.parquet",
+        comparison=f"{RESULTS}/comparison.parquet",
+        references=transfer_files(),
+    output:
+        table_files(),
+    log:
+        log_of("write_tables", "tables"),
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg={"tables": PLAN.tables(RESULTS), "metric": PLAN.config.data.metric},
+        code=code("write_tables.py"),
+    script:
+        "../workflow/scripts/write_tables.py"
 
 
 rule report:
@@ -107,7 +150,7 @@ rule report:
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],
     output:
-        page=f"{RESULTS}/report.html",
+        page=shown(f"{RESULTS}/report.html", "page", "Page", {"page": "report.html"}),
     log:
         log_of("report", "report"),
     conda:

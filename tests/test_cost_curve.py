@@ -9,7 +9,6 @@ import pytest
 from test_summary import write_cost
 
 from ftft import cost_curve
-from ftft.cost_figure import cost_figure
 from ftft.schemas import COST_CURVE, METRICS, OOD_MEAN, read_table, write_table
 
 
@@ -132,11 +131,3 @@ def test_csv_has_the_same_rows_and_bytes_are_the_same_twice(entries, tmp_path):
     before = [(tmp_path / f"curve.{kind}").read_bytes() for kind in ("parquet", "csv")]
     traced(entries, tmp_path)
     assert [(tmp_path / f"curve.{kind}").read_bytes() for kind in ("parquet", "csv")] == before
-
-
-@pytest.mark.parametrize("runs", [slice(None), slice(1, None, 2)], ids=["with ERM", "without ERM"])
-def test_the_picture_is_the_same_twice(entries, tmp_path, runs):
-    rows = traced(entries[runs], tmp_path).to_pandas()
-    image = cost_figure(rows[rows["metric"] == "accuracy"], "accuracy")
-    assert image[:8] == b"\x89PNG\r\n\x1a\n"
-    assert cost_figure(rows[rows["metric"] == "accuracy"], "accuracy") == image

@@ -341,6 +341,39 @@ def test_lineage_leads_from_the_train_set_to_every_method():
     assert set(found["nodes"]) == {name for edge in found["edges"] for name in edge}
 
 
+def stems(entries: list[dict[str, Any]]) -> list[str]:
+    return [entry["stem"].removeprefix("results/toy/") for entry in entries]
+
+
+def test_figures_and_tables_are_those_that_apply():
+    ftft = {"select": AMBIGUOUS, "stop": {}}
+    found = plan(methods={"erm": {}, "ftft": ftft}, references=["small", "tiny"], mains=["big", "small"])
+    kinds = ("robustness-cost", "learning-curves", "cost-curve")
+    assert stems(found.figures("results/toy")) == [
+        *(f"figures/{kind}-{main}" for main in ("big", "small") for kind in kinds),
+        "figures/datamap-small-seed3",
+        "figures/datamap-tiny-seed3",
+    ]
+    assert found.figures("results/toy")[-1] == {
+        "kind": "datamap",
+        "reference": "tiny",
+        "seed": 3,
+        "datamap": "results/toy/datamap/tiny/seed3.parquet",
+        "stem": "results/toy/figures/datamap-tiny-seed3",
+    }
+    assert stems(found.tables("results/toy")) == ["tables/results-big", "tables/results-small", "tables/references"]
+    # One run of a reference that is no main model has nothing to agree with; two have.
+    assert "figures/transfer" in stems(plan(methods={"ftft": ftft}, seeds=[0, 1]).figures("results/toy"))
+
+
+def test_without_references_and_curves():
+    found = plan(methods={"erm": {}})
+    assert "figures/transfer" not in stems(found.figures("results/toy"))
+    assert stems(found.tables("results/toy")) == ["tables/results-big"]
+    wise = plan(methods={"wise": {"interpolate": 0.5}})
+    assert stems(wise.figures("results/toy")) == ["figures/robustness-cost-big"]
+
+
 def test_data_sets_of_training_and_of_evaluation():
     found = plan()
     assert sorted(found.sources) == ["dev", "far.dev", "far.test", "near.test", "train"]
@@ -443,7 +476,7 @@ def test_settings_are_plain_and_sorted():
     """Snakemake silently tracks nothing else."""
     found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
     settings = [found.train("big", "small/ambiguous-0.5"), found.select("small/ambiguous-0.5"), found.report("results")]
-    settings += [found.datamap()]
+    settings += [found.datamap(), *found.figures("results"), *found.tables("results")]
     assert all(map(only_plain, settings + list(found.model_sources.values()) + [found.download("far.dev")]))
     assert found.download("far.dev")["role"] == "dev"
     assert found.download("train")["role"] == "train"

@@ -36,6 +36,10 @@ def test_every_stage_leaves_its_artifact(finished):
         "cost_curve.csv",
         "subset/random-0.33/seed0.cost.parquet",
         "report.html",
+        "figures/datamap-small-seed0.svg",
+        "figures/robustness-cost-large.png",
+        "tables/results-large.csv",
+        "tables/references.tex",
     ]
     assert [path for path in expected if not (results / path).exists()] == []
     assert not list(results.rglob("state"))
@@ -121,7 +125,9 @@ def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path)
     compared = 0
     for path in sorted((again / "results").rglob("*")):
         # What a run cost is measured anew each time.
-        if path.suffix in (".parquet", ".safetensors", ".json") and not re.search("cost|summary", path.stem):
+        if path.suffix in (".parquet", ".safetensors", ".json", ".svg", ".png") and not re.search(
+            "cost|summary", path.stem
+        ):
             assert path.read_bytes() == (finished / path.relative_to(again)).read_bytes(), path
             compared += 1
     assert compared > 40

@@ -11,7 +11,8 @@ from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_
 
 STOP = "stop-ood_dev-patience1"
 RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.33"
-END = {"compare_methods", "trace_costs", "summarize", "report"}
+SHOWN = {"draw_figures", "write_tables", "report"}
+END = {"compare_methods", "trace_costs", "summarize"} | SHOWN
 COMPARED = {"compare_references"}
 
 
@@ -210,8 +211,8 @@ def test_data_that_moves_reruns_nothing(copy):
 # The stages that each library module has a part in.
 TRAINING = {"train_reference", "train_main"}
 TORCH = TRAINING | {"evaluate_ood"}
-TABLES = {"compare_methods", "trace_costs", "summarize", "report"}
-REFERENCES = COMPARED | {"report"}
+TABLES = END
+REFERENCES = COMPARED | SHOWN
 ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES | REFERENCES
 MODULES = {
     "batching": TORCH,
@@ -223,16 +224,18 @@ MODULES = {
     "comparison": {"compare_methods"},
     "cost": TORCH | {"compute_datamap", "select_subset"},
     "cost_curve": {"trace_costs", "report"},
-    "cost_figure": set(),
     "criteria": TRAINING | {"select_subset"},
     "data": {"download"},
     "datamap": {"compute_datamap"} | REFERENCES,
+    "datamap_figure": {"draw_figures"},
     "describe": set(),
     "devices": TORCH,
     "dynamics": TRAINING,
     "errors": ALL,
     "evaluation": {"evaluate_ood"},
     "explorer": {"report"},
+    "figure_style": {"draw_figures"},
+    "figures": {"draw_figures"},
     "files": {"download", "download_model", "tokenize"} | TORCH,
     "findings": {"report"},
     "flops": TORCH,
@@ -245,7 +248,7 @@ MODULES = {
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
     "metrics": TORCH | {"compare_methods", "compare_references"},
     "modelling": TORCH,
-    "pareto": set(),
+    "pareto": {"draw_figures", "report"},
     "plan": set(),
     "planted": {"download"},
     "prediction": TORCH,
@@ -258,7 +261,7 @@ MODULES = {
     "statistics": {"compare_methods"},
     "stopping": TRAINING,
     "summary": TABLES | REFERENCES,
-    "tables": set(),
+    "tables": {"write_tables"},
     "tokens": {"tokenize"},
     "training": TRAINING,
     "transfer": {"compare_references"},
@@ -266,11 +269,13 @@ MODULES = {
 # What follows from each stage, itself included.
 FOLLOWS = {
     "report": {"report"},
-    "trace_costs": {"trace_costs", "report"},
+    "draw_figures": {"draw_figures"},
+    "write_tables": {"write_tables"},
+    "trace_costs": {"trace_costs", "draw_figures", "report"},
     "compare_references": REFERENCES,
-    "summarize": {"summarize", "report"},
-    "compare_methods": {"compare_methods", "summarize", "report"},
-    "evaluate_ood": {"evaluate_ood", "compare_methods", "summarize", "report"},
+    "summarize": {"summarize"} | SHOWN,
+    "compare_methods": {"compare_methods", "summarize"} | SHOWN,
+    "evaluate_ood": {"evaluate_ood", "compare_methods", "summarize"} | SHOWN,
     "train_main": {"train_main", "evaluate_ood"} | TABLES,
     "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
     "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES | REFERENCES,

@@ -363,6 +363,29 @@ class Plan:
             for seed in self.config.seeds
         ]
 
+    def figures(self, results: str) -> list[dict[str, Any]]:
+        """The figures that apply to the experiment: what ``figures.draw`` takes."""
+        folder = f"{results}/figures"
+        found: list[dict[str, Any]] = []
+        for main in self.config.mains:
+            # A mean of weights has a score, but was not trained.
+            trained = any(result.main == main and result.interpolate is None for result in self.results)
+            for kind in ("robustness-cost", *(("learning-curves", "cost-curve") if trained else ())):
+                found.append({"kind": kind, "main": main, "stem": f"{folder}/{kind}-{main}"})
+        if self.references and len(self.transfer(results)["runs"]) > 1:
+            found.append({"kind": "transfer", "stem": f"{folder}/transfer"})
+        for entry in self.datamap_entries(results):
+            names = {"reference": entry["reference"], "seed": entry["seed"]}
+            stem = f"{folder}/datamap-{entry['reference']}-seed{entry['seed']}"
+            found.append({"kind": "datamap", **names, "datamap": entry["path"], "stem": stem})
+        return plain(found)
+
+    def tables(self, results: str) -> list[dict[str, Any]]:
+        """The tables for papers that apply to the experiment: what ``tables.write`` takes."""
+        folder = f"{results}/tables"
+        found = [{"kind": "results", "main": main, "stem": f"{folder}/results-{main}"} for main in self.config.mains]
+        return plain(found + ([{"kind": "references", "stem": f"{folder}/references"}] if self.references else []))
+
     def report(self, results: str) -> dict[str, Any]:
         """Settings of rule ``report``."""
         # What changes no result is not shown, so that it does not rerun the page either.

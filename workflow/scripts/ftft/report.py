@@ -24,10 +24,9 @@ from ftft.datamap import AMBIGUOUS
 from ftft.explorer import DataMap, Subset, explore
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
-from ftft.summary import COST, EN_DASH, SEEDS, formatted, headline, overview
+from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, formatted, headline, overview
 
 TEMPLATES = Path(__file__).parent / "templates"
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pandas", "pyarrow", "plotly", "snakemake")
 
 

@@ -8,6 +8,8 @@
 #   results/{task}/references.csv     which references will do, before a main model is trained
 #   results/{task}/summary.csv, comparison.csv, cost_curve.csv, report.html
 #   results/{task}/figures, tables    the same for papers, as SVG, PNG, CSV and LaTeX
+#
+# At the end, the terminal shows the table of the methods and where the report is.
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -32,6 +34,7 @@ include: "rules/reference.smk"
 include: "rules/main.smk"
 include: "rules/results.smk"
 include: "rules/targets.smk"
+include: "rules/terminal.smk"
 
 
 rule all:

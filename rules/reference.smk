@@ -1,7 +1,7 @@
 # In:  tokens/{tokenizer}/{dataset}.parquet, source/{source}/
 # Out: reference/{reference}/seed{seed}/ (saved models, dev curve, cost, training dynamics, manifest),
 #      datamap/{reference}/seed{seed}.parquet and its .cost.parquet,
-#      references and transfer, each as .parquet and .csv
+#      references and transfer, each as .parquet and .csv, and references.txt
 
 
 localrules:
@@ -72,6 +72,7 @@ rule compare_references:
         references_csv=csv_file("references"),
         transfer=f"{RESULTS}/transfer.parquet",
         transfer_csv=csv_file("transfer"),
+        text=f"{RESULTS}/references.txt",
     log:
         log_of("compare_references", "references"),
     conda:

@@ -1,6 +1,6 @@
 # In:  reference/ and main/ runs, datamap/, subset/
 # Out: evaluation/{run}/{checkpoint}/ (predictions and scores),
-#      comparison, cost_curve and summary, each as .parquet and .csv,
+#      comparison, cost_curve and summary, each as .parquet and .csv, and summary.txt for the terminal,
 #      report.html, and for papers figures/ (.svg and .png) and tables/ (.csv and .tex)
 
 
@@ -87,6 +87,7 @@ rule summarize:
     output:
         table=f"{RESULTS}/summary.parquet",
         csv=csv_file("summary"),
+        text=f"{RESULTS}/summary.txt",
     log:
         log_of("summarize", "summary"),
     conda:

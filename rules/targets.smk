@@ -55,4 +55,5 @@ rule summary:
     input:
         f"{RESULTS}/summary.parquet",
         f"{RESULTS}/summary.csv",
+        f"{RESULTS}/summary.txt",
         f"{RESULTS}/cost_curve.parquet",

@@ -221,15 +221,68 @@ def test_methods_stay_in_the_order_of_the_entries(entries, tmp_path):
     assert list(table.index.get_level_values("method")) == ["ftft", "erm"]
 
 
-def test_text_is_aligned(entries, tmp_path):
-    lines = summary.as_text(summary.overview(summarized(entries, tmp_path), "accuracy")).splitlines()
-    assert len(lines) == 3
-    assert len({len(line) for line in lines}) == 1
-    assert lines[0].split()[:4] == ["main", "method", "reference", "OOD"]
-    assert lines[1].startswith(f"large  erm     {summary.EN_DASH}")
-    assert "51.00 ± 1.41" in lines[1]
-    assert "+10.50 ± 0.71" in lines[2]
-    assert lines[2].endswith("42.00 ± 2.83")
+def test_the_text_says_what_decides(entries, tmp_path):
+    table = summary.overview(summarized(entries, tmp_path), "accuracy")
+    none = summary.EN_DASH
+    assert summary.as_text(table, "accuracy").splitlines() == [
+        "large, 2 seeds, accuracy in percent ± spread over seeds, cost in FLOPs (ERM = 100)",
+        "",
+        "method  reference      OOD mean         to ERM   cost  steps",
+        f"erm     {none}          40.50 ± 0.71              {none}  100.0    100",
+        "ftft    small      51.00 ± 1.41  +10.50 ± 0.71   60.0     50",
+    ]
+
+
+def test_the_text_leaves_out_what_says_nothing(entries, tmp_path):
+    """Without a baseline there is neither difference nor cost; without OOD sets the score is in distribution."""
+    rows = summarized([each for each in entries if each["method"] == "ftft"][:1], tmp_path)
+    rows = rows.filter(pa.compute.equal(rows["dataset"], "in_distribution"))
+    lines = summary.as_text(summary.overview(rows, "accuracy"), "accuracy").splitlines()
+    assert lines[0] == "large, 1 seed, accuracy in percent"
+    assert lines[2].split() == ["method", "reference", "in_distribution", "steps"]
+
+
+def test_the_text_names_main_models_and_seeds_where_they_differ(entries, tmp_path):
+    entries[3]["main"] = "other"
+    lines = summary.as_text(summary.overview(summarized(entries, tmp_path), "accuracy"), "accuracy").splitlines()
+    assert lines[0] == "accuracy in percent ± spread over seeds, cost in FLOPs (ERM = 100)"
+    assert lines[2].split()[0] == "main"
+    assert [(line.split()[0], line.split()[-1]) for line in lines[3:]] == [
+        ("large", "2"),
+        ("large", "1"),
+        ("other", "1"),
+    ]
+
+
+def test_the_text_fits_the_terminal_however_many_sets_there_are(entries, tmp_path):
+    reference = entries[2]["reference_costs"]
+    runs = [
+        entry(
+            tmp_path,
+            "erm" if number == 0 else f"a_method_{number}",
+            reference="" if number == 0 else "minilm-l4",
+            seed=seed,
+            scores=[0.9, *[0.5 + number / 100 + seed / 50] * 6],
+            cost=[("final", "train", 40_000, 32, 100.0, 10.0)],
+            reference_costs=[each["cost"] for each in reference][: number > 0],
+        )
+        for number in range(13)
+        for seed in range(4)
+    ]
+    table = summarized(runs, tmp_path)
+    comparison = pa.Table.from_pylist(
+        [
+            dict.fromkeys(COMPARISON.names)
+            | {"main": "large", "method": f"a_method_{number}", "reference": "minilm-l4"}
+            | {"dataset": OOD_MEAN, "metric": "accuracy", "difference_low": -0.4567, "difference_high": -0.1234}
+            for number in range(1, 13)
+        ],
+        COMPARISON,
+    )
+    lines = summary.as_text(summary.overview(table, "accuracy", comparison=comparison), "accuracy").splitlines()
+    assert len(lines) == 2 + 1 + 13
+    assert max(map(len, lines)) <= 85
+    assert "[-45.67, -12.34]" in lines[-1].replace("\N{MINUS SIGN}", "-")
 
 
 def test_data_map_and_selection_cost_too(entries, tmp_path):

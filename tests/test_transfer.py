@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from ftft import datamap, transfer
 from ftft.errors import UserError
 from ftft.schemas import COST, DATAMAP, METRICS, data_schema, read_table, write_table
+from ftft.summary import EN_DASH
 
 N = 60
 UIDS = [f"u{row:02}" for row in range(N)]
@@ -106,6 +107,23 @@ def test_one_run_alone_is_compared_with_nothing(runs, dev, tmp_path):
     (row,), pairs = reported(runs[:1], dev, tmp_path)
     assert (row["verdict"], row["lost"], row["compared_with"]) == ("doubtful", None, None)
     assert pairs == []
+
+
+def test_the_text_gives_reasons_for_what_will_not_do(runs, dev, tmp_path):
+    reported(runs, dev, tmp_path)
+    lines = transfer.as_text(read_table(tmp_path / "references.parquet")).splitlines()
+    assert lines == [
+        "reference  seed   dev  ood_dev  hard  lost  verdict",
+        "strong        0  90.0     80.0   0.0   0.0  will do",
+        "weak          0  95.0     50.0   5.0  15.0  too weak",
+        "fair          0  95.0     50.0   1.7   5.0  doubtful",
+        "",
+        "weak, seed 0: too weak: it finds 15.0 % of the strongest run's ambiguous examples hard, 10 % or more",
+        "fair, seed 0: doubtful: it finds 5.0 % of the strongest run's ambiguous examples hard, 5 % or more",
+    ]
+    reported(runs[:1], dev, tmp_path)
+    alone = transfer.as_text(read_table(tmp_path / "references.parquet")).splitlines()
+    assert alone[1].split() == ["strong", "0", "90.0", "80.0", "0.0", EN_DASH, "doubtful"]
 
 
 def test_pairs_agree_with_scipy_and_scikit_learn(dev, tmp_path):

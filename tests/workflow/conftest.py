@@ -11,7 +11,7 @@ from workflow.harness import snakemake, write_experiment
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, worker_id) -> Path:
-    """The small experiment, run to the end. Tests that change something work on a copy."""
+    """The small experiment, run to the end; ``terminal.txt`` is what it said. Tests that change something copy it."""
     # Processes that run tests side by side have folders of their own in a common one.
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "finished"
@@ -21,6 +21,7 @@ def finished(tmp_path_factory, worker_id) -> Path:
             folder.mkdir()
             done = snakemake(write_experiment(folder))
             assert done.returncode == 0, done.stdout + done.stderr
+            (folder / "terminal.txt").write_text(done.stdout + done.stderr, encoding="utf-8")
     return folder
 
 

@@ -32,6 +32,8 @@ def test_every_stage_leaves_its_artifact(finished):
         f"main/large/small/ambiguous-0.33/seed0/models/{STOP}/model.safetensors",
         "evaluation/reference/large/seed0/final/predictions/blogs.parquet",
         "summary.csv",
+        "summary.txt",
+        "references.txt",
         "comparison.csv",
         "cost_curve.csv",
         "subset/random-0.33/seed0.cost.parquet",
@@ -114,6 +116,50 @@ def test_the_page_opens_in_a_browser(finished, open_page):
     assert f"{100 * ftft['value'].item():.2f}" in page.locator("table.sortable tr", has_text="ftft").inner_text()
 
 
+def test_a_run_ends_with_the_table_and_the_path_of_the_report(finished):
+    said = (finished / "terminal.txt").read_text(encoding="utf-8")
+    text = (finished / "results/topics/summary.txt").read_text(encoding="utf-8")
+    assert said.count(text) == 1
+    after = said.partition(text)[2].splitlines()
+    path = finished / "results/topics/report.html"
+    assert next(line for line in after if line) == f"The report: {path}"
+    assert len([line for line in after if line]) == 3  # and Snakemake's log and time
+    lines = [line.split() for line in text.splitlines()[3:]]
+    scores = pd.read_csv(finished / "results/topics/summary.csv").query("metric == 'accuracy' and dataset == 'blogs'")
+    scores = scores.set_index("method")
+    cost = 100 * scores["flops"] / scores.loc["erm", "flops"]
+    assert [line[0] for line in lines] == list(scores.index)
+    for method, _, score, *_, price, step in lines:
+        assert float(score) == pytest.approx(100 * scores.loc[method, "value"], abs=0.005)
+        assert float(price) == pytest.approx(cost[method], abs=0.05)
+        assert int(step) == scores.loc[method, "step"]
+
+
+def test_a_run_counts_its_trainings(finished):
+    said = (finished / "terminal.txt").read_text(encoding="utf-8")
+    assert re.findall(r"^(\d+) of (\d+) trainings done$", said, re.MULTILINE) == [(str(n), "5") for n in range(1, 6)]
+
+
+def test_other_targets_end_with_what_they_brought(copy):
+    references = (copy / "results/topics/references.txt").read_text(encoding="utf-8")
+    for arguments, expected in (("-R compute_datamap -- datamaps", False), ("-R compare_references -- transfer", True)):
+        done = snakemake(copy, *arguments.split())
+        assert done.returncode == 0, done.stderr
+        assert (references in done.stderr) == expected
+        assert "The report" not in done.stderr
+        assert "accuracy in percent" not in done.stderr
+        assert "trainings done" not in done.stderr
+
+
+def test_a_plan_shows_no_results(finished):
+    for arguments in (["--forceall", "--dry-run"], ["--forceall", "--dag"]):
+        done = snakemake(finished, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "The report" not in done.stdout + done.stderr
+        assert "accuracy in percent" not in done.stdout + done.stderr
+    assert done.stdout.startswith("digraph")
+
+
 def test_a_finished_run_has_nothing_to_do(finished):
     assert planned_jobs(finished) == []
 
@@ -148,6 +194,11 @@ def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(
     done = snakemake(folder)
     assert done.returncode != 0
     assert "the loss is" in done.stderr + done.stdout
+    end = done.stderr[done.stderr.index("Failed; the end of each log says why:") :]
+    assert end.splitlines()[1:3] == [
+        "results/topics/logs/train_main/large/small/ambiguous-0.33/seed0.log",
+        "Finished results are kept: the same command goes on from here.",
+    ]
     run = folder / "results/topics/main/large/small/ambiguous-0.33/seed0"
     assert not [path for path in run.rglob("*") if path.is_file()]
     for key in ("learning_rate", "optimizer", "max_grad_norm", "warmup"):

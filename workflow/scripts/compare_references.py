@@ -1,5 +1,7 @@
 """Say which references will do, and how far their data maps agree."""
 
+from pathlib import Path
+
 from ftft import transfer
 from ftft.job import Job, run
 from ftft.schemas import read_table
@@ -9,7 +11,7 @@ def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
     tables = (output.references, output.references_csv), (output.transfer, output.transfer_csv)
     transfer.report(cfg["runs"], job.input.dev, cfg["metric"], cfg["labels"], *tables)
-    print(transfer.as_text(read_table(output.references)))
+    Path(output.text).write_text(transfer.as_text(read_table(output.references)) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Put the scores and costs of all runs into one table."""
 
+from pathlib import Path
+
 from ftft import summary
 from ftft.job import Job, run
 from ftft.schemas import read_table
@@ -7,9 +9,9 @@ from ftft.schemas import read_table
 
 def main(job: Job) -> None:
     summary.summarize(job.params.cfg["entries"], job.output.table, job.output.csv)
-    comparison = read_table(job.input.comparison)
-    table = summary.overview(read_table(job.output.table), job.params.cfg["metric"], comparison=comparison)
-    print(summary.as_text(table))
+    metric, comparison = job.params.cfg["metric"], read_table(job.input.comparison)
+    overview = summary.overview(read_table(job.output.table), metric, comparison=comparison)
+    Path(job.output.text).write_text(summary.as_text(overview, metric) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

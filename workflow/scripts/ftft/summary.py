@@ -22,6 +22,7 @@ METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 # Headings of an overview. Like ``OOD_MEAN`` they contain what no data set's name can, so the two never collide.
 DIFFERENCE = "difference to ERM"
 COST = "cost (ERM = 100)"
+FLOPS = "FLOPs (ERM = 100)"  # one of its columns, as text
 STEP = "stopped at step"
 SEEDS = "number of seeds"
 
@@ -222,17 +223,43 @@ def _spread(mean: float, sd: float, form: str) -> str:
     return _number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
 
 
-def as_text(overview: pd.DataFrame) -> str:
-    """An overview as an aligned table for the terminal."""
-    table = formatted(overview).reset_index()
+def as_text(overview: pd.DataFrame, metric: str) -> str:
+    """An overview for the terminal: what decides between methods, aligned, and in 80 columns where names are short.
+
+    Scores of single data sets and seconds are left out, and so is a column that says nothing. The first line says what
+    all rows share.
+
+    Args:
+        overview: as ``overview`` returns it.
+        metric: the metric that it shows.
+    """
+    several = int(overview[SEEDS].max().item()) > 1
+    shown = formatted(overview)[[headline(overview), DIFFERENCE, FLOPS, STEP, SEEDS]]
+    interval = " [95 % interval]" if "low" in overview[DIFFERENCE].columns else ""
+    shown = shown.rename(columns={DIFFERENCE: f"to ERM{interval}", FLOPS: "cost", STEP: "steps", SEEDS: "seeds"})
+    table = shown.reset_index()
     table["reference"] = table["reference"].replace("", EN_DASH)
+    table = table.loc[:, (table != EN_DASH).any()]
+    title = []
+    if len(set(table["main"])) == 1:
+        title.append(table.pop("main").iloc[0])
+    if len(set(table["seeds"])) == 1:
+        title.append(f"{table.pop('seeds').iloc[0]} seed{'s' if several else ''}")
+    title.append(f"{metric} in percent{' ± spread over seeds' if several else ''}")
+    if "cost" in table:
+        title.append("cost in FLOPs (ERM = 100)")
+    return f"{', '.join(title)}\n\n{aligned(table, [name for name in _ROW if name in table])}"
+
+
+def aligned(table: pd.DataFrame, left: Sequence[str]) -> str:
+    """A table of strings in columns two spaces apart: those of ``left`` to the left, others to the right."""
     lines = [list(table.columns), *table.to_numpy().tolist()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    names = len(_ROW)
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if index < names else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
+    padded = [
+        [
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for cell, width, name in zip(line, widths, table.columns, strict=True)
+        ]
         for line in lines
-    )
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)

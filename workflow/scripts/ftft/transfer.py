@@ -18,7 +18,7 @@ from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.ranking import correlations, overlaps, shared
 from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER, read_table
-from ftft.summary import ReferenceCost, write_both
+from ftft.summary import EN_DASH, ReferenceCost, aligned, write_both
 
 Floats = NDArray[np.float64]
 
@@ -165,9 +165,15 @@ def _pairs(
 
 
 def as_text(references: pa.Table) -> str:
-    """The table of reference runs, aligned for the terminal."""
+    """The reference runs for the terminal, aligned, in percent; and why a run will not do, or may not."""
     table = references.to_pandas()
+    reasons = [
+        f"{row.reference}, seed {row.seed}: {row.verdict}: {row.reason}"
+        for row in table.itertuples()
+        if row.verdict != WILL_DO
+    ]
     for name in ("dev", "ood_dev", "hard", "lost"):
-        table[name] = [f"{100 * value:.1f}" if pd.notna(value) else "" for value in table[name]]
-    shown = table[["reference", "seed", "dev", "ood_dev", "hard", "lost", "verdict", "reason"]]
-    return shown.to_string(index=False, justify="left")
+        table[name] = [EN_DASH if pd.isna(value) else f"{100 * value:.1f}" for value in table[name]]
+    shown = table[["reference", "seed", "dev", "ood_dev", "hard", "lost", "verdict"]].astype(str)
+    text = aligned(shown, ["reference", "verdict"])
+    return "\n\n".join([text, "\n".join(reasons)] if reasons else [text])

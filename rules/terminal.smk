@@ -1,0 +1,65 @@
+# In:  what Snakemake says of its jobs; summary.txt, references.txt
+# Out: nothing but lines in the terminal: how many trainings are done, and at the end what came out, or what failed
+#
+# Snakemake calls these hooks in no dry run, in no job on a cluster, and not where there is nothing to do.
+import logging
+
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+
+class Watch(logging.Handler):
+    """Counts the trainings, since a step may take a second or a day, and collects the logs of failed jobs."""
+
+    def __init__(self):
+        super().__init__()
+        self.rules = {}  # of the jobs that are to run, by their ids
+        self.done, self.total = 0, 0
+        self.failed = []
+
+    def start(self, jobs):
+        self.rules = {job.jobid: job.rule.name for job in jobs}
+        self.total = sum(map(self.is_training, self.rules))
+        logger.addHandler(self)
+
+    def is_training(self, jobid):
+        return self.rules.get(jobid, "").startswith("train_")
+
+    def emit(self, record):
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_FINISHED and self.is_training(record.job_id):
+            self.done += 1
+            logger.info(f"{self.done} of {self.total} trainings done")
+        elif event == LogEvent.JOB_ERROR:
+            self.failed += [log for log in record.log if log not in self.failed]
+
+
+WATCH = Watch()
+
+
+def show(path):
+    """A table that was made for the terminal, and the path of what has more of it."""
+    if Path(path).exists():
+        logger.info("\n" + Path(path).read_text(encoding="utf-8"))
+
+
+onstart:
+    WATCH.start(workflow.dag.needrun_jobs())
+
+
+onsuccess:
+    made = set(WATCH.rules.values())
+    if made & {"summarize", "report"}:
+        show(f"{RESULTS}/summary.txt")
+    elif "compare_references" in made:
+        show(f"{RESULTS}/references.txt")
+    if "report" in made:
+        logger.info(f"The report: {Path(RESULTS, 'report.html').absolute()}")
+
+
+onerror:
+    if WATCH.failed:
+        logger.error(
+            "\n".join(["Failed; the end of each log says why:", *WATCH.failed])
+        )
+    logger.error("Finished results are kept: the same command goes on from here.")

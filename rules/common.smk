@@ -32,7 +32,11 @@ RESULTS = f"results/{PLAN.config.task}"
 
 # What changes no result reaches the scripts beside the parameters, which Snakemake tracks.
 os.environ[RUNTIME_VARIABLE] = json.dumps(
-    {"data_dir": PLAN.config.data_dir, "runtime": settings.plain(PLAN.config.runtime)}
+    {
+        "data_dir": PLAN.config.data_dir,
+        "runtime": settings.plain(PLAN.config.runtime),
+        "cores": workflow.resource_settings.cores,
+    }
 )
 
 

@@ -3,11 +3,14 @@
 import importlib.util
 import json
 import os
+import pty
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -483,13 +486,13 @@ training.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
 """
 
 
-def start(prepared: Path, folder: Path) -> subprocess.Popen:
+def start(prepared: Path, folder: Path, stderr: int = subprocess.PIPE, runner: str = RUNNER) -> subprocess.Popen:
     paths = json.dumps([str(Path(__file__).parent), str(Path(training.__file__).parents[1])])
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, paths, str(prepared), str(folder)],
+        [sys.executable, "-c", runner, paths, str(prepared), str(folder)],
         env=environment,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         stdout=subprocess.DEVNULL,
     )
 
@@ -538,6 +541,74 @@ def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
     assert not (tmp_path / "stopped/models").exists()
     finish(start(prepared, tmp_path / "stopped"))
     assert results(tmp_path / "whole") == results(tmp_path / "stopped")
+
+
+def test_the_log_says_what_is_trained_and_how_far_it_is(prepared, tmp_path, caplog):
+    caplog.set_level("INFO", "ftft.training")
+    train(prepared, tmp_path, settings(steps=4, epochs=None, evaluate_every=2))
+    first, middle, last = (record.getMessage() for record in caplog.records)
+    assert first == f"train: 4 steps on {N} examples, with 2 dev sets scored every 2"
+    assert re.fullmatch(
+        r"train: step 2/4 epoch \d\.\d\d loss [\d.]+ dev [\d.]+ ood_dev [\d.]+ "
+        r"\([\d.]+ examples/s, \d\d:\d\d left\)",
+        middle,
+    )
+    assert last.startswith("train: step 4/4")
+    assert last.endswith("00:00 left)")
+
+
+def test_what_is_left_counts_evaluations_too(prepared, tmp_path):
+    run = training._Run(settings(steps=40, epochs=None), files(prepared, tmp_path), 0, training.RUNTIME, 1, "train")
+    run.step = 10
+    run.meter.stages["train"].seconds, run.meter.stages["evaluate"].seconds = 15.0, 5.0
+    assert run.seconds_left() == 60.0
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_terminal_gets_a_bar_and_whole_lines(prepared, tmp_path, progress):
+    """On a terminal the bar is drawn over and over, and the lines of the log stay whole above it."""
+    runner = RUNNER.replace('"progress": False', f'"progress": {progress}')
+    runner = runner.replace("training.train(", "from ftft.job import reporting\nwith reporting(None): training.train(")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))
+    process = start(prepared, tmp_path, theirs, runner)
+    os.close(theirs)
+    shown = b""
+    while part := read_terminal(ours):
+        shown += part
+    process.wait()
+    assert process.returncode == 0, shown.decode()
+    # What a line shows in the end: each carriage return starts it anew.
+    lines = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in shown.decode().split("\n")]
+    assert sum("INFO train: step " in line for line in lines) > 5
+    assert [line for line in lines if line and not re.fullmatch(r"\d\d:\d\d:\d\d INFO train: [^|]+", line)] == []
+    assert ("step/s" in shown.decode()) == progress
+
+
+def read_terminal(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # how Linux says that nobody is at the other end
+        return b""
+
+
+@pytest.mark.parametrize(("threads", "cores", "bar"), [(1, 2, False), (2, 2, True), (1, None, True)])
+def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, threads, cores, bar):
+    asked = {}
+    monkeypatch.setattr(launch, "_train", asked.update)
+    outputs = dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file")
+    job = SimpleNamespace(
+        input={"source": "source/source.json", "train": "train", "dev": []},
+        output=outputs,
+        params=SimpleNamespace(cfg={"dev": []}, code=""),
+        wildcards=SimpleNamespace(seed="0"),
+        runtime={"runtime": {"device": "cpu"}, "cores": cores},
+        threads=threads,
+        gpus=0,
+        log=None,
+    )
+    launch.train(job, "a training")
+    assert asked["runtime"] == {"device": "cpu", "progress": bar}
 
 
 @pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])

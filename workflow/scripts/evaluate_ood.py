@@ -24,6 +24,7 @@ def main(job: Job) -> None:
             precision=job.params.cfg["precision"],
             device=device,
             threads=job.threads,
+            title=f"{job.wildcards.run}/{job.wildcards.checkpoint}",
         )
 
 

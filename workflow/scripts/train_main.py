@@ -5,7 +5,7 @@ from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    launch.train(job, f"{job.wildcards.main} on {job.wildcards.recipe} seed {job.wildcards.seed}")
+    launch.train(job, f"{job.wildcards.main} on {job.wildcards.recipe}, seed {job.wildcards.seed}")
 
 
 if __name__ == "__main__":

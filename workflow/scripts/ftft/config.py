@@ -448,7 +448,7 @@ class Runtime(_Section):
     tracker: Literal["wandb", "tensorboard", "trackio"] | None = Field(
         None, description="also send the curves to this tracker (install it first)"
     )
-    progress: bool = Field(True, description="progress bars in the terminal")
+    progress: bool = Field(True, description="a progress bar for a training that has the terminal to itself")
     compile: Literal["auto"] | bool = Field(
         "auto", description="compile the training pass; auto does so on CUDA for runs of 5,000 steps and more"
     )

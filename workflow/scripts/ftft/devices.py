@@ -108,7 +108,8 @@ def compiled(model: PreTrainedModel, *, steps: int, wanted: bool | str) -> Calla
     """
     if wanted == "auto":
         wanted = model.device.type == "cuda" and steps >= COMPILE_FROM_STEPS
-    log.info("%s; runtime.compile changes that", "compiling the training pass" if wanted else "not compiling")
+    if wanted or model.device.type != "cpu":
+        log.info("%s; runtime.compile changes that", "compiling the training pass" if wanted else "not compiling")
     if not wanted:
         return model
     torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning

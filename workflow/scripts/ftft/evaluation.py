@@ -29,6 +29,7 @@ def evaluate(
     precision: str,
     device: str = "auto",
     threads: int | None = None,
+    title: str = "",
 ) -> None:
     """Write the predictions and scores of a saved model.
 
@@ -44,6 +45,7 @@ def evaluate(
         precision: as in training.
         device: see ``config.Runtime``.
         threads: CPU threads.
+        title: name of the model in the log.
     """
     accelerator = devices.accelerator(device, precision, threads=threads)
     classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
@@ -68,7 +70,7 @@ def evaluate(
                 }
             )
         shown = {metric: value for metric, value in sorted(results.items()) if "/" not in metric}
-        log.info("%s: %s", dataset, " ".join(f"{metric} {value:.4f}" for metric, value in shown.items()))
+        log.info("%s on %s: %s", title, dataset, " ".join(f"{metric} {value:.4f}" for metric, value in shown.items()))
     schemas.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
 
 

@@ -26,7 +26,7 @@ class Job:
         threads: CPU cores.
         gpus: number of GPUs that the job was given.
         log: log file, or None.
-        runtime: settings that change no result: ``data_dir`` and the config's ``runtime``.
+        runtime: what changes no result: ``data_dir``, the config's ``runtime``, and the ``cores`` that jobs share.
     """
 
     def __init__(self, snakemake: Any = None) -> None:
@@ -50,13 +50,13 @@ def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
 
 
 @contextmanager
-def reporting(log: str | None) -> Iterator[None]:
+def reporting(log: str | None, level: int = logging.INFO) -> Iterator[None]:
     """Log to the terminal and the end of the file ``log``; turn what the user can mend into one line and status 1."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log:
         handlers.append(logging.FileHandler(log, encoding="utf-8"))
     logging.basicConfig(
-        level=logging.INFO,
+        level=level,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
         handlers=handlers,

@@ -4,6 +4,7 @@ Run as ``python -m ftft.launch ARGUMENTS.json``, it is one of several processes.
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -35,7 +36,10 @@ def train(job: Job, title: str) -> None:
         # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
         "state": str(Path(outputs["metrics"]).parent / "state"),
     }
-    runtime = job.runtime.get("runtime") or {}
+    runtime = dict(job.runtime.get("runtime") or {})
+    # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
+    alone = job.threads >= (job.runtime.get("cores") or job.threads)
+    runtime["progress"] = runtime.get("progress", True) and alone
     arguments = {
         "cfg": job.params.cfg,
         "files": files,
@@ -127,5 +131,7 @@ def _train(arguments: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    with reporting(given["log"] if os.environ["RANK"] == "0" else None):
+    # All processes know the same; one says it.
+    first = os.environ["RANK"] == "0"
+    with reporting(given["log"] if first else None, logging.INFO if first else logging.WARNING):
         _train(given["arguments"])

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import torch
 from torch.nn import functional
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ftft import checkpointing, devices, guidance, kernels, manifest, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
@@ -118,8 +119,13 @@ def train(
     if state is not None:
         run.restore(state)
         log.info("%s: going on from step %d of %d", title, run.step, run.steps)
+    else:
+        log.info(
+            "%s: %d steps on %d examples, with %d dev sets scored every %d",
+            title, run.steps, len(np.unique(run.rows)), len(run.dev), run.evaluate_every,
+        )  # fmt: skip
     run.meter.stages["start"].seconds += time.perf_counter() - started
-    with _signals() as asked_to_stop, run.progress_bar() as bar:
+    with _signals() as asked_to_stop, run.progress_bar() as bar, _lines_above(bar):
         saved = time.monotonic()
         while not run.finished:
             with run.meter.measure("train"):
@@ -386,7 +392,7 @@ class _Run:
             )
         self.losses.clear()
         self.loss = float(values.mean())
-        bar.set_postfix(loss=f"{self.loss:.3f}", **_dev_scores(self.curve, self.cfg["metric"]), refresh=False)
+        bar.set_postfix(loss=f"{self.loss:.3f}", refresh=False)
         if time.monotonic() - self.logged > LOG_SECONDS:
             self.log_progress()
         if self.runtime["tracker"]:
@@ -421,9 +427,8 @@ class _Run:
                 self._charge(name)
         self.schedule.observe(self.step, found[IN_DISTRIBUTION])
         self.log_progress()
-        dev = _dev_scores(self.curve, self.cfg["metric"])
-        bar.set_postfix(loss=f"{self.loss:.3f}", **dev)
         if self.runtime["tracker"]:
+            dev = _dev_scores(self.curve, self.cfg["metric"])
             self.accelerator.log({f"dev/{name}": float(value) for name, value in dev.items()}, self.step)
 
     def log_progress(self) -> None:
@@ -431,12 +436,17 @@ class _Run:
         self.logged = time.monotonic()
         train = self.meter.stages["train"]
         rate = train.examples / max(train.seconds, 1e-9)
-        left = (self.steps - self.step) * self.training["batch_size"] / max(rate, 1e-9)
+        left = tqdm.format_interval(self.seconds_left())
         shown = "".join(f" {name} {value}" for name, value in _dev_scores(self.curve, self.cfg["metric"]).items())
         log.info(
-            "%s: step %d/%d epoch %.2f loss %.3f%s (%.1f examples/s, %.0f min left)",
-            self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left / 60,
+            "%s: step %d/%d epoch %.2f loss %.3f%s (%.1f examples/s, %s left)",
+            self.title, self.step, self.steps, self.epoch, self.loss, shown, rate, left,
         )  # fmt: skip
+
+    def seconds_left(self) -> float:
+        """Until the last step, at the pace so far, evaluations included; less where a stop rule ends the run."""
+        spent = sum(self.meter.stages[stage].seconds for stage in ("train", "evaluate"))
+        return spent / max(self.step, 1) * (self.steps - self.step)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """A copy of the model's weights in main memory."""
@@ -542,8 +552,22 @@ class _Run:
         )
 
     def progress_bar(self) -> tqdm:
-        hidden = not (self.runtime["progress"] and self.main_process and sys.stderr.isatty())
-        return tqdm(total=self.steps, initial=self.step, desc=self.title, unit="step", disable=hidden, smoothing=0.05)
+        """The bar that follows the run on a terminal; in files and pipes the lines of the log are enough."""
+        return tqdm(
+            desc=self.title,
+            total=self.steps,
+            initial=self.step,
+            unit="step",
+            smoothing=0.05,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not (self.runtime["progress"] and self.main_process and sys.stderr.isatty()),
+        )
+
+
+def _lines_above(bar: tqdm) -> AbstractContextManager[None]:
+    """While the block runs, lines of the log appear above the bar, not in the midst of it."""
+    return nullcontext() if bar.disable else logging_redirect_tqdm()
 
 
 def monitored(found: dict[str, float], monitor: str) -> float:

@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import pytest
 
 from ftft import charts
+from ftft.method_styles import method_styles
 from ftft.schemas import OOD_MEAN
 from ftft.summary import COST
+
+STYLES = method_styles([("erm", ""), ("ftft", "small")])
 
 
 def curve(points):
@@ -25,17 +27,10 @@ CURVE = curve(
 )
 
 
-def test_styles_are_the_same_whatever_comes_before_and_apart_from_each_other():
-    methods = [("erm", ""), *((f"m{number}", "") for number in range(12))]
-    found = charts.styles(methods)
-    assert len({tuple(look.values()) for look in found.values()}) == len(methods)
-    assert charts.styles(methods[1:4])["m2", ""] == found["m2", ""]
-
-
 def test_learning_curves_by_hand():
-    chart = charts.learning_curves(CURVE, "accuracy")
+    chart = charts.learning_curves(CURVE, STYLES, "accuracy")
     lines = chart["figure"]["data"]
-    assert [line["name"] for line in lines] == ["erm", "erm", "ftft (small)"]
+    assert [line["name"] for line in lines] == ["ERM", "ERM", "ftft (small)"]
     assert [line["showlegend"] for line in lines] == [True, False, True]
     assert [list(line["y"]) for line in lines] == [[40, 50], [40, 60], [70]]
     # ERM's whole training took 200 operations and 20 seconds on average, and ends at 55.
@@ -53,7 +48,7 @@ def test_learning_curves_by_hand():
 
 
 def test_learning_curves_without_erm():
-    chart = charts.learning_curves(CURVE[CURVE["method"] == "ftft"], "accuracy")
+    chart = charts.learning_curves(CURVE[CURVE["method"] == "ftft"], STYLES, "accuracy")
     assert "shapes" not in chart["figure"]["layout"]
     assert chart["variants"][1]["x"] == [[80.0]]
     assert chart["variants"][1]["title"] == "training FLOPs, reference included (as measured)"
@@ -68,7 +63,7 @@ def overview(rows):
 
 def test_robustness_by_hand():
     table = overview([("erm", "", 0.5, np.nan, 100.0, 100.0), ("ftft", "small", 0.6, 0.02, 80.0, 120.0)])
-    chart = charts.robustness(table, np.array([False, True]), "mean OOD accuracy")
+    chart = charts.robustness(table, STYLES, np.array([False, True]), "mean OOD accuracy")
     front, erm, ftft = chart["figure"]["data"]
     assert (list(front["x"]), list(front["y"])) == ([80.0], [60.0])
     assert (list(erm["y"]), list(erm["error_y"]["array"])) == ([50.0], [0])
@@ -104,9 +99,3 @@ def test_lineage_by_hand():
     assert (list(graph["link"]["source"]), list(graph["link"]["target"])) == ([0, 0], [1, 2])
     colours = list(graph["node"]["color"])
     assert colours[1] == colours[2] != colours[0]
-
-
-@pytest.mark.parametrize("text", ["plain", "<b>bold</b>"])
-def test_names_stay_as_they_are(text):
-    assert charts.label(text, "") == text
-    assert charts.label("ftft", text) == f"ftft ({text})"

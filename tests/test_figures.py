@@ -10,8 +10,9 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from ftft import figures
-from ftft.figure_style import image, method_styles
+from ftft.figure_style import image
 from ftft.figures import curves_figure, robustness_figure, transfer_figure
+from ftft.method_styles import method_styles
 from ftft.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER, write_table
 
 KEYS = [("erm", ""), ("random", ""), ("ftft", "small"), ("wise", "")]

@@ -164,7 +164,7 @@ def arguments(tmp_path):
         "config": {"task": "toy", "seeds": [0]},
         "summary": write_summary(tmp_path / "summary.parquet", RUNS),
         "comparison": write_comparison(tmp_path / "comparison.parquet", INTERVALS),
-        "cost_curve": write_cost_curve(tmp_path / "cost_curve.parquet", CURVE),
+        "cost_curve": write_cost_curve(tmp_path / "cost_curve.parquet", CURVE[:3]),
         "labels": ["no", "yes"],
         "references": None,
         "transfer": None,
@@ -332,10 +332,15 @@ def test_configuration_and_versions_are_shown(arguments):
 )
 def test_the_sentence_claims_what_the_table_shows(arguments, tmp_path, runs, sentence):
     arguments["summary"] = write_summary(tmp_path / "other.parquet", runs)
+    curve = [point for point in CURVE if point[0] in {run[0] for run in runs}]
+    arguments["cost_curve"] = write_cost_curve(tmp_path / "curve.parquet", curve)
     assert sentence in written(arguments).text
 
 
-def test_what_it_cost_to_catch_up_with_erm(arguments):
+def test_what_it_cost_to_catch_up_with_erm(arguments, tmp_path):
+    runs = [*RUNS, ("dm", "big", 0, (0.4, 0.4), 200.0, 25.0, 90)]
+    arguments["summary"] = write_summary(tmp_path / "other.parquet", runs)
+    arguments["cost_curve"] = write_cost_curve(tmp_path / "curve.parquet", CURVE)
     page = written(arguments)
     assert ["erm", EN_DASH, "1 of 1", "100.0", "100.0"] in page.rows
     assert ["ftft", "small", "1 of 1", "60.0", "80.0"] in page.rows

@@ -246,6 +246,7 @@ MODULES = {
     "launch": TRAINING,
     "manifest": TRAINING,
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
+    "method_styles": {"draw_figures", "report"},
     "metrics": TORCH | {"compare_methods", "compare_references"},
     "modelling": TORCH,
     "pareto": {"draw_figures", "report"},

@@ -4,7 +4,7 @@ A chart is ``{"figure": {"data": [...], "layout": {...}}, "variants": [...]}``. 
 look at, with what to put in the place of: ``name``; ``x`` (one list per trace, None: as it is) or ``z``; ``title``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,66 +12,50 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from ftft.method_styles import MethodStyle
 from ftft.schemas import OOD_MEAN
 from ftft.summary import COST, ERM, headline
 
-# Apart for colour-blind readers (Okabe and Ito 2008), without black and yellow; further methods have them again with
-# another dash and symbol. ERM, which all others are compared with, is grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_DASHES = ("solid", "dash", "dot", "dashdot")
-_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "hexagon", "cross")
-_BASELINE = {"color": "#555555", "dash": "solid", "symbol": "circle"}
+_GREY = "#555555"  # of what is no method
+# Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
+_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
+# Where training stopped early.
+_STOP = "x"
 
 Chart = dict[str, Any]
+Styles = Mapping[tuple[str, str], MethodStyle]
 
 
-def label(method: str, reference: str) -> str:
-    """What a method with its reference is called in a figure."""
-    return f"{method} ({reference})" if reference else method
-
-
-def styles(methods: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
-    """``color``, ``dash`` and ``symbol`` of every (method, reference), the same in all figures of a main model."""
-    found = {}
-    for number, key in enumerate(each for each in dict.fromkeys(methods) if each[0] != ERM):
-        found[key] = {
-            "color": _COLOURS[number % len(_COLOURS)],
-            "dash": _DASHES[number // len(_COLOURS) % len(_DASHES)],
-            "symbol": _SYMBOLS[number % len(_SYMBOLS)],
-        }
-    return found | {key: _BASELINE for key in methods if key[0] == ERM}
-
-
-def learning_curves(curve: pd.DataFrame, metric: str, baseline: str = ERM) -> Chart:
+def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: str = ERM) -> Chart:
     """Dev score of each run against its steps, its FLOPs or its seconds, with the stops marked.
 
     Args:
         curve: rows of one main model and metric of a table as ``cost_curve.trace`` writes it.
+        styles: of every method in it.
         metric: what to call the score.
         baseline: costs are in percent of this method's whole training (mean over seeds), where there is such a method;
             the score of its last step (mean over seeds) is a line.
     """
     ends = curve[curve["method"] == baseline].groupby("seed").tail(1)
     units = {name: 1.0 if ends.empty else ends[name].mean() / 100 for name in ("flops", "seconds")}
-    style = styles(list(zip(curve["method"], curve["reference"], strict=True)))
     longest = curve["step"].max()
     figure = go.Figure()
     axes: dict[str, list[list[float] | None]] = {"step": [], "flops": [], "seconds": []}
-    for (method, reference), runs in curve.groupby(["method", "reference"], sort=False):
+    for key, runs in curve.groupby(["method", "reference"], sort=False):
+        look = styles[key]
         for number, (seed, run) in enumerate(runs.groupby("seed")):
-            look = style[method, reference]
             stopped = run["step"].iloc[-1] < longest
             figure.add_scatter(
                 x=run["step"].tolist(),
                 y=(100 * run["value"]).round(3).tolist(),
                 mode="lines+markers",
-                line={"color": look["color"], "dash": look["dash"], "width": 2},
+                line={"color": look.colour, "dash": look.dash, "width": 2},
                 marker={
-                    "symbol": [look["symbol"]] * (len(run) - 1) + ["x" if stopped else look["symbol"]],
+                    "symbol": [look.marker] * (len(run) - 1) + [_STOP if stopped else look.marker],
                     "size": [5] * (len(run) - 1) + [12 if stopped else 7],
                 },
-                name=label(method, reference),
-                legendgroup=label(method, reference),
+                name=look.label,
+                legendgroup=look.label,
                 showlegend=number == 0,  # one entry in the legend for all seeds
                 hovertemplate=f"%{{y:.2f}} % at %{{x:,.4~g}}, seed {seed}{', stopped early' if stopped else ''}",
             )
@@ -82,7 +66,7 @@ def learning_curves(curve: pd.DataFrame, metric: str, baseline: str = ERM) -> Ch
         score = round(100 * ends["value"].mean(), 3)
         figure.add_hline(
             y=score,
-            line={"color": "#555555", "dash": "dash", "width": 1},
+            line={"color": _GREY, "dash": "dash", "width": 1},
             name=f"ERM at its end: {score:.2f} %",
             showlegend=True,
         )
@@ -98,16 +82,16 @@ def learning_curves(curve: pd.DataFrame, metric: str, baseline: str = ERM) -> Ch
     return _chart(figure, [{"name": titles[key][0], "x": axes[key], "title": titles[key][1]} for key in axes])
 
 
-def robustness(table: pd.DataFrame, front: NDArray[np.bool_], score: str) -> Chart:
+def robustness(table: pd.DataFrame, styles: Styles, front: NDArray[np.bool_], score: str) -> Chart:
     """Every method as a point: its score against its cost, with deviations over seeds, and the Pareto front.
 
     Args:
         table: rows of one main model of a table as ``summary.overview`` makes it.
+        styles: of every method in it.
         front: which of them no other row beats, for FLOPs as the cost.
         score: what to call the score.
     """
     heading = headline(table)
-    style = styles(list(table.index))
     costs = {name: table[COST, name].tolist() for name in ("FLOPs", "seconds")}
     figure = go.Figure()
     best = table[front].sort_values((COST, "FLOPs"))
@@ -115,21 +99,21 @@ def robustness(table: pd.DataFrame, front: NDArray[np.bool_], score: str) -> Cha
         x=best[COST, "FLOPs"].round(3).tolist(),
         y=(100 * best[heading, "mean"]).round(3).tolist(),
         mode="lines",
-        line={"shape": "hv", "color": "#555555", "dash": "dot", "width": 1.5},
+        line={"shape": "hv", "color": _GREY, "dash": "dot", "width": 1.5},
         name="Pareto front (FLOPs)",
         hoverinfo="skip",
     )
     axes: dict[str, list[list[float] | None]] = {name: [best[COST, name].round(3).tolist()] for name in costs}
-    for number, ((method, reference), row) in enumerate(table.iterrows()):
-        look = style[method, reference]
+    for number, (key, row) in enumerate(table.iterrows()):
+        look = styles[key]
         spread = row[heading, "sd"]
         figure.add_scatter(
             x=[round(costs["FLOPs"][number], 3)],
             y=[round(100 * row[heading, "mean"], 3)],
             error_y={"array": [0 if np.isnan(spread) else round(100 * spread, 3)], "thickness": 1.5},
             mode="markers",
-            marker={"color": look["color"], "symbol": look["symbol"], "size": 12},
-            name=label(method, reference),
+            marker={"color": look.colour, "symbol": look.marker, "size": 12},
+            name=look.label,
             hovertemplate="%{y:.2f} % at %{x:.1f} % of ERM's cost",
         )
         for name, values in costs.items():

@@ -1,20 +1,12 @@
-"""What all figures share: their look, one style per method, and how they are saved.
-
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart, but for their yellow, too light on white;
-in the order of the page's.
-Methods differ in marker and dashes too, so that they can be told apart in grey.
-"""
+"""What all figures for papers share: their look, and how they are saved."""
 
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib import style
 from matplotlib.figure import Figure
 
 from ftft.schemas import atomic_path
-from ftft.summary import ERM
 
 # Inches: the text width of a page of A4 or letter size, at which the font is as large as that of a caption.
 WIDTH = 6.8
@@ -22,11 +14,20 @@ WIDTH = 6.8
 DPI, SCATTER_DPI = 300, 200
 GREY = "0.35"  # of what is no method
 
-_BLACK, _COLOURS = "#000000", ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("s", "^", "D", "v", "P", "X", "p", "*", "h")
-Dashes = tuple[float, tuple[float, ...]]  # as matplotlib has it: where it starts, and lengths of dash and gap in turn
-_SOLID: Dashes = (0, ())
-_DASHES: tuple[Dashes, ...] = ((0, (4, 1.5)), _SOLID, (0, (1, 1)), (0, (4, 1, 1, 1)))
+# Names of markers and dashes, and what matplotlib has for them.
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle-up": "^",
+    "diamond": "D",
+    "triangle-down": "v",
+    "cross": "P",
+    "pentagon": "p",
+    "star": "*",
+    "hexagon": "h",
+    "bowtie": "X",
+}
+DASHES = {"solid": (0, ()), "dash": (0, (4, 1.5)), "dot": (0, (1, 1)), "dashdot": (0, (4, 1, 1, 1))}
 
 _LOOK = {
     "font.size": 8,
@@ -51,38 +52,6 @@ _LOOK = {
 def styled():
     """A context, or a decorator, in which figures are drawn: what a user has set for matplotlib does not count."""
     return style.context(["default", _LOOK])
-
-
-@dataclass(frozen=True)
-class MethodStyle:
-    """How a method with one reference looks in every figure."""
-
-    label: str
-    colour: str
-    marker: str
-    dashes: Dashes
-
-
-def method_label(method: str, reference: str) -> str:
-    """What a method is called: ERM, or its name and in brackets its reference, if it has one."""
-    if method == ERM:
-        return "ERM"
-    return f"{method} ({reference})" if reference else method
-
-
-def method_styles(methods: Iterable[tuple[str, str]]) -> dict[tuple[str, str], MethodStyle]:
-    """A style for each (method, reference), by their order. ERM is black; of the others no two of 36 look the same."""
-    found = {}
-    others = 0
-    for key in dict.fromkeys(methods):
-        if key[0] == ERM:
-            found[key] = MethodStyle(method_label(*key), _BLACK, "o", _SOLID)
-            continue
-        colour, marker = _COLOURS[others % len(_COLOURS)], _MARKERS[others % len(_MARKERS)]
-        dashes = _DASHES[others % len(_DASHES)]
-        found[key] = MethodStyle(method_label(*key), colour, marker, dashes)
-        others += 1
-    return found
 
 
 def save(figure: Figure, stem: str | Path) -> None:

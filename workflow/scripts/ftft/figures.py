@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ftft.datamap_figure import datamap_figure
-from ftft.figure_style import GREY, WIDTH, MethodStyle, method_styles, save, styled
+from ftft.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
+from ftft.method_styles import MethodStyle, method_styles
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, read_table
 from ftft.summary import COST, EN_DASH, ERM, METRIC_NAMES, headline, overview
@@ -23,7 +24,9 @@ Styles = Mapping[tuple[str, str], MethodStyle]
 # Of the lines that are no method's.
 _LONG_DASHES = (0, (6, 3))
 # Markers of one size do not look equally large.
-_SIZES = {"D": 0.85, "*": 1.5, "^": 1.15, "v": 1.15, "P": 1.15, "X": 1.15, "p": 1.2, "h": 1.2}
+_SIZES = {"diamond": 0.85, "star": 1.5} | dict.fromkeys(
+    ("triangle-up", "triangle-down", "cross", "bowtie", "pentagon", "hexagon"), 1.15
+)
 # More runs than this, and the cells of a matrix are too small for numbers.
 _MAX_NUMBERED = 12
 
@@ -114,7 +117,7 @@ def curves_figure(
                 axes.plot(run["x"], run["y"], color=look.colour, linewidth=0.6, alpha=0.45 if len(groups) <= 6 else 0.2)
         by_step = runs.groupby("step")[["x", "y"]]
         mean = by_step.mean()[by_step.size() == len(by_seed)]
-        axes.plot(mean["x"], mean["y"], color=look.colour, linestyle=look.dashes)
+        axes.plot(mean["x"], mean["y"], color=look.colour, linestyle=DASHES[look.dash])
         for run in by_seed:
             _mark(axes, run["x"].iloc[-1], run["y"].iloc[-1], look)
     where = "mean OOD dev" if (curve["dataset"] == OOD_MEAN).all() else "dev"
@@ -226,7 +229,7 @@ def _mark(axes: Axes, x: float, y: float, look: MethodStyle, *, size: float = 5,
 def _marker(look: MethodStyle, size: float, filled: bool) -> dict[str, Any]:
     face, edge, width = (look.colour, "white", 0.5) if filled else ("white", look.colour, 1.2)
     return {
-        "marker": look.marker,
+        "marker": MARKERS[look.marker],
         "markersize": size * _SIZES.get(look.marker, 1),
         "markerfacecolor": face,
         "markeredgecolor": edge,
@@ -236,7 +239,12 @@ def _marker(look: MethodStyle, size: float, filled: bool) -> dict[str, Any]:
 
 def _handle(look: MethodStyle, *, line: bool = False, filled: bool = True) -> Line2D:
     return Line2D(
-        [], [], color=look.colour, linestyle=look.dashes if line else "", label=look.label, **_marker(look, 6, filled)
+        [],
+        [],
+        color=look.colour,
+        linestyle=DASHES[look.dash] if line else "",
+        label=look.label,
+        **_marker(look, 6, filled),
     )
 
 

@@ -22,6 +22,7 @@ from ftft import charts, findings
 from ftft.cost_curve import reaching
 from ftft.datamap import AMBIGUOUS
 from ftft.explorer import DataMap, Subset, explore
+from ftft.method_styles import method_styles
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
 from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, formatted, headline, overview
@@ -92,8 +93,9 @@ def write(
     verdicts = [] if references is None else read_table(references).to_pylist()
     mains = list(table.index.unique("main"))
     metric_name = METRIC_NAMES.get(metric, metric)
-    drawn = {f"curves-{main}": _curves(curve, main, metric) for main in mains}
-    drawn |= {f"robustness-{main}": _robustness(table, main, metric_name) for main in mains}
+    styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
+    drawn = {f"curves-{main}": _curves(curve, main, metric, styles) for main in mains}
+    drawn |= {f"robustness-{main}": _robustness(table, main, metric_name, styles) for main in mains}
     if transfer is not None and len(verdicts) > 1:
         drawn["transfer"] = charts.transfer(read_table(transfer).to_pandas(), pd.DataFrame(verdicts))
     drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
@@ -156,15 +158,15 @@ def _of_main(curve: pa.Table, main: str, metric: str) -> pd.DataFrame:
     return rows[(rows["main"] == main) & (rows["metric"] == metric)]
 
 
-def _curves(curve: pa.Table, main: str, metric: str) -> charts.Chart:
-    return charts.learning_curves(_of_main(curve, main, metric), METRIC_NAMES.get(metric, metric))
+def _curves(curve: pa.Table, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
+    return charts.learning_curves(_of_main(curve, main, metric), styles, METRIC_NAMES.get(metric, metric))
 
 
-def _robustness(table: pd.DataFrame, main: str, metric: str) -> charts.Chart:
+def _robustness(table: pd.DataFrame, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
     part = table.xs(main, level="main")
     where = "mean OOD" if headline(table) == OOD_MEAN else "in-distribution"
     front = pareto_front(part[COST, "FLOPs"], part[headline(table), "mean"])
-    return charts.robustness(part, front, f"{where} {metric}")
+    return charts.robustness(part, styles, front, f"{where} {metric}")
 
 
 def _results(table: pd.DataFrame, main: str) -> dict[str, Any]:

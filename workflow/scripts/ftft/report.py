@@ -150,7 +150,7 @@ def _as_it_is(name: str) -> markupsafe.Markup:
 
 def _packed(text: str) -> str:
     """A text as compressed base64, which stands in a page as it is and which a browser unpacks."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode("ascii")
 
 
 def _of_main(curve: pa.Table, main: str, metric: str) -> pd.DataFrame:

@@ -352,7 +352,7 @@ def test_figures_and_tables_are_those_that_apply():
     assert stems(found.figures("results/toy")) == [
         *(f"figures/{kind}-{main}" for main in ("big", "small") for kind in kinds),
         "figures/datamap-tiny-seed3",
-        "figures/datamap-small-seed3",  # of a main model
+        "figures/datamap-small-seed3",
     ]
     assert found.figures("results/toy")[-2] == {
         "kind": "datamap",

@@ -386,6 +386,7 @@ RESULTS = "results/topics"
         ("-R compute_datamap --until compute_datamap", {
             "compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}),
         ("-R report", {"report"}),
+        ("-R draw_figures write_tables", {"draw_figures", "write_tables"}),
     ],
 )  # fmt: skip
 def test_targeted_reruns_are_as_documented(finished, command, expected):
@@ -404,8 +405,10 @@ def test_targeted_reruns_are_as_documented(finished, command, expected):
         ("subsets", ALL - TABLES - COMPARED - {"train_main", "evaluate_ood"}),
         ("mains", ALL - TABLES - COMPARED - {"evaluate_ood"}),
         ("evaluations", ALL - TABLES - COMPARED),
-        ("summary", ALL - COMPARED - {"report"}),
-        ("report", ALL),
+        ("summary", ALL - COMPARED - SHOWN),
+        ("report", ALL - SHOWN | {"report"}),
+        ("draw_figures", ALL - SHOWN | {"draw_figures"}),
+        ("write_tables", ALL - SHOWN - {"trace_costs"} | {"write_tables"}),
     ],
 )
 def test_each_kind_of_artifact_is_a_target(finished, target, rules):

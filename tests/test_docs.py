@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from ftft import config, describe, schemas
+from ftft import config, describe, schemas, tables
 from ftft.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +170,10 @@ def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
         table = pa.Table.from_pylist([row], ALL_SCHEMAS[kind])
         schemas.write_table(table, tmp_path / path, ALL_SCHEMAS[kind], {"labels": '["no", "maybe", "yes"]'})
     monkeypatch.chdir(tmp_path)
+    stem = DEMO / "tables/results-minilm-l6"
+    tables.write_results(
+        DEMO / "summary.parquet", DEMO / "comparison.parquet", "x", "accuracy", f"{stem}.csv", f"{stem}.tex"
+    )
     examples = [block for block in blocks(ARTIFACTS, "python") if "transformers" not in block]
     exec("\n".join(examples), {})
     assert capsys.readouterr().out.count("\n") > len(examples)
@@ -185,6 +189,7 @@ def test_examples_read_what_the_embedded_default_makes():
     made |= {f"{DEMO}/tokens/{tokenizer}" for tokenizer in plan.tokenizers}
     made |= {f"{DEMO}/{run.path}" for run in plan.runs}
     made |= {f"{DEMO}/evaluation/{run.path}/{checkpoint}" for run, checkpoint in plan.evaluations()}
+    made |= {f"{table['stem']}.csv" for table in plan.tables(str(DEMO))}
     made |= {entry["path"] for entry in plan.datamap_entries(str(DEMO)) + plan.subset_entries(str(DEMO))}
     used = re.findall(r'"(results/demo/[^"]*)"', "".join(blocks(ARTIFACTS, "python")))
     assert [path for path in used if path not in made and str(Path(path).parent) not in made] == []

@@ -63,7 +63,7 @@ def overview(rows):
 
 def test_robustness_by_hand():
     table = overview([("erm", "", 0.5, np.nan, 100.0, 100.0), ("ftft", "small", 0.6, 0.02, 80.0, 120.0)])
-    chart = charts.robustness(table, STYLES, np.array([False, True]), "mean OOD accuracy")
+    chart = charts.robustness(table, table[COST], STYLES, np.array([False, True]), "mean OOD accuracy", relative=True)
     front, erm, ftft = chart["figure"]["data"]
     assert (list(front["x"]), list(front["y"])) == ([80.0], [60.0])
     assert (list(erm["y"]), list(erm["error_y"]["array"])) == ([50.0], [0])

@@ -319,6 +319,10 @@ def test_configuration_and_versions_are_shown(arguments):
             "seconds, over one seed. The 95 % interval of the difference to ERM, over test examples alone, is "
             "\N{MINUS SIGN}12.00 to +2.00 points, which includes zero, so it may be chance.",
         ),
+        (
+            [RUNS[0], ("dm", "big", 0, (0.4, 0.4), 200.0, 25.0, 90), ("ftft", "small", 0, (0.4, 0.4), 60.0, 8.0, 30)],
+            "The closest, ftft (reference small), is 5.00 points below at 60.0 % of its training FLOPs",
+        ),
         (RUNS[1:], "big: ftft (reference small) has the highest mean OOD accuracy, 55.00 %, over one seed."),
         (
             [*RUNS, ("erm", "", 1, (0.6, 0.5), 100.0, 10.0, 90), ("ftft", "small", 1, (0.65, 0.55), 60.0, 8.0, 30)],
@@ -352,7 +356,11 @@ def test_without_erm_there_is_a_curve_but_nothing_to_catch_up_with(arguments, tm
     curve = [(*point[:-1], None) for point in CURVE if point[0] == "ftft"]
     arguments["cost_curve"] = write_cost_curve(tmp_path / "curve.parquet", curve)
     page = written(arguments)
-    assert set(json.loads(page.packed["charts"])) == {"curves-big", "robustness-big", "lineage"}
+    found = json.loads(page.packed["charts"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert set(found) == {"curves-big", "robustness-big", "lineage"}
+    flops, seconds = found["robustness-big"]["variants"]
+    assert (flops["x"], seconds["x"]) == ([[60.0], [60.0]], [[], [8.0]])
+    assert flops["title"] == "training FLOPs, reference included"
     assert "1 of 1" not in page.text
 
 

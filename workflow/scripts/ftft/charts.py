@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ftft.method_styles import MethodStyle
 from ftft.schemas import OOD_MEAN
-from ftft.summary import COST, ERM, headline
+from ftft.summary import ERM, headline
 
 _GREY = "#555555"  # of what is no method
 # Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
@@ -82,51 +82,54 @@ def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: 
     return _chart(figure, [{"name": titles[key][0], "x": axes[key], "title": titles[key][1]} for key in axes])
 
 
-def robustness(table: pd.DataFrame, styles: Styles, front: NDArray[np.bool_], score: str) -> Chart:
+def robustness(
+    table: pd.DataFrame, costs: pd.DataFrame, styles: Styles, front: NDArray[np.bool_], score: str, *, relative: bool
+) -> Chart:
     """Every method as a point: its score against its cost, with deviations over seeds, and the Pareto front.
 
     Args:
         table: rows of one main model of a table as ``summary.overview`` makes it.
+        costs: for each of them the columns ``FLOPs`` and ``seconds``.
         styles: of every method in it.
         front: which of them no other row beats, for FLOPs as the cost.
         score: what to call the score.
+        relative: whether the costs are in percent of ERM's.
     """
     heading = headline(table)
-    costs = {name: table[COST, name].tolist() for name in ("FLOPs", "seconds")}
     figure = go.Figure()
-    best = table[front].sort_values((COST, "FLOPs"))
+    best = costs.loc[front, "FLOPs"].sort_values()
     figure.add_scatter(
-        x=best[COST, "FLOPs"].round(3).tolist(),
-        y=(100 * best[heading, "mean"]).round(3).tolist(),
+        x=best.round(3).tolist(),
+        y=(100 * table.loc[best.index, (heading, "mean")]).round(3).tolist(),
         mode="lines",
         line={"shape": "hv", "color": _GREY, "dash": "dot", "width": 1.5},
         name="Pareto front (FLOPs)",
         hoverinfo="skip",
     )
-    axes: dict[str, list[list[float] | None]] = {name: [best[COST, name].round(3).tolist()] for name in costs}
-    for number, (key, row) in enumerate(table.iterrows()):
+    # The front is one of FLOPs: of seconds, which vary with the machine, none is drawn.
+    axes: dict[str, list[list[float] | None]] = {"FLOPs": [best.round(3).tolist()], "seconds": [[]]}
+    unit = " (ERM = 100)" if relative else ""
+    for key, row in table.iterrows():
         look = styles[key]
         spread = row[heading, "sd"]
         figure.add_scatter(
-            x=[round(costs["FLOPs"][number], 3)],
+            x=[round(costs.loc[key, "FLOPs"], 3)],
             y=[round(100 * row[heading, "mean"], 3)],
             error_y={"array": [0 if np.isnan(spread) else round(100 * spread, 3)], "thickness": 1.5},
             mode="markers",
             marker={"color": look.colour, "symbol": look.marker, "size": 12},
             name=look.label,
-            hovertemplate="%{y:.2f} % at %{x:.1f} % of ERM's cost",
+            hovertemplate=f"%{{y:.2f}} %, cost %{{x:,.4~g}}{unit}",
         )
-        for name, values in costs.items():
-            axes[name].append([round(values[number], 3)])
+        for name, points in axes.items():
+            points.append([round(costs.loc[key, name], 3)])
     _lay_out(figure, "", f"{score} (%)")
     figure.update_xaxes(rangemode="tozero")
-    # The front is one of FLOPs: of seconds, which vary with the machine, none is drawn.
-    axes["seconds"][0] = []
     return _chart(
         figure,
         [
-            {"name": f"training {name}", "x": axes[name], "title": f"training {name}, reference included (ERM = 100)"}
-            for name in costs
+            {"name": f"training {name}", "x": points, "title": f"training {name}, reference included{unit}"}
+            for name, points in axes.items()
         ],
     )
 

@@ -17,7 +17,7 @@ from ftft.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.method_styles import MethodStyle, method_styles
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, read_table
-from ftft.summary import COST, EN_DASH, ERM, METRIC_NAMES, headline, overview
+from ftft.summary import EN_DASH, ERM, METRIC_NAMES, costs, headline, overview
 
 Styles = Mapping[tuple[str, str], MethodStyle]
 
@@ -148,16 +148,16 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str,
         metric: ``accuracy`` or ``macro_f1``.
         baseline: the method whose cost is 100.
     """
-    table = overview(summary, metric, baseline).xs(main, level="main")
+    table = overview(summary, metric, baseline)
+    cost, relative = costs(summary, table, main)
+    table = table.xs(main, level="main")
     heading = headline(table)
     score = 100 * table[heading, "mean"]
-    relative = bool(table[COST, "FLOPs"].notna().all())
-    cost = table[COST, "FLOPs"] if relative else _flops(summary, main).reindex(table.index)
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
-    front = pareto_front(cost, score)
-    for key, x, y, sd, best in zip(table.index, cost, score, 100 * table[heading, "sd"], front, strict=True):
+    front = pareto_front(cost["FLOPs"], score)
+    for key, x, y, sd, best in zip(table.index, cost["FLOPs"], score, 100 * table[heading, "sd"], front, strict=True):
         look = styles[key]
         if not np.isnan(sd):
             axes.errorbar(x, y, yerr=sd, color=look.colour, linewidth=0.9, capsize=2)
@@ -165,7 +165,7 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str,
     axes.set(xlabel=_cost_label(relative=relative), ylabel=_score_label(heading, metric))
     axes.set_xlim(left=0)
     axes.margins(0.08)
-    corners = sorted(zip(cost[front], score[front], strict=True))
+    corners = sorted(zip(cost.loc[front, "FLOPs"], score[front], strict=True))
     if corners:
         # From the foot of the cheapest to the right edge: whoever pays so much can have that much.
         low, right = axes.get_ylim()[0], axes.get_xlim()[1]
@@ -264,10 +264,3 @@ def _score_label(heading: str, metric: str) -> str:
 
 def _cost_label(*, relative: bool) -> str:
     return "training FLOPs, reference included" + (" (ERM = 100)" if relative else "")
-
-
-def _flops(summary: pa.Table, main: str) -> pd.Series:
-    """Training FLOPs of each method of a main model, as they are."""
-    runs = summary.select(["main", "method", "reference", "seed", "flops"]).to_pandas()
-    runs = runs[runs["main"] == main].drop_duplicates()
-    return runs.groupby(["method", "reference"])["flops"].mean()

@@ -23,7 +23,9 @@ MAX_GROUPS = 20
 
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
     """What the table says about one main model: the best method, its lead over ERM, its price, and how sure that is."""
-    part = table.xs(main, level="main").sort_values((headline(table), "mean"), ascending=False, kind="stable")
+    part = table.xs(main, level="main")
+    # Of equals the cheapest.
+    part = part.sort_values([(headline(table), "mean"), (COST, "FLOPs")], ascending=[False, True], kind="stable")
     score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"
     best = part.iloc[0]
     text = f"{main}: {_method(best)} has the highest {score}, {100 * best[headline(table), 'mean']:.2f} %"

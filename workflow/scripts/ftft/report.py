@@ -26,6 +26,7 @@ from ftft.method_styles import method_styles
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
 from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, formatted, headline, overview
+from ftft.summary import costs as costs_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pandas", "pyarrow", "plotly", "snakemake")
@@ -95,7 +96,7 @@ def write(
     metric_name = METRIC_NAMES.get(metric, metric)
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
     drawn = {f"curves-{main}": _curves(curve, main, metric, styles) for main in mains}
-    drawn |= {f"robustness-{main}": _robustness(table, main, metric_name, styles) for main in mains}
+    drawn |= {f"robustness-{main}": _robustness(rows, table, main, metric_name, styles) for main in mains}
     if transfer is not None and len(verdicts) > 1:
         drawn["transfer"] = charts.transfer(read_table(transfer).to_pandas(), pd.DataFrame(verdicts))
     drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
@@ -128,8 +129,8 @@ def write(
         "script": _as_it_is("report.js"),
         "packed": {
             "plotly": _packed(plotly.offline.get_plotlyjs()),
-            "charts": _packed(json.dumps(drawn)),
-            "explorer": _packed(json.dumps(explored)),
+            "charts": _packed(json.dumps(drawn, allow_nan=False)),
+            "explorer": _packed(json.dumps(explored, allow_nan=False)),
         },
     }
     environment = jinja2.Environment(
@@ -162,11 +163,12 @@ def _curves(curve: pa.Table, main: str, metric: str, styles: charts.Styles) -> c
     return charts.learning_curves(_of_main(curve, main, metric), styles, METRIC_NAMES.get(metric, metric))
 
 
-def _robustness(table: pd.DataFrame, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
+def _robustness(rows: pa.Table, table: pd.DataFrame, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
+    cost, relative = costs_of(rows, table, main)
     part = table.xs(main, level="main")
     where = "mean OOD" if headline(table) == OOD_MEAN else "in-distribution"
-    front = pareto_front(part[COST, "FLOPs"], part[headline(table), "mean"])
-    return charts.robustness(part, styles, front, f"{where} {metric}")
+    front = pareto_front(cost["FLOPs"], part[headline(table), "mean"])
+    return charts.robustness(part, cost, styles, front, f"{where} {metric}", relative=relative)
 
 
 def _results(table: pd.DataFrame, main: str) -> dict[str, Any]:

@@ -169,6 +169,25 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa
     return pd.DataFrame(columns)
 
 
+def costs(summary: pa.Table, overview: pd.DataFrame, main: str) -> tuple[pd.DataFrame, bool]:
+    """What each method of a main model costs, and whether that is in percent of ERM's: where there is an ERM.
+
+    Args:
+        summary: a table as ``summarize`` writes it.
+        overview: made from it.
+        main: the main model.
+
+    Returns:
+        The columns ``FLOPs`` and ``seconds`` for every (method, reference) of the overview.
+    """
+    part = overview.xs(main, level="main")
+    if part[COST].notna().all(axis=None):
+        return part[COST], True
+    runs = summary.select([*_RUN, "flops", "seconds"]).to_pandas().drop_duplicates(_RUN)
+    means = runs[runs["main"] == main].groupby(["method", "reference"])[["flops", "seconds"]].mean()
+    return means.rename(columns={"flops": "FLOPs"}).reindex(part.index), False
+
+
 def headline(overview: pd.DataFrame) -> str:
     """The heading whose score ranks the methods: the mean over OOD sets, or in-distribution where there are none."""
     return OOD_MEAN if OOD_MEAN in overview.columns else IN_DISTRIBUTION

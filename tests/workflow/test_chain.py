@@ -262,7 +262,8 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
     ("config", "trainings"),
     [
         ("config.yaml", 5),
-        ("hsd-cad-minilm.yaml", 5),
+        # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
+        ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
         ("nli-minilm.yaml", 5),
         # Four seeds: nine models on all data, and the subsets: random, the main model's own and eight references'.
         ("paper/nli.yaml", 4 * (9 + 1 + 1 + 8)),

@@ -1,6 +1,7 @@
 """Photograph the sections of a page into docs/images/report, as docs/report.md shows them.
 
     python docs/screenshots.py results/demo/report.html
+    python docs/screenshots.py results/hate-speech/report.html references    # only these sections
 
 Needs Chromium.
 """
@@ -15,7 +16,7 @@ IMAGES = Path(__file__).parent / "images" / "report"
 
 
 def main() -> None:
-    page_file = Path(sys.argv[1]).resolve()
+    page_file, wanted = Path(sys.argv[1]).resolve(), sys.argv[2:]
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
@@ -31,8 +32,12 @@ def main() -> None:
         page.evaluate("[...document.querySelectorAll('#list tbody tr')].slice(6).forEach((row) => row.remove())")
         for section in page.locator("header, main > section").all():
             name = section.get_attribute("id") or "summary"
+            if wanted and name not in wanted:
+                continue
             section.screenshot(path=IMAGES / f"{name}.png")
             print(IMAGES / f"{name}.png")
+        if wanted:
+            return
         phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
         phone.goto(page_file.as_uri() + "#maps")
         phone.wait_for_selector("body[data-ready=true]")

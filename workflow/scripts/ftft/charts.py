@@ -167,7 +167,7 @@ def transfer(pairs: pd.DataFrame, references: pd.DataFrame) -> Chart:
             z=variants[0]["z"],
             zmin=0,
             zmax=1,
-            colorscale="Viridis",
+            colorscale="Blues",  # light to dark, so that the numbers in the cells stand out
             texttemplate="%{z:.2f}",
             hovertemplate="%{y}<br>with %{x}: %{z:.3f}<extra></extra>",
             xgap=2,

@@ -137,3 +137,12 @@ def test_a_data_map_of_other_data(write, tmp_path):
     write_table(table.slice(1), tmp_path / "other.parquet", table.schema.remove_metadata())
     with pytest.raises(UserError, match=r"map.parquet does not have the rows of the train set; delete the file"):
         explorer.explore(**arguments | {"train_data": tmp_path / "other.parquet"})
+
+
+def test_of_many_groups_the_rarer_ones_are_one(write, monkeypatch):
+    monkeypatch.setattr(explorer, "MAX_GROUPS", 1)
+    arguments = write([[0.9, 0.2, 0.5], [0.7, 0.4, 0.6]], [0, 1, 0])
+    assert explorer.explore(**arguments)["groups"] == ["common", "(rarer values)"]
+    found = explorer.explore(**arguments | {"group": "text_a"})
+    assert found["groups"] == ["text 0", "(rarer values)"]
+    assert found["examples"]["group"] == [0, 1, 1]

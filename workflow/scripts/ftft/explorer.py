@@ -27,6 +27,9 @@ MAX_BYTES = 12_000_000
 # Digits of the numbers of one example in one data map, roughly: fixed ones, and those per epoch.
 _BYTES, _BYTES_PER_EPOCH = 26, 6
 
+# A column with more values than this is no grouping; the page then shows the most common ones.
+MAX_GROUPS = 20
+
 # Cells of the grid in each direction.
 GRID = 50
 # Confidence and variability are given in these parts: enough for a screen, and shorter than a fraction.
@@ -139,13 +142,19 @@ def explore(
 
 
 def _groups(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
-    """The values of a group as text, the most common first, and for each example the index of its own."""
+    """The values of a group as text, the most common first, and for each example the index of its own.
+
+    Of many values the rarer ones are one.
+    """
     values = np.array(["(none)" if value is None else str(value) for value in column.to_pylist()], dtype=object)
     found, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
     order = np.lexsort((found, -counts))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return found[order].tolist(), rank[index]
+    names = found[order].tolist()
+    if len(names) > MAX_GROUPS:
+        names, rank = [*names[:MAX_GROUPS], "(rarer values)"], np.minimum(rank, MAX_GROUPS)
+    return names, rank[index]
 
 
 def _read(datamap: DataMap, subsets: Sequence[Subset], uids: pa.ChunkedArray, labels: Ints) -> _Map:

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
-from ftft.explorer import DataMap, Subset
+from ftft.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.schemas import OOD_MEAN, read_table
 from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, headline
-
-# A column with more values than this is no grouping; the page then shows the most common ones.
-MAX_GROUPS = 20
 
 
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:

@@ -141,7 +141,7 @@ rule write_tables:
 
 rule report:
     input:
-        PLAN.costs(RESULTS),
+        [cost["path"] for cost in PLAN.named_costs(RESULTS)],
         summary=f"{RESULTS}/summary.parquet",
         comparison=f"{RESULTS}/comparison.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",

@@ -38,7 +38,7 @@ WATCH = Watch()
 
 
 def show(path):
-    """A table that was made for the terminal, and the path of what has more of it."""
+    """Print a table that was made for the terminal."""
     if Path(path).exists():
         logger.info("\n" + Path(path).read_text(encoding="utf-8"))
 

@@ -109,10 +109,10 @@ def write_summary(path, runs):
     return path
 
 
-def write_comparison(path, intervals):
+def write_comparison(path, intervals, dataset=OOD_MEAN):
     """``intervals``: (method, reference, low and high end of the difference's interval)."""
     rows = [
-        {"main": "big", "method": method, "reference": reference, "dataset": OOD_MEAN, "metric": "accuracy"}
+        {"main": "big", "method": method, "reference": reference, "dataset": dataset, "metric": "accuracy"}
         | {"difference_low": low, "difference_high": high}
         for method, reference, low, high in intervals
     ]

@@ -5,9 +5,10 @@ import subprocess
 
 import pyarrow as pa
 import pytest
+from test_report import write_comparison
 
 from ftft import tables
-from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, write_table
+from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY, write_table
 
 
 def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):
@@ -20,16 +21,6 @@ def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):
         for dataset, score in zip(datasets, scores, strict=True)
     ]
     write_table(pa.Table.from_pylist(rows, SUMMARY), path, SUMMARY)
-    return path
-
-
-def write_comparison(path, intervals, dataset=OOD_MEAN):
-    rows = [
-        {"main": "big", "method": method, "reference": reference, "dataset": dataset, "metric": "accuracy"}
-        | {"difference_low": low, "difference_high": high}
-        for method, reference, low, high in intervals
-    ]
-    write_table(pa.Table.from_pylist(rows, COMPARISON), path, COMPARISON)
     return path
 
 

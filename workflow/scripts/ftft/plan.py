@@ -404,13 +404,13 @@ class Plan:
                 "subsets": self.subset_entries(results),
                 "group": self.config.data.group,
                 "metric": self.config.data.metric,
-                "costs": self._named_costs(results),
+                "costs": self.named_costs(results),
                 "lineage": self.lineage(),
                 "blur_text": self.config.report.blur_text,
             }
         )
 
-    def _named_costs(self, results: str) -> list[dict[str, str]]:
+    def named_costs(self, results: str) -> list[dict[str, str]]:
         """Every cost table, with the rule that wrote it and what for, whatever the seed."""
         named = [
             {
@@ -421,7 +421,11 @@ class Plan:
             for run in self.runs
         ]
         named += [
-            {"rule": "compute_datamap", "name": entry["reference"], "path": f"{entry['path'][:-8]}.cost.parquet"}
+            {
+                "rule": "compute_datamap",
+                "name": entry["reference"],
+                "path": f"{entry['path'].removesuffix('.parquet')}.cost.parquet",
+            }
             for entry in self.datamap_entries(results)
         ]
         return named + [

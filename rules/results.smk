@@ -157,10 +157,12 @@ rule report:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=PLAN.report(RESULTS)
-        | {
-            path.name: sha256(path)
-            for path in sorted((LIBRARY / "templates").glob("report.*"))
+        cfg={
+            "page": PLAN.report(RESULTS),
+            "templates": {
+                path.name: sha256(path)
+                for path in sorted((LIBRARY / "templates").glob("report.*"))
+            },
         },
         code=code("report.py"),
     script:

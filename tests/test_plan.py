@@ -361,7 +361,13 @@ def test_figures_and_tables_are_those_that_apply():
         "datamap": "results/toy/datamap/tiny/seed3.parquet",
         "stem": "results/toy/figures/datamap-tiny-seed3",
     }
-    assert stems(found.tables("results/toy")) == ["tables/results-big", "tables/results-small", "tables/references"]
+    assert stems(found.tables("results/toy")) == [
+        "tables/results-big",
+        "tables/results-small",
+        "tables/references",
+        "tables/outcomes-big",
+        "tables/outcomes-small",
+    ]
     # One run of a reference that is no main model has nothing to agree with; two have.
     assert "figures/transfer" in stems(plan(methods={"ftft": ftft}, seeds=[0, 1]).figures("results/toy"))
 
@@ -370,6 +376,7 @@ def test_without_references_and_curves():
     found = plan(methods={"erm": {}})
     assert "figures/transfer" not in stems(found.figures("results/toy"))
     assert stems(found.tables("results/toy")) == ["tables/results-big"]
+    assert not plan(methods={"ftft": {"select": AMBIGUOUS}}).judging("big")
     wise = plan(methods={"wise": {"interpolate": 0.5}})
     assert stems(wise.figures("results/toy")) == ["figures/robustness-cost-big"]
 

@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -188,6 +189,7 @@ def arguments(tmp_path):
         "train_data": write_data(tmp_path / "data.parquet"),
         "group": "kind",
         "metric": "accuracy",
+        "judging": {"big": ["ftft"]},
         "costs": [
             {"rule": "train_reference", "name": "small", "path": write_cost(tmp_path / f"cost{seed}.parquet", seed)}
             for seed in (0, 1)
@@ -233,6 +235,21 @@ def test_verdicts_on_references(arguments, tmp_path):
         "(1 of 3 seeds), will do (1 of 3 seeds)."
     ) in page.text
     assert ["tiny", "0", "40.0", EN_DASH, "10.0", EN_DASH, EN_DASH, "too weak: not above chance"] in page.rows
+    assert "What big then did ftft, doubtful (1 run): +10.00 points to ERM." in page.text
+    assert ["reference", "verdict", "seed", "lost", "ftft to ERM"] in page.rows
+    assert ["small", "doubtful", "0", "7.0", "+10.00"] in page.rows
+
+
+def test_what_main_models_did_by_verdict():
+    verdicts = ["will do", "doubtful", "too weak", "too weak"]
+    known = {"verdict": verdicts, "dev": [0.9, 0.8, 0.7, 0.6], "ood_dev": [0.5] * 4, "hard": 0.1}
+    table = pd.DataFrame(known | {"lost": [0.01, 0.06, 0.2, 0.1], "ftft": [0.02, -0.01, -0.03, -0.05]})
+    # Losses rank 1 2 4 3 and differences 4 3 2 1: 1 - 6 * (9 + 1 + 4 + 4) / 60 = -0.8. All OOD dev scores are equal.
+    assert findings.outcome_sentence(table, "ftft").replace("\N{MINUS SIGN}", "-") == (
+        "ftft, will do (1 run): +2.00 points to ERM; doubtful (1 run): -1.00 points to ERM; too weak (2 runs): -4.00 "
+        "points to ERM on average, -5.00 at worst. Rank correlation of the difference: -0.80 with lost, 1.00 with the "
+        "dev score."
+    )
 
 
 def test_planted_findings_by_hand(arguments):

@@ -152,6 +152,30 @@ def test_references(references, tmp_path):
     ]
 
 
+def test_outcomes(tmp_path):
+    runs = [
+        ("erm", "", 0, (0.9, 0.5, 0.4), 100.0),
+        ("ftft_stop", "tiny", 0, (0.9, 0.45, 0.4), 100.0),
+        ("ftft_stop", "minilm_l4", 0, (0.9, 0.6, 0.4), 100.0),
+    ]
+    summary = write_summary(tmp_path / "summary.parquet", runs)
+    rows = [("tiny", 0.5, None, 0.2, None, "too weak"), ("minilm_l4", 0.991, 0.625, 0.071, 0.05, "doubtful")]
+    names = ("reference", "dev", "ood_dev", "hard", "lost", "verdict")
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"seed": 0} for row in rows], REFERENCES)
+    write_table(table, tmp_path / "references.parquet", REFERENCES)
+    arguments = summary, tmp_path / "references.parquet", "big", "accuracy", ["ftft_stop"]
+    tables.write_outcomes(*arguments, tmp_path / "o.csv", tmp_path / "o.tex")
+    assert lines_of(tmp_path / "o.tex") == [
+        ["reference", "seed", "dev", "OOD dev", "hard", "lost", "verdict", r"ftft\_stop to ERM"],
+        [r"minilm\_l4", "0", "99.1", "62.5", "7.1", "5.0", "doubtful", "+5.00"],
+        ["tiny", "0", "50.0", "--", "20.0", "--", "too weak", "$-$2.50"],
+    ]
+    numbers = rows_of(tmp_path / "o.csv")
+    assert [row["reference"] for row in numbers] == ["minilm_l4", "tiny"]
+    assert float(numbers[0]["ftft_stop to ERM"]) == pytest.approx(0.05)
+    assert numbers[1]["lost"] == ""
+
+
 def written_all(tmp_path, references, folder):
     tables.write(
         [

@@ -5,9 +5,7 @@ from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    cfg = job.params.cfg
     references, transfer = job.input.references or (None, None)
-    settings = ("task", "config", "labels", "datamaps", "subsets", "group", "metric", "costs", "lineage", "blur_text")
     report.write(
         job.output.page,
         summary=job.input.summary,
@@ -16,7 +14,7 @@ def main(job: Job) -> None:
         references=references,
         transfer=transfer,
         train_data=job.input.train,
-        **{name: cfg[name] for name in settings},
+        **job.params.cfg["page"],
     )
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.explorer import MAX_GROUPS, DataMap, Subset
+from ftft.outcomes import agreement, by_verdict
 from ftft.schemas import OOD_MEAN, read_table
-from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, headline
+from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
 
 
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
@@ -61,7 +62,7 @@ def _certainty(row: pd.Series) -> str:
     """The interval of a difference and whether it leaves zero out, in words that claim no more than that."""
     low, high, spread = row[DIFFERENCE, "low"], row[DIFFERENCE, "high"], row[DIFFERENCE, "sd"]
     verdict = "includes zero, so it may be chance" if low <= 0 <= high else "leaves out zero"
-    bounds = f"{_signed(low)} to {_signed(high)} points"
+    bounds = f"{difference_text(low)} to {difference_text(high)} points"
     if np.isnan(spread):
         return (
             f"The 95 % interval of the difference to ERM, over test examples alone, is {bounds}, which {verdict}. One "
@@ -73,10 +74,6 @@ def _certainty(row: pd.Series) -> str:
     )
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")
-
-
 def verdict_sentence(rows: list[dict[str, Any]]) -> str:
     """What was known about the references before a main model was trained, in a sentence."""
     parts = []
@@ -86,6 +83,31 @@ def verdict_sentence(rows: list[dict[str, Any]]) -> str:
         counts = (f"{each} ({n} of {found.total()} seeds)" if several else each for each, n in sorted(found.items()))
         parts.append(f"{name} {', '.join(counts)}")
     return f"The references, judged before a main model was trained: {'; '.join(parts)}."
+
+
+def outcome_sentence(table: pd.DataFrame, method: str) -> str:
+    """What one method's main models did, by the verdict on the reference run that selected for them.
+
+    Args:
+        table: as ``outcomes.outcomes`` returns it.
+        method: one of its methods.
+    """
+    parts = []
+    for row in by_verdict(table, method).itertuples():
+        found = f"{difference_text(row.mean)} points to ERM"
+        several = f" on average, {difference_text(row.worst)} at worst" if row.runs > 1 else ""
+        parts.append(f"{row.Index} ({row.runs} run{'s' if row.runs > 1 else ''}): {found}{several}")
+    text = f"{method}, {'; '.join(parts)}."
+    ranks = agreement(table, method).dropna()
+    if "lost" not in ranks:
+        return text
+    names = {"lost": "lost", "dev": "the dev score", "ood_dev": "the mean OOD dev score"}
+    values = [f"{_two_digits(ranks[name])} with {shown}" for name, shown in names.items() if name in ranks]
+    return f"{text} Rank correlation of the difference: {', '.join(values)}."
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def groups_of(train_data: str | Path, group: str) -> pd.Series:

@@ -327,13 +327,17 @@ class Plan:
             for seed in self.config.seeds
         ]
 
-    def transfer(self, results: str) -> dict[str, Any]:
-        """Settings of rule ``compare_references``: the runs of the references that are no main models.
+    @property
+    def _judged(self) -> list[str]:
+        """The references that get a verdict: those that are no main models, unless all are.
 
-        So that it needs no main model; only where all references are main models are these compared.
+        So that the verdicts need no main model.
         """
-        models = [name for name in self.references if name not in self.config.mains] or self.references
-        runs = [Run(model, "", seed) for model in models for seed in self.config.seeds]
+        return [name for name in self.references if name not in self.config.mains] or self.references
+
+    def transfer(self, results: str) -> dict[str, Any]:
+        """Settings of rule ``compare_references``: the runs of the references that get a verdict."""
+        runs = [Run(model, "", seed) for model in self._judged for seed in self.config.seeds]
         return {
             "runs": [
                 {
@@ -349,12 +353,28 @@ class Plan:
             "labels": len(self.config.data.labels),
         }
 
+    def judging(self, main: str) -> list[str]:
+        """The methods that show for a main model what the verdicts are worth.
+
+        They train it on the plainly ambiguous examples of a single run that has a verdict; the differences are to ERM.
+        """
+        if "erm" not in self.methods:  # summary.ERM, without waiting for pandas at parse time
+            return []
+        found = [
+            result.method
+            for result in self.results
+            if result.main == main and result.run.recipe in self.subsets and len(result.reference_runs) == 1
+            if result.reference_runs[0].model in self._judged
+            if _criterion(self.subsets[result.run.recipe]) == "ambiguous"
+        ]
+        return list(dict.fromkeys(found))
+
     def subset_entries(self, results: str) -> list[dict[str, Any]]:
         """The subsets of the experiment, and where they lie."""
         return [
             {
                 "reference": self.reference_of(subset),
-                "by": select.by + _variant(select),
+                "by": _criterion(select),
                 "fraction": select.fraction,
                 "seed": seed,
                 "path": f"{results}/subset/{subset}/seed{seed}.parquet",
@@ -383,8 +403,17 @@ class Plan:
     def tables(self, results: str) -> list[dict[str, Any]]:
         """The tables for papers that apply to the experiment: what ``tables.write`` takes."""
         folder = f"{results}/tables"
-        found = [{"kind": "results", "main": main, "stem": f"{folder}/results-{main}"} for main in self.config.mains]
-        return plain(found + ([{"kind": "references", "stem": f"{folder}/references"}] if self.references else []))
+        found: list[dict[str, Any]] = [
+            {"kind": "results", "main": main, "stem": f"{folder}/results-{main}"} for main in self.config.mains
+        ]
+        if self.references:
+            found.append({"kind": "references", "stem": f"{folder}/references"})
+        found += [
+            {"kind": "outcomes", "main": main, "methods": methods, "stem": f"{folder}/outcomes-{main}"}
+            for main in self.config.mains
+            if (methods := self.judging(main))
+        ]
+        return plain(found)
 
     def report(self, results: str) -> dict[str, Any]:
         """Settings of rule ``report``."""
@@ -404,6 +433,7 @@ class Plan:
                 "subsets": self.subset_entries(results),
                 "group": self.config.data.group,
                 "metric": self.config.data.metric,
+                "judging": {main: self.judging(main) for main in self.config.mains},
                 "costs": self.named_costs(results),
                 "lineage": self.lineage(),
                 "blur_text": self.config.report.blur_text,
@@ -490,6 +520,11 @@ def _recipe(method: Method, group: tuple[str, ...]) -> str:
         case ProductOfExperts() as product:
             name = f"product-epoch{product.epoch}"
     return "/".join(["+".join(group), name] if group else [name])
+
+
+def _criterion(select: Select) -> str:
+    """What a selection goes by, with what sets it apart from the plain one."""
+    return select.by + _variant(select)
 
 
 def _variant(select: Select) -> str:

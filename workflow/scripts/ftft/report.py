@@ -5,7 +5,7 @@ import gzip
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,9 +23,10 @@ from ftft.cost_curve import reaching
 from ftft.datamap import AMBIGUOUS
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
+from ftft.outcomes import outcomes
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
-from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, formatted, headline, overview
+from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, difference_text, formatted, headline, overview
 from ftft.summary import costs as costs_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -63,6 +64,7 @@ def write(
     train_data: str | Path,
     group: str | None,
     metric: str,
+    judging: Mapping[str, Sequence[str]],
     costs: Sequence[Cost],
     lineage: Lineage,
     blur_text: bool = False,
@@ -81,6 +83,7 @@ def write(
         train_data: the train set's artifact.
         group: column of the train set whose values are counted per region and subset; None leaves that out.
         metric: ``accuracy`` or ``macro_f1``, as named in the summary.
+        judging: by main model, the methods that train on what a single reference run finds ambiguous.
         costs: the cost tables of all training runs, data maps and subsets.
         lineage: the graph of the experiment.
         blur_text: texts of examples are shown only when asked for.
@@ -116,6 +119,11 @@ def write(
         "costs": [_reaching(curve, main, metric) for main in mains],
         "details": [_details(rows, main) for main in mains],
         "verdicts": [_verdict(row) for row in verdicts],
+        "outcomes": [
+            _outcomes(rows, read_table(references), main, metric, judging[main])
+            for main in mains
+            if references is not None and judging[main]
+        ],
         "groups": groups,
         "group": group,
         "has_maps": bool(datamaps),
@@ -240,6 +248,26 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
         | {name: row[name] or EN_DASH for name in ("reference", "compared_with", "verdict", "reason")}
         | {"seed": row["seed"]}
     )
+
+
+def _outcomes(rows: pa.Table, references: pa.Table, main: str, metric: str, methods: Sequence[str]) -> dict[str, Any]:
+    """What the main models did on what each reference run selected, as cells of text and as sentences."""
+    table = outcomes(rows, references, main, metric, methods)
+    used = [name for name in methods if name in table.columns]
+    cells = [
+        [str(seed), EN_DASH if pd.isna(row["lost"]) else f"{100 * row['lost']:.1f}"]
+        + [difference_text(row[name]) for name in used]
+        for (_, seed), row in table.iterrows()
+    ]
+    return {
+        "main": main,
+        "headings": ["seed", "lost", *(f"{name} to ERM" for name in used)],
+        "rows": [
+            {"reference": reference, "verdict": verdict, "cells": row}
+            for (reference, _), verdict, row in zip(table.index, table["verdict"], cells, strict=True)
+        ],
+        "sentences": [findings.outcome_sentence(table, name) for name in used],
+    }
 
 
 def _groups(

@@ -113,10 +113,39 @@ def _training_cost(path: str | Path, checkpoint: str) -> dict:
     return row[0]
 
 
-def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa.Table | None = None) -> pd.DataFrame:
-    """Methods against datasets: mean and spread over seeds, and what each method costs.
+def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
+    """The scores of every run (main, method, reference, seed), in the order of the summary.
 
     Scores are those of a dataset's test split, or its dev split where it has no test.
+
+    Args:
+        summary: a table as ``summarize`` writes it.
+        metric: the metric to show.
+        baseline: the method that differences are to, per main model and seed.
+
+    Returns:
+        One column per dataset, the in-distribution data first; ``OOD_MEAN``, the mean of the OOD sets, where there are
+        any; and ``DIFFERENCE`` of that mean (of the in-distribution score where there is no OOD set) to the baseline's.
+        NaN: a difference of the baseline to itself, or to one that the experiment does not have.
+    """
+    rows = summary.to_pandas()
+    rows = rows[rows["metric"] == metric]
+    tested = rows.groupby("dataset")["split"].transform(lambda splits: (splits == "test").any())
+    rows = rows[(rows["split"] == "test") | ~tested]
+    datasets = sorted(rows["dataset"].unique(), key=lambda name: name != IN_DISTRIBUTION)
+    ood = [name for name in datasets if name != IN_DISTRIBUTION]
+    # Unlike pivot_table, pivot does not average a run that is there twice: it fails.
+    scores = rows.pivot(index=_RUN, columns="dataset", values="value")  # noqa: PD010
+    scores = scores.reindex(index=rows.set_index(_RUN).index.unique())[datasets]
+    if ood:
+        scores[OOD_MEAN] = scores[ood].mean(axis=1, skipna=False)
+    leading = scores[headline(scores)]
+    scores[DIFFERENCE] = (leading - _of_baseline(leading, baseline)).mask(_is(leading, baseline))
+    return scores
+
+
+def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa.Table | None = None) -> pd.DataFrame:
+    """Methods against datasets: mean and spread over seeds, and what each method costs.
 
     Args:
         summary: a table as ``summarize`` writes it.
@@ -133,27 +162,16 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa
         ``sd``), the in-distribution data first. The standard deviation has ddof 1. NaN: a spread over one seed, a
         difference of the baseline to itself, and whatever is relative to a baseline that the experiment does not have.
     """
-    rows = summary.to_pandas()
-    rows = rows[rows["metric"] == metric]
-    tested = rows.groupby("dataset")["split"].transform(lambda splits: (splits == "test").any())
-    rows = rows[(rows["split"] == "test") | ~tested]
-
-    datasets = sorted(rows["dataset"].unique(), key=lambda name: name != IN_DISTRIBUTION)
-    ood = [name for name in datasets if name != IN_DISTRIBUTION]
-    runs = rows.drop_duplicates(_RUN).set_index(_RUN)[["step", "flops", "seconds"]].astype(float)
-    # Unlike pivot_table, pivot does not average a run that is there twice: it fails.
-    scores = rows.pivot(index=_RUN, columns="dataset", values="value")  # noqa: PD010
-    scores = scores.reindex(index=runs.index)[datasets]
-    if ood:
-        scores[OOD_MEAN] = scores[ood].mean(axis=1, skipna=False)
-    leading = scores[headline(scores)]
-    scores[DIFFERENCE] = (leading - _of_baseline(leading, baseline)).mask(_is(leading, baseline))
+    scores = by_run(summary, metric, baseline)
+    datasets = [name for name in scores.columns if name not in (OOD_MEAN, DIFFERENCE)]
+    runs = summary.select([*_RUN, "step", "flops", "seconds"]).to_pandas().drop_duplicates(_RUN).set_index(_RUN)
+    runs = runs.reindex(scores.index).astype(float)
 
     by_method = scores.groupby(level=_ROW, sort=False)
     mean, sd = by_method.mean(), by_method.std(ddof=1)
     means = runs.groupby(level=_ROW, sort=False).mean()
     columns = {}
-    for name in [*([OOD_MEAN] if ood else []), DIFFERENCE, *datasets]:
+    for name in [*([OOD_MEAN] if OOD_MEAN in scores else []), DIFFERENCE, *datasets]:
         columns[name, "mean"] = mean[name]
         columns[name, "sd"] = sd[name]
         if name == DIFFERENCE:
@@ -226,12 +244,12 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(text, index=overview.index)
 
 
-def difference_text(difference: float, low: float, high: float) -> str:
-    """A difference in points with its interval, such as ``+1.50 [+0.20, +3.10]``."""
+def difference_text(difference: float, *interval: float) -> str:
+    """A difference in points, such as ``+1.50``, with its interval if given, such as ``+1.50 [+0.20, +3.10]``."""
     if pd.isna(difference):
         return EN_DASH
-    shown, start, end = (_number(100 * value, "+.2f") for value in (difference, low, high))
-    return f"{shown} [{start}, {end}]"
+    shown, *ends = (_number(100 * value, "+.2f") for value in (difference, *interval))
+    return f"{shown} [{', '.join(ends)}]" if ends else shown
 
 
 def _number(value: float, form: str) -> str:

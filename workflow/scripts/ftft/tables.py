@@ -6,8 +6,9 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
+from ftft.outcomes import outcomes
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
-from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, METRIC_NAMES, SEEDS, STEP, formatted, overview
+from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, METRIC_NAMES, SEEDS, STEP, difference_text, formatted, overview
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
 _LETTERS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", EN_DASH: "--"}
@@ -28,9 +29,10 @@ _REFERENCES = {
 class Table(TypedDict):
     """One table to write."""
 
-    kind: str  # results or references
+    kind: str  # results, references or outcomes
     stem: str  # its path, to which .csv and .tex are added
-    main: NotRequired[str]  # the main model of results
+    main: NotRequired[str]  # the main model of results and outcomes
+    methods: NotRequired[list[str]]  # the methods of outcomes
 
 
 def write(
@@ -46,15 +48,19 @@ def write(
     Args:
         tables: what to write, and where to.
         metric: ``accuracy`` or ``macro_f1``.
-        summary, comparison, references: the artifacts of these names; the last is needed for a table of references
+        summary, comparison, references: the artifacts of these names; the last is needed for references and outcomes
             alone.
     """
     for table in tables:
         outputs = f"{table['stem']}.csv", f"{table['stem']}.tex"
         if table["kind"] == "results":
             write_results(summary, comparison, table["main"], metric, *outputs)
-        elif references is not None:
+            continue
+        assert references is not None
+        if table["kind"] == "references":
             write_references(references, *outputs)
+        else:
+            write_outcomes(summary, references, table["main"], metric, table["methods"], *outputs)
 
 
 def write_results(
@@ -110,12 +116,45 @@ def write_references(references: str | Path, output_csv: str | Path, output_tex:
     """
     table = read_table(references).to_pandas()[list(_REFERENCES)]
     _write_csv(table, output_csv)
+    note = "in percent; lost: share of the ambiguous examples of the run compared with that are hard to learn here"
+    _write_tex(_in_percent(table), "lr" + "r" * 6 + "ll", note, output_tex)
+
+
+def write_outcomes(
+    summary: str | Path,
+    references: str | Path,
+    main: str,
+    metric: str,
+    methods: Sequence[str],
+    output_csv: str | Path,
+    output_tex: str | Path,
+) -> None:
+    """Write what was known about each reference run, and how far from ERM main models ended that it selected for.
+
+    Args:
+        summary, references: the artifacts of these names.
+        main: the main model.
+        metric: ``accuracy`` or ``macro_f1``.
+        methods: those that train on what a single reference run finds ambiguous.
+        output_csv, output_tex: the files; shares in the CSV, percent and points in the LaTeX.
+    """
+    table = outcomes(read_table(summary), read_table(references), main, metric, methods)
+    differences = {name: f"{name} to ERM" for name in table.columns if name in methods}
+    table = table.rename(columns=differences).reset_index()
+    _write_csv(table, output_csv)
+    cells = _in_percent(table)
+    for name in differences.values():
+        cells[name] = [difference_text(value) for value in table[name]]
+    note = "in percent, differences in points; lost: as in the table of references"
+    _write_tex(cells, "lrrrrrl" + "r" * len(differences), note, output_tex)
+
+
+def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of references as text, under the headings that are printed."""
     cells = table.astype(object)
     for name in table.select_dtypes("float"):
         cells[name] = [EN_DASH if pd.isna(value) else f"{100 * value:.1f}" for value in table[name]]
-    cells = cells.fillna("").rename(columns=_REFERENCES)
-    note = "in percent; lost: share of the ambiguous examples of the run compared with that are hard to learn here"
-    _write_tex(cells, "lr" + "r" * 6 + "ll", note, output_tex)
+    return cells.fillna("").rename(columns=_REFERENCES)
 
 
 def _write_csv(table: pd.DataFrame, output: str | Path) -> None:

@@ -25,7 +25,8 @@ from ftft.schemas import (
     write_dynamics,
     write_table,
 )
-from ftft.summary import EN_DASH
+from ftft.summary import COST as COSTS
+from ftft.summary import DIFFERENCE, EN_DASH
 from ftft.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"
@@ -250,6 +251,33 @@ def test_what_main_models_did_by_verdict():
         "points to ERM on average, -5.00 at worst. Rank correlation of the difference: -0.80 with lost, 1.00 with the "
         "dev score."
     )
+
+
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        ([], None),
+        ([("ftft", 200.0, 0.1, 0.2)], "big: no method costs less than ERM."),
+        ([("half", 50.0, -0.1, -0.01)], "big: no method that costs less than ERM keeps up with it."),
+        (
+            [("half", 50.0, -0.02, 0.01), ("tenth", 40.0, 0.01, 0.03), ("more", 200.0, 0.1, 0.2)],
+            "big: cheaper than ERM and not clearly below it (the interval of the difference reaches zero): tenth "
+            "(reference small) at 40.0 % of its FLOPs (+1.00 points); half (reference small) at 50.0 % of its FLOPs "
+            "(\N{MINUS SIGN}2.00 points).",
+        ),
+        ([(f"m{cost}", cost, 0.0, 0.0) for cost in (90.0, 80.0, 70.0, 60.0, 50.0)], "(+0.00 points); and 2 more."),
+    ],
+)
+def test_what_is_cheaper_and_as_good(runs, sentence):
+    """``runs``: (method, cost, difference to ERM, high end of its interval)."""
+    rows = [("erm", "", 100.0, np.nan, np.nan)] + [(name, "small", *values) for name, *values in runs]
+    index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
+    columns = pd.MultiIndex.from_tuples([(COSTS, "FLOPs"), (DIFFERENCE, "mean"), (DIFFERENCE, "high")])
+    table = pd.DataFrame([row[2:] for row in rows], index, columns)
+    found = findings.savings(table, "big")
+    assert found == sentence or (found and sentence and found.endswith(sentence))
+    if runs:
+        assert findings.savings(table[1:], "big") is None  # without ERM
 
 
 def test_planted_findings_by_hand(arguments):

@@ -1,4 +1,4 @@
-"""What the page says in words: which method won, which references will do, and where groups of examples lie."""
+"""What the page says in words: which method won, what is cheaper, which references will do, where groups lie."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,6 +17,8 @@ from ftft.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.outcomes import agreement, by_verdict
 from ftft.schemas import OOD_MEAN, read_table
 from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
+
+MAX_CHEAPER = 3  # methods that are named
 
 
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
@@ -71,6 +73,29 @@ def _certainty(row: pd.Series) -> str:
     return (
         f"The 95 % interval of the difference to ERM, over seeds and test examples, is {bounds}, which {verdict}. The "
         f"difference varies by {100 * spread:.2f} points (standard deviation) over seeds."
+    )
+
+
+def savings(table: pd.DataFrame, main: str) -> str | None:
+    """Which methods cost less than ERM and keep up with it, the cheapest first; None with nothing to compare."""
+    part = table.xs(main, level="main")
+    is_erm = part.index.get_level_values("method") == ERM
+    if not is_erm.any() or is_erm.all():
+        return None
+    cheaper = part[~is_erm & (part[COST, "FLOPs"] < 100)].sort_values((COST, "FLOPs"), kind="stable")
+    if cheaper.empty:
+        return f"{main}: no method costs less than ERM."
+    level = cheaper[cheaper[DIFFERENCE, "high"] >= 0]
+    if level.empty:
+        return f"{main}: no method that costs less than ERM keeps up with it."
+    shown = [
+        f"{_method(row)} at {row[COST, 'FLOPs']:.1f} % of its FLOPs ({difference_text(row[DIFFERENCE, 'mean'])} points)"
+        for _, row in level.head(MAX_CHEAPER).iterrows()
+    ]
+    more = f"; and {len(level) - MAX_CHEAPER} more" if len(level) > MAX_CHEAPER else ""
+    return (
+        f"{main}: cheaper than ERM and not clearly below it (the interval of the difference reaches zero): "
+        f"{'; '.join(shown)}{more}."
     )
 
 

@@ -112,6 +112,7 @@ def write(
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [
             *(findings.sentence(table, main, metric_name) for main in mains),
+            *filter(None, (findings.savings(table, main) for main in mains)),
             *([findings.verdict_sentence(verdicts)] if verdicts else []),
         ],
         "mains": mains,

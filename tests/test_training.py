@@ -482,7 +482,8 @@ sys.path[:0] = json.loads(sys.argv[1])
 from test_training import Path, files, settings, training, STOP
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
 stops = {STOP: {"monitor": "ood_dev", "patience": 3, "min_delta": 0.0}}
-cfg = settings(stops=stops, epochs=12, evaluate_every=4)
+settles = {"name": "settled", "monitor": "ranking", "by": "ambiguous", "fraction": 0.33, "bound": 0.97}
+cfg = settings(stops=stops, reference_stop=settles, epochs=12, evaluate_every=4)
 runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
 training.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
 """
@@ -527,6 +528,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(prepared, tmp_p
         process.communicate()
     finish(start(prepared, folder))
     assert results(tmp_path / "whole") == results(folder)
+    assert 3 < len(dynamics(folder)) < 12  # the rule for references waited through some kills, and then fired
     costs = [pq.read_table(tmp_path / run / "cost.parquet").to_pandas() for run in ("whole", "killed")]
     for column in ("steps", "examples", "tokens", "tokens_padded", "flops"):
         assert costs[0][column].tolist() == costs[1][column].tolist()

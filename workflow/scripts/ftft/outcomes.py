@@ -47,10 +47,10 @@ def by_verdict(table: pd.DataFrame, method: str) -> pd.DataFrame:
 def agreement(table: pd.DataFrame, method: str) -> pd.Series:
     """Spearman's rank correlation of each of ``KNOWN`` with one method's differences, over the runs that have both.
 
-    NaN with fewer than three runs, and where all values of one are equal.
+    NaN with fewer than four runs, which say nothing about an order, and where all values of one are equal.
     """
     found = {}
     for name in KNOWN:
         both = table[[name, method]].dropna()
-        found[name] = correlation(both[name], both[method]) if len(both) > 2 else float("nan")
+        found[name] = correlation(both[name], both[method]) if len(both) > 3 else float("nan")
     return pd.Series(found)

@@ -249,6 +249,7 @@ MODULES = {
     "method_styles": {"draw_figures", "report"},
     "metrics": TORCH | {"compare_methods", "compare_references"},
     "modelling": TORCH,
+    "outcomes": {"write_tables", "report"},
     "pareto": {"draw_figures", "report"},
     "plan": set(),
     "planted": {"download"},

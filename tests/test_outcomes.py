@@ -59,23 +59,30 @@ def test_each_run_of_a_reference_with_the_difference_to_erm_of_its_own_seed(summ
     found = outcomes(summary, references, "big", "accuracy", ["half", "ftft"])
     # By what they lose; what was compared with nothing comes last, what no method used is left out.
     assert list(found.index) == [("small", 0), ("small", 1), ("tiny", 0), ("tiny", 1)]
-    assert list(found.columns) == ["dev", "ood_dev", "hard", "lost", "verdict", "half", "ftft"]
+    assert list(found.columns) == ["dev", "ood_dev", "hard", "lost", "verdict", "half to ERM", "ftft to ERM"]
     # ERM has 0.6 with seed 0 and 0.55 with seed 1.
-    assert found["ftft"].to_numpy() == pytest.approx([0.1, -0.05, -0.1, -0.2])
-    assert found["half"].to_numpy() == pytest.approx([0.05, 0.05, np.nan, np.nan], nan_ok=True)
+    assert found["ftft to ERM"].to_numpy() == pytest.approx([0.1, -0.05, -0.1, -0.2])
+    assert found["half to ERM"].to_numpy() == pytest.approx([0.05, 0.05, np.nan, np.nan], nan_ok=True)
     assert found["lost"].to_numpy() == pytest.approx([0.03, 0.06, 0.2, np.nan], nan_ok=True)
 
 
 def test_a_method_that_used_no_such_reference_is_left_out(summary, references):
     found = outcomes(summary, references, "big", "accuracy", ["dm", "half"])
-    assert list(found.columns)[-1] == "half"
+    assert list(found.columns)[-1] == "half to ERM"
     assert list(found.index) == [("small", 0), ("small", 1)]
+
+
+def test_a_method_may_have_the_name_of_a_column(references):
+    summary = summary_of([("erm", "", 0, (0.7, 0.5)), ("lost", "small", 0, (0.7, 0.7))])
+    found = outcomes(summary, references, "big", "accuracy", ["lost"])
+    assert found[["lost", "lost to ERM"]].to_numpy().tolist() == [[0.03, pytest.approx(0.1)]]
+    assert by_verdict(found, "lost")["mean"].to_list() == pytest.approx([0.1])
 
 
 def test_one_main_model_at_a_time(summary, references):
     other = summary_of([("erm", "", 0, (0.5, 0.5)), ("ftft", "small", 0, (0.6, 0.6))], main="large")
     both = pa.concat_tables([summary, other])
-    assert outcomes(both, references, "large", "accuracy", ["ftft"])["ftft"].to_list() == pytest.approx([0.1])
+    assert outcomes(both, references, "large", "accuracy", ["ftft"])["ftft to ERM"].to_list() == pytest.approx([0.1])
     assert len(outcomes(both, references, "big", "accuracy", ["ftft"])) == 4
 
 
@@ -91,13 +98,13 @@ def test_by_verdict(summary, references):
 
 def test_agreement_is_spearmans_over_the_runs_that_have_both():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({name: rng.random(12) for name in ("dev", "ood_dev", "lost", "ftft")})
+    table = pd.DataFrame({name: rng.random(12) for name in ("dev", "ood_dev", "lost", "ftft to ERM")})
     table["hard"] = 0.1
     table.loc[3, "lost"] = np.nan
-    table.loc[5, "ftft"] = np.nan
+    table.loc[5, "ftft to ERM"] = np.nan
     found = agreement(table, "ftft")
     for name in ("dev", "ood_dev", "lost"):
-        both = table[[name, "ftft"]].dropna()
-        assert found[name] == pytest.approx(spearmanr(both[name], both["ftft"]).statistic)
+        both = table[[name, "ftft to ERM"]].dropna()
+        assert found[name] == pytest.approx(spearmanr(both[name], both["ftft to ERM"]).statistic)
     assert np.isnan(found["hard"])
     assert agreement(table[:3], "ftft").isna().all()

@@ -244,7 +244,7 @@ def test_verdicts_on_references(arguments, tmp_path):
 def test_what_main_models_did_by_verdict():
     verdicts = ["will do", "doubtful", "too weak", "too weak"]
     known = {"verdict": verdicts, "dev": [0.9, 0.8, 0.7, 0.6], "ood_dev": [0.5] * 4, "hard": 0.1}
-    table = pd.DataFrame(known | {"lost": [0.01, 0.06, 0.2, 0.1], "ftft": [0.02, -0.01, -0.03, -0.05]})
+    table = pd.DataFrame(known | {"lost": [0.01, 0.06, 0.2, 0.1], "ftft to ERM": [0.02, -0.01, -0.03, -0.05]})
     # Losses rank 1 2 4 3 and differences 4 3 2 1: 1 - 6 * (9 + 1 + 4 + 4) / 60 = -0.8. All OOD dev scores are equal.
     assert findings.outcome_sentence(table, "ftft").replace("\N{MINUS SIGN}", "-") == (
         "ftft, will do (1 run): +2.00 points to ERM; doubtful (1 run): -1.00 points to ERM; too weak (2 runs): -4.00 "

@@ -26,20 +26,25 @@ def outcomes(summary: pa.Table, references: pa.Table, main: str, metric: str, me
     Returns:
         One row per reference run (index ``reference``, ``seed``) that some method used, the one that loses least first
         and those with nothing to compare them with last. Columns: ``KNOWN`` and ``verdict``; then for each method that
-        used one of them, the difference of its score to ERM's, as ``summary.by_run`` has it, NaN where it did not use
-        the run or there is no ERM.
+        used one of them, under ``to_erm(method)``, the difference of its score to ERM's, as ``summary.by_run`` has it,
+        NaN where it did not use the run or there is no ERM.
     """
     known = references.to_pandas().set_index(["reference", "seed"])[[*KNOWN, "verdict"]]
     differences = by_run(summary, metric)[DIFFERENCE].xs(main, level="main").unstack("method")  # noqa: PD010
-    found = known.join(differences.reindex(columns=list(methods)))
-    used = [name for name in methods if found[name].notna().any()]
-    found = found.loc[found[used].notna().any(axis="columns"), [*known.columns, *used]]
-    return found.sort_values("lost", kind="stable", na_position="last")
+    differences = differences.reindex(index=known.index, columns=list(methods)).dropna(axis="columns", how="all")
+    differences = differences.dropna(how="all").rename(columns=to_erm)
+    return known.join(differences, how="inner").sort_values("lost", kind="stable", na_position="last")
+
+
+def to_erm(method: str) -> str:
+    """The column of a method's differences."""
+    return f"{method} to ERM"
 
 
 def by_verdict(table: pd.DataFrame, method: str) -> pd.DataFrame:
     """One method's differences by verdict, the most favourable first: number of ``runs``, ``mean`` and ``worst``."""
-    groups = table.dropna(subset=[method]).groupby("verdict")[method]
+    column = to_erm(method)
+    groups = table.dropna(subset=[column]).groupby("verdict")[column]
     found = groups.agg(runs="size", mean="mean", worst="min")
     return found.reindex([verdict for verdict in VERDICTS if verdict in found.index])
 
@@ -51,6 +56,6 @@ def agreement(table: pd.DataFrame, method: str) -> pd.Series:
     """
     found = {}
     for name in KNOWN:
-        both = table[[name, method]].dropna()
-        found[name] = correlation(both[name], both[method]) if len(both) > 3 else float("nan")
+        both = table[[name, to_erm(method)]].dropna()
+        found[name] = correlation(both[name], both[to_erm(method)]) if len(both) > 3 else float("nan")
     return pd.Series(found)

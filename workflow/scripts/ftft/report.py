@@ -23,7 +23,7 @@ from ftft.cost_curve import reaching
 from ftft.datamap import AMBIGUOUS
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
-from ftft.outcomes import outcomes
+from ftft.outcomes import outcomes, to_erm
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
 from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, difference_text, formatted, headline, overview
@@ -254,15 +254,15 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
 def _outcomes(rows: pa.Table, references: pa.Table, main: str, metric: str, methods: Sequence[str]) -> dict[str, Any]:
     """What the main models did on what each reference run selected, as cells of text and as sentences."""
     table = outcomes(rows, references, main, metric, methods)
-    used = [name for name in methods if name in table.columns]
+    used = [name for name in methods if to_erm(name) in table.columns]
     cells = [
         [str(seed), EN_DASH if pd.isna(row["lost"]) else f"{100 * row['lost']:.1f}"]
-        + [difference_text(row[name]) for name in used]
+        + [difference_text(row[to_erm(name)]) for name in used]
         for (_, seed), row in table.iterrows()
     ]
     return {
         "main": main,
-        "headings": ["seed", "lost", *(f"{name} to ERM" for name in used)],
+        "headings": ["seed", "lost", *(to_erm(name) for name in used)],
         "rows": [
             {"reference": reference, "verdict": verdict, "cells": row}
             for (reference, _), verdict, row in zip(table.index, table["verdict"], cells, strict=True)

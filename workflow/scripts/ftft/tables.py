@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
-from ftft.outcomes import outcomes
+from ftft.outcomes import outcomes, to_erm
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
 from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, METRIC_NAMES, SEEDS, STEP, difference_text, formatted, overview
 
@@ -138,12 +138,11 @@ def write_outcomes(
         methods: those that train on what a single reference run finds ambiguous.
         output_csv, output_tex: the files; shares in the CSV, percent and points in the LaTeX.
     """
-    table = outcomes(read_table(summary), read_table(references), main, metric, methods)
-    differences = {name: f"{name} to ERM" for name in table.columns if name in methods}
-    table = table.rename(columns=differences).reset_index()
+    table = outcomes(read_table(summary), read_table(references), main, metric, methods).reset_index()
+    differences = [name for name in map(to_erm, methods) if name in table.columns]
     _write_csv(table, output_csv)
     cells = _in_percent(table)
-    for name in differences.values():
+    for name in differences:
         cells[name] = [difference_text(value) for value in table[name]]
     note = "in percent, differences in points; lost: as in the table of references"
     _write_tex(cells, "lrrrrrl" + "r" * len(differences), note, output_tex)

@@ -259,26 +259,31 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
 
 
 @pytest.mark.parametrize(
-    ("config", "trainings"),
+    ("configs", "trainings"),
     [
         ("config.yaml", 5),
+        # Five seeds: five models on all data, the subsets (random, the main model's own, four references'), JTT and the
+        # product of experts; then a reference that stops with its subset, another expert and eleven more subsets.
+        ("planted.yaml", 5 * (5 + 6 + 2)),
+        ("planted.yaml overlays/planted-criteria.yaml", 5 * (5 + 6 + 2 + 2 + 1 + 11)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
+        # One seed: the same, a fifth model, its subset, JTT, the product of experts and three more fractions.
+        ("hsd-cad-minilm.yaml overlays/hsd-cad-methods.yaml", 9 + 1 + 1 + 2 + 3),
         ("nli-minilm.yaml", 5),
         # Four seeds: nine models on all data, and the subsets: random, the main model's own and eight references'.
         ("paper/nli.yaml", 4 * (9 + 1 + 1 + 8)),
         ("paper/hsd.yaml", 4 * (9 + 1 + 1 + 8)),
     ],
 )
-def test_the_shipped_experiments_plan(tmp_path, config, trainings):
+def test_the_shipped_experiments_plan(tmp_path, configs, trainings):
     corpora = ROOT.parent / "shared/data"
     arguments = ["--dry-run", "--directory", str(tmp_path), "--config", f"data_dir={corpora}"]
-    if config not in ("config.yaml", "paper/nli.yaml") and not corpora.is_dir():
+    if not configs.startswith(("config", "planted", "paper/nli")) and not corpora.is_dir():
         pytest.skip("needs the corpora of ../shared/data")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile"]
-    done = subprocess.run(
-        [*command, str(ROOT / "config" / config), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    files = [str(ROOT / "config" / config) for config in configs.split()]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", *files]
+    done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     counts = re.findall(r"^train_(?:reference|main) +([0-9]+)$", done.stdout + done.stderr, re.MULTILINE)
     # The table of jobs is printed before and after the list of jobs.

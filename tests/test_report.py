@@ -296,11 +296,16 @@ def test_planted_findings_by_hand(arguments):
     assert "of 6 easy examples" not in page.text
 
 
-def test_only_plainly_ambiguous_subsets_are_looked_at(arguments, tmp_path):
-    before = written(arguments).text
-    path = write_subset(tmp_path / "equal.parquet", ["u0"])
-    arguments["subsets"].append(arguments["subsets"][0] | {"by": "ambiguous+equal", "path": path})
-    assert written(arguments).text == before
+def test_every_subset_of_a_reference_is_counted_and_the_plainly_ambiguous_ones_are_spoken_of(arguments, tmp_path):
+    before = written(arguments)
+    path = write_subset(tmp_path / "equal.parquet", ["u0", "u9"])
+    arguments["subsets"].append(arguments["subsets"][0] | {"by": "ambiguous+equal", "fraction": 0.2, "path": path})
+    page = written(arguments)
+    assert ["easy", "6", "5 (83.3 %)", "1 (16.7 %)", "0 (0.0 %)", "1 (16.7 %)", "1 (16.7 %)"] in page.rows
+    assert ["wrong_label", "2", "0 (0.0 %)", "0 (0.0 %)", "2 (100.0 %)", "0 (0.0 %)", "1 (50.0 %)"] in page.rows
+    headings = next(row for row in page.rows if row[:2] == ["kind", "examples"])
+    assert headings[-2:] == ["ambiguous subset of 30 %", "ambiguous+equal subset of 20 %"]
+    assert page.text.count("expected by chance") == before.text.count("expected by chance")
 
 
 def test_findings_are_means_over_seeds(arguments, tmp_path):

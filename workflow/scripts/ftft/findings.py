@@ -149,16 +149,17 @@ def groups_of(train_data: str | Path, group: str) -> pd.Series:
 
 
 def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series) -> dict[str, Any]:
-    """How the groups spread over regions and ambiguous subsets, as means over the seeds of one reference.
+    """How the groups spread over regions and subsets, as means over the seeds of one reference.
 
     A place (region or subset) that took no notice of the group would hold the same share of each group as of the whole
-    train set: that share is the rate expected by chance.
+    train set: that share is the rate expected by chance. The statements are on the hard-to-learn region and on what is
+    plainly selected as ambiguous.
     """
     regions = [_in_data_order(datamap["path"], "region", groups) for datamap in datamaps]
     places = {region: [values == region for values in regions] for region in (EASY, AMBIGUOUS, HARD)}
     for subset in subsets:
         members = pc.is_in(pa.array(groups.index, pa.string()), read_table(subset["path"], columns=["uid"])["uid"])
-        name = f"ambiguous subset of {100 * subset['fraction']:g} %"
+        name = f"{subset['by']} subset of {100 * subset['fraction']:g} %"
         places.setdefault(name, []).append(members.to_numpy(zero_copy_only=False))
 
     # How often each example is there, as a mean over seeds.
@@ -172,7 +173,7 @@ def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series)
             _statement(value, place, counts.loc[value, place], sizes[value], chance[place])
             for value in counts.index[1:]  # the most common group is what the others stand out from
             for place in places
-            if place not in (EASY, AMBIGUOUS)
+            if place == HARD or place.startswith(f"{AMBIGUOUS} subset")
         ],
         "places": list(places),
         "rows": [_row(value, sizes[value], counts.loc[value]) for value in counts.index],

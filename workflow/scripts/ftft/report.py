@@ -20,7 +20,6 @@ import yaml
 
 from ftft import charts, findings
 from ftft.cost_curve import reaching
-from ftft.datamap import AMBIGUOUS
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
 from ftft.outcomes import outcomes, to_erm
@@ -274,7 +273,7 @@ def _outcomes(rows: pa.Table, references: pa.Table, main: str, metric: str, meth
 def _groups(
     datamaps: Sequence[DataMap], subsets: Sequence[Subset], train_data: str | Path, group: str | None
 ) -> list[dict[str, Any]]:
-    """For each reference, how the groups spread over regions and plainly ambiguous subsets."""
+    """For each reference, how the groups spread over its regions and the subsets selected from it."""
     if group is None:
         return []
     groups = findings.groups_of(train_data, group)
@@ -284,7 +283,7 @@ def _groups(
             "name": name,
             "findings": findings.of_groups(
                 [datamap for datamap in datamaps if datamap["reference"] == name],
-                [subset for subset in subsets if subset["reference"] == name and subset["by"] == AMBIGUOUS],
+                [subset for subset in subsets if subset["reference"] == name],
                 groups,
             ),
         }

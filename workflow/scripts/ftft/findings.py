@@ -197,8 +197,8 @@ def _row(name: str, size: int, counts: pd.Series) -> dict[str, Any]:
 
 
 def _count(value: float) -> str:
-    """A count, or a mean of counts with its decimal."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    """A count, or a mean of counts with its decimal where that is not zero."""
+    return f"{value:,.1f}".removesuffix(".0")
 
 
 def _in_data_order(path: str | Path, column: str, groups: pd.Series) -> NDArray[np.object_]:

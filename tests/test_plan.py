@@ -496,7 +496,7 @@ def test_settings_are_plain_and_sorted():
         (Stop(), "stop-ood_dev-patience2"),
         (Stop(monitor="dev", patience=4), "stop-dev-patience4"),
         (Stop(monitor="ood_dev/far", min_delta=0.005), "stop-ood_dev.far-patience2-delta0.005"),
-        (ReferenceStop(monitor="ranking"), "stop-ranking-ambiguous-bound0.9"),
+        (ReferenceStop(monitor="ranking"), "stop-ranking-ambiguous-bound0.95"),
         (ReferenceStop(monitor="subset", by="aum-low", bound=0.95), "stop-subset-aum-low-0.33-bound0.95"),
     ],
 )

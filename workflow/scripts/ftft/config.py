@@ -270,7 +270,13 @@ class ReferenceStop(_Section):
     )
     by: Criterion = Field("ambiguous", description="the criterion; as in select, but not random")
     fraction: float = Field(0.33, gt=0, le=1, description="subset: its share of the train set")
-    bound: float = Field(0.9, gt=0, lt=1, description="training ends when the agreement is at least this")
+    bound: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="training ends when the agreement is at least this; subsets overlap less than rankings "
+        "correlate and need a lower one",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

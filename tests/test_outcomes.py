@@ -108,3 +108,9 @@ def test_agreement_is_spearmans_over_the_runs_that_have_both():
         assert found[name] == pytest.approx(spearmanr(both[name], both["ftft to ERM"]).statistic)
     assert np.isnan(found["hard"])
     assert agreement(table[:3], "ftft").isna().all()
+
+
+def test_what_differs_by_rounding_is_tied():
+    table = pd.DataFrame({"lost": [0.1, 0.2, 0.3, 0.4], "ftft to ERM": [0.1 + 0.2, 0.3, 0.2, 0.1]})
+    table[["dev", "ood_dev", "hard"]] = 0.5
+    assert agreement(table, "ftft")["lost"] == pytest.approx(spearmanr([1, 2, 3, 4], [3, 3, 2, 1]).statistic)

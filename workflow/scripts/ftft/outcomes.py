@@ -52,10 +52,11 @@ def by_verdict(table: pd.DataFrame, method: str) -> pd.DataFrame:
 def agreement(table: pd.DataFrame, method: str) -> pd.Series:
     """Spearman's rank correlation of each of ``KNOWN`` with one method's differences, over the runs that have both.
 
-    NaN with fewer than four runs, which say nothing about an order, and where all values of one are equal.
+    NaN with fewer than four runs, which say nothing about an order, and where all values of one are equal. What differs
+    by no more than the rounding of a mean counts as equal.
     """
     found = {}
     for name in KNOWN:
-        both = table[[name, to_erm(method)]].dropna()
+        both = table[[name, to_erm(method)]].dropna().round(9)
         found[name] = correlation(both[name], both[to_erm(method)]) if len(both) > 3 else float("nan")
     return pd.Series(found)

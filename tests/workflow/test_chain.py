@@ -269,7 +269,7 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
         ("planted.yaml overlays/planted-settled.yaml", 5 * (5 + 6 + 2 + 4 + 4)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
-        # One seed: the same, a fifth model, its subset, JTT, the product of experts, three more fractions and a criterion.
+        # One seed: the same, a fifth model, its subset, JTT, the product of experts, three fractions and a criterion.
         ("hsd-cad-minilm.yaml overlays/hsd-cad-methods.yaml", 9 + 1 + 1 + 2 + 4),
         ("nli-minilm.yaml", 5),
         # Four seeds: nine models on all data, and the subsets: random, the main model's own and eight references'.

@@ -2,6 +2,8 @@
 # fine-tune a larger main model on that, and compare with the usual alternatives out of distribution.
 #
 #   results/{task}/data, tokens       the labelled text, and its tokens for each tokenizer
+#   results/{task}/forecast.csv       what each method will cost, before the first training
+#   results/{task}/features, probe    what frozen encoders compute, and heads trained on it for main models to start from
 #   results/{task}/reference, datamap models trained on all data (ERM is one of them), and their data maps
 #   results/{task}/subset, main       what each selection chose, and the main models trained on it
 #   results/{task}/evaluation         predictions and scores on the test sets
@@ -30,6 +32,8 @@ container: "ftft.sif"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/forecast.smk"
+include: "rules/heads.smk"
 include: "rules/reference.smk"
 include: "rules/main.smk"
 include: "rules/results.smk"

@@ -30,6 +30,10 @@ except UserError as failure:
 
 RESULTS = f"results/{PLAN.config.task}"
 
+# Priority of a job that others wait for. That of main trainings is the share of the steps that they take, in percent:
+# the long ones go before the short ones, so that no core is left idle beside a long last one.
+FIRST = 101
+
 # What changes no result reaches the scripts beside the parameters, which Snakemake tracks.
 os.environ[RUNTIME_VARIABLE] = json.dumps(
     {
@@ -44,6 +48,7 @@ wildcard_constraints:
     dataset=r"[^/]+",
     tokenizer=r"[^/]+",
     source=r"[^/]+",
+    encoder=r"[^/]+",
     reference=r"[^/]+",
     main=r"[^/]+",
     subset=r"[^/]+(/[^/]+)?",
@@ -87,8 +92,25 @@ def tokens_of(*datasets):
     return paths
 
 
-def train_tokens(stage):
-    """Tokens to train on; refuses a finished run of other settings or code that Snakemake has no record of."""
+def features_of(*datasets):
+    """Frozen features of data sets, for the model that the wildcards name."""
+
+    def paths(wildcards):
+        folder = f"{RESULTS}/features/{PLAN.encoder_of(model_of(wildcards))}"
+        return [f"{folder}/{dataset}.parquet" for dataset in datasets]
+
+    return paths
+
+
+def examples_of(*datasets):
+    """What the model that the wildcards name is trained on: tokens, or features where only a head is."""
+    return lambda wildcards: (
+        features_of if PLAN.trains_head(model_of(wildcards)) else tokens_of
+    )(*datasets)(wildcards)
+
+
+def train_examples(stage):
+    """Examples to train on; refuses a finished run of other settings or code that Snakemake has no record of."""
 
     def path(wildcards):
         model, recipe = model_of(wildcards), wildcards.get("recipe", "")
@@ -106,7 +128,7 @@ def train_tokens(stage):
                 )
             except UserError as failure:
                 sys.exit(str(failure))
-        return tokens_of("train")(wildcards)[0]
+        return examples_of("train")(wildcards)[0]
 
     return path
 
@@ -120,20 +142,29 @@ def scores_of(wildcards):
 
 def subset_of(wildcards):
     """What a main model is trained on, where that is a part of the data."""
-    chosen = wildcards.recipe in PLAN.subsets
-    return (
-        f"{RESULTS}/subset/{wildcards.recipe}/seed{wildcards.seed}.parquet"
-        if chosen
-        else []
-    )
+    subset = PLAN.subset_of(wildcards.recipe)
+    return f"{RESULTS}/subset/{subset}/seed{wildcards.seed}.parquet" if subset else []
 
 
 def guide_of(wildcards):
-    """The training dynamics that weigh all data for a main model, where it is not trained on a part."""
-    if wildcards.recipe in PLAN.subsets:
+    """The training dynamics that weigh all data for a main model, where a reference does."""
+    if PLAN.subset_of(wildcards.recipe):
         return []
-    (run,) = PLAN.reference_runs_of(wildcards.recipe, int(wildcards.seed))
-    return f"{RESULTS}/{run.path}/dynamics.parquet"
+    runs = PLAN.reference_runs_of(wildcards.recipe, int(wildcards.seed))
+    return [f"{RESULTS}/{run.path}/dynamics.parquet" for run in runs]
+
+
+def start_of_run(wildcards):
+    """The model with a trained head that the run of an evaluated model started from."""
+    seed = wildcards.run.rpartition("/seed")[2]
+    return f"{RESULTS}/probe/{model_of(wildcards)}/seed{seed}/models"
+
+
+def start_of(wildcards):
+    """The model with a trained head that a run starts from, where it does."""
+    model, recipe = model_of(wildcards), wildcards.get("recipe", "")
+    needed = PLAN.needs_probe(model, recipe)
+    return f"{RESULTS}/probe/{model}/seed{wildcards.seed}/models" if needed else []
 
 
 def saved_model(wildcards):
@@ -232,6 +263,8 @@ def model_of(wildcards):
     """Name of the model that a job trains or evaluates."""
     if "run" in wildcards.keys():
         return wildcards.run.split("/")[1]
+    if "encoder" in wildcards.keys():
+        return PLAN.model_of_encoder(wildcards.encoder)
     return wildcards.get("reference") or wildcards.main
 
 
@@ -242,11 +275,22 @@ def resource(name):
     )
 
 
+def gpus(wildcards):
+    """GPUs of a training; a head on frozen features needs none."""
+    model = model_of(wildcards)
+    return 0 if PLAN.trains_head(model) else resource("gpu")(wildcards)
+
+
 def at_each_attempt(amount):
     """So much at the first attempt, twice at the second: a job killed for time or memory is sent again with more."""
     return lambda wildcards, attempt: attempt * amount(wildcards)
 
 
 def gpu_slot(wildcards):
-    """One token of this machine's GPUs for a job that uses any; profiles/default says how many there are."""
+    """One token of this machine's GPUs for a training that uses any; profiles/default says how many there are."""
+    return min(gpus(wildcards), 1)
+
+
+def one_gpu(wildcards):
+    """A GPU for a job that only predicts, with a model that is trained or embeds on some."""
     return min(resource("gpu")(wildcards), 1)

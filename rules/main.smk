@@ -26,10 +26,11 @@ rule select_subset:
 rule train_main:
     input:
         source=source_file("source.json"),
-        train=train_tokens("train_main"),
-        dev=tokens_of(*PLAN.dev_sets.values()),
+        train=train_examples("train_main"),
+        dev=examples_of(*PLAN.dev_sets.values()),
         subset=subset_of,
         guide=guide_of,
+        start=start_of,
     output:
         models=directory(f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/models"),
         metrics=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/metrics.parquet",
@@ -41,9 +42,10 @@ rule train_main:
         benchmark_of("train_main", "{main}/{recipe}/seed{seed}")
     conda:
         "../envs/train.yaml"
+    priority: lambda wildcards: round(100 * PLAN.budget_of(wildcards.recipe))
     threads: resource("threads")
     resources:
-        gpu=resource("gpu"),
+        gpu=gpus,
         gpu_slots=gpu_slot,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
@@ -57,6 +59,7 @@ rule train_main:
 rule interpolate_weights:
     input:
         models=f"{RESULTS}/{{run}}/models",
+        start=start_of_run,
         source=source_file("source.json"),
     output:
         model=directory(f"{RESULTS}/{{run}}/interpolated/{{checkpoint}}"),

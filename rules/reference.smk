@@ -12,8 +12,9 @@ localrules:
 rule train_reference:
     input:
         source=source_file("source.json"),
-        train=train_tokens("train_reference"),
-        dev=tokens_of(*PLAN.dev_sets.values()),
+        train=train_examples("train_reference"),
+        dev=examples_of(*PLAN.dev_sets.values()),
+        start=start_of,
     output:
         models=directory(f"{RESULTS}/reference/{{reference}}/seed{{seed}}/models"),
         metrics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/metrics.parquet",
@@ -24,11 +25,12 @@ rule train_reference:
         log_of("train_reference", "{reference}/seed{seed}"),
     benchmark:
         benchmark_of("train_reference", "{reference}/seed{seed}")
+    priority: FIRST
     conda:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=resource("gpu"),
+        gpu=gpus,
         gpu_slots=gpu_slot,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),

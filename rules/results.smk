@@ -33,8 +33,8 @@ rule evaluate_ood:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=gpu_slot,
-        gpu_slots=gpu_slot,
+        gpu=one_gpu,
+        gpu_slots=one_gpu,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:
@@ -145,6 +145,7 @@ rule report:
         summary=f"{RESULTS}/summary.parquet",
         comparison=f"{RESULTS}/comparison.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",
+        forecast=f"{RESULTS}/forecast.parquet",
         references=transfer_files(),
         train=f"{RESULTS}/data/train.parquet",
         dynamics=[entry["dynamics"] for entry in PLAN.datamap_entries(RESULTS)],

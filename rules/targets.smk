@@ -34,6 +34,7 @@ rule datamaps:
 rule transfer:
     input:
         transfer_files(),
+        f"{RESULTS}/forecast.txt",
 
 
 rule subsets:

@@ -1,4 +1,4 @@
-# In:  what Snakemake says of its jobs; summary.txt, references.txt
+# In:  what Snakemake says of its jobs; summary.txt, references.txt, forecast.txt
 # Out: nothing but lines in the terminal: how many trainings are done, and at the end what came out, or what failed
 #
 # Snakemake calls these hooks in no dry run, in no job on a cluster, and not where there is nothing to do.
@@ -51,8 +51,11 @@ onsuccess:
     made = set(WATCH.rules.values())
     if made & {"summarize", "report"}:
         show(f"{RESULTS}/summary.txt")
-    elif "compare_references" in made:
-        show(f"{RESULTS}/references.txt")
+    else:
+        if "compare_references" in made:
+            show(f"{RESULTS}/references.txt")
+        if made & {"compare_references", "forecast"}:
+            show(f"{RESULTS}/forecast.txt")
     if "report" in made:
         logger.info(f"The report: {Path(RESULTS, 'report.html').absolute()}")
 

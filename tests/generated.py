@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ftft import comparison, config, cost_curve, datamap, selection, summary, transfer
+from ftft import comparison, config, cost_curve, datamap, forecast, selection, summary, transfer
 from ftft.metrics import detailed_scores
-from ftft.plan import Plan
+from ftft.plan import Plan, Run
 from ftft.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics, write_table
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -61,7 +61,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     labels = _write_data(results / "data/train.parquet", kinds, rng, text)
     _write_data(results / "data/dev.parquet", np.zeros(300, int), rng)
     for run in plan.runs:
-        _write_run(plan, results / run.path, STRENGTH[run.model] * (1 if not run.recipe else 0.95), run.seed)
+        _write_run(plan, results / run.path, _strength(run), run.seed)
     for entry in plan.datamap_entries(str(results)):
         logits = _dynamics(labels, kinds, STRENGTH[entry["reference"]], entry["seed"])
         write_dynamics(list(logits), entry["dynamics"], len(LABELS), {})
@@ -83,6 +83,9 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
         (cost_curve.trace, "cost_curve"),
     ):
         write_table_of(entries, results / f"{name}.parquet", results / f"{name}.csv")
+    cfg = plan.forecast(str(results))
+    forecasts = [results / f"forecast.{suffix}" for suffix in ("parquet", "csv", "txt")]
+    forecast.write(cfg["methods"], {name: _replay(name, plan) for name in cfg["work"]}, *forecasts)
     cfg = plan.transfer(str(results))
     tables = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("references", "transfer")]
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
@@ -90,7 +93,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
 
 def report_arguments(plan: Plan, results: Path) -> dict:
     """What ``report.write`` takes, as rule ``report`` gives it."""
-    tables = ("summary", "comparison", "cost_curve", "references", "transfer")
+    tables = ("summary", "comparison", "cost_curve", "forecast", "references", "transfer")
     return {
         "output": results / "report.html",
         "train_data": results / "data/train.parquet",
@@ -130,6 +133,16 @@ def _dynamics(labels: np.ndarray, kinds: np.ndarray, strength: float, seed: int)
         logits[epoch, rows, labels] += np.choose(kinds, [1 + epoch * pull, epoch * pull - 1, -1.0])
         logits[epoch, rows, (labels + 1) % len(LABELS)] += np.choose(kinds, [0.0, 0.0, epoch * pull])
     return logits
+
+
+def _strength(run: Run) -> float:
+    return STRENGTH[run.model] * (1 if not run.recipe else 0.95)
+
+
+def _replay(name: str, plan: Plan) -> forecast.Replay:
+    """The work of a run as its cost table has it, in steps that are all alike."""
+    run = next(run for run in plan.runs if run.path == name)
+    return forecast.Replay(np.full(STEPS, 1e15 * _strength(run) / STEPS), STEPS // EVALUATIONS)
 
 
 def _write_run(plan: Plan, folder: Path, strength: float, seed: int) -> None:

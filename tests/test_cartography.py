@@ -268,8 +268,8 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
     made = {
         f"{variables['run']}/dynamics.parquet": dynamics,
         variables["data"]: data,
-        "results/demo/datamap/minilm-l4/seed0.parquet": tmp_path / "map.parquet",
-        "results/demo/subset/minilm-l4/ambiguous-0.33/seed0.parquet": tmp_path / "subset.parquet",
+        "results/demo/datamap/head-l2/seed0.parquet": tmp_path / "map.parquet",
+        "results/demo/subset/head-l2/ambiguous-0.33/seed0.parquet": tmp_path / "subset.parquet",
     }
     for path, source in made.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)

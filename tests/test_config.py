@@ -41,14 +41,15 @@ def shipped(name: str) -> Config:
     return load(yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8")))
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """MINIMAL with the key at ``path`` (parts separated by slashes) set to ``value``."""
+def changed(path: str, value: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """MINIMAL with the key at ``path`` (parts separated by slashes) set to ``value``, and ``more`` paths to theirs."""
     raw: dict[str, Any] = deepcopy(MINIMAL)
-    *parents, last = path.split("/")
-    section = raw
-    for key in parents:
-        section = section.setdefault(key, {})
-    section[last] = value
+    for where, what in ({path: value} | (more or {})).items():
+        *parents, last = where.split("/")
+        section = raw
+        for key in parents:
+            section = section.setdefault(key, {})
+        section[last] = what
     return raw
 
 
@@ -278,6 +279,68 @@ MISTAKES = {
     ),
     "upweighting by nothing": ("methods/ftft", {"upweight": {"factor": 1}}, "ftft.upweight.factor", "equal to 2"),
     "interpolation with nothing": ("methods/erm", {"interpolate": 0}, "methods.erm.interpolate", "greater than 0"),
+    "a mean with a classifier that is not pretrained": (
+        "methods/erm",
+        {"interpolate": 0.5},
+        "methods.erm.interpolate",
+        "'big' has a new head",
+        "add head: probe to methods.erm or to models.big",
+    ),
+    "a head on random features": (
+        "models/small",
+        {"scratch": {"architecture": "bert"}, "tune": "head"},
+        "models.small",
+        "tune: head needs pretrained features",
+        "name a pretrained model",
+    ),
+    "a probe of random features": (
+        "models/big",
+        {"scratch": {"architecture": "bert"}, "head": "probe"},
+        "models.big",
+        "head: probe needs pretrained features",
+    ),
+    "a method's probe of random features": (
+        "models/big",
+        {"scratch": {"architecture": "bert"}},
+        {"methods/erm": {"head": "probe"}},
+        "methods.erm.head",
+        "'big' (scratch) has none of",
+    ),
+    "a head as main model": ("models/big/tune", "head", "mains names the model 'big'", "leave tune out"),
+    "a head with a probe": ("models/small", {"hub": "a", "tune": "head", "head": "probe"}, "models.small", "leave out"),
+    "features of a whole model": ("models/small/features", "mean", "models.small", "add tune: head"),
+    "an unknown part to tune": ("models/small/tune", "lora", "models.small.tune", "'all' or 'head'", "'lora'"),
+    "a budget of nothing": ("methods/erm", {"budget": 0}, "methods.erm.budget", "greater than 0", "found 0"),
+    "a budget above 1": ("methods/erm", {"budget": 1.5}, "methods.erm.budget", "less than or equal to 1", "found 1.5"),
+    "a budget of no more than the warm-up": (
+        "methods/erm",
+        {"budget": 0.1},
+        "methods.erm.budget is 0.1 of the steps",
+        "the warm-up of 'big', 0.1",
+        "raise budget",
+    ),
+    "a budget of less than one evaluation": (
+        "training/evaluate_every",
+        4,
+        {"methods/erm": {"budget": 0.3}},
+        "methods.erm.budget is 0.3 of the 10 steps of 'big'",
+        "fewer than the 4 to the first evaluation",
+    ),
+    "a look that does not divide": (
+        "training/evaluate_every",
+        20,
+        {"methods/ftft/stop": {"every": 3}},
+        "methods.ftft.stop.every is 3",
+        "the evaluate_every of 'big', 20",
+        "allowed: 1, 2, 4, 5, 10, 20",
+    ),
+    "a look without an interval": (
+        "methods/ftft/stop",
+        {"every": 3},
+        "methods.ftft.stop.every is 3",
+        "no training.evaluate_every",
+        "set that too",
+    ),
     "two sources": ("data/train", {"path": "a.csv", "hub": "b", "split": "c"}, "data.train", "found hub, path"),
     "no source": ("data/dev", {}, "data.dev", "exactly one of hub, path, builtin", "found none"),
     "two model sources": ("models/big", {"hub": "a", "path": "b"}, "models.big", "found hub, path"),
@@ -331,8 +394,9 @@ def test_times_are_read_as_snakemake_reads_them(runtime, minutes):
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
     path, value, *expected = MISTAKES[mistake]
+    changes = expected.pop(0) if isinstance(expected[0], dict) else {}
     with pytest.raises(UserError) as failure:
-        load(changed(path, value))
+        load(changed(path, value, changes))
     message = str(failure.value)
     assert "\n" not in message
     assert message.startswith("config: ")
@@ -340,7 +404,7 @@ def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
 
 
 def test_random_weights_are_nothing_to_interpolate_with():
-    raw = changed("methods/wise", {"interpolate": 0.5})
+    raw = changed("methods/wise", {"interpolate": 0.5, "head": "probe"})
     load(raw)
     raw["models"]["big"] = {"scratch": {"architecture": "bert"}}
     with pytest.raises(UserError, match=r"^config: methods.wise.interpolate is about .* 'big' \(scratch\) has none of"):

@@ -34,12 +34,12 @@ def entries(tmp_path):
     found = []
     for seed, last in enumerate([0.6, 0.9]):
         erm = {"task": "nli", "main": "large", "method": "erm", "reference": "", "seed": seed, "checkpoint": "final"}
-        erm |= {"interpolated": False, "reference_costs": [], "selection_costs": []}
+        erm |= {"interpolated": False, "training_costs": [], "other_costs": []}
         erm["curve"] = write_curve(tmp_path / f"erm{seed}.parquet", {10: 0.5, 20: 0.7, 40: last}, {"final": 40})
         erm["cost"] = write_cost(tmp_path / f"erm{seed}-cost.parquet", [("final", "train", 40, 40, 100.0, 20.0)])
         ftft = erm | {"method": "ftft", "reference": "small", "checkpoint": "stop"}
         costs = [{"cost": reference, "checkpoint": "final"}]
-        ftft |= {"interpolated": False, "reference_costs": costs, "selection_costs": [select]}
+        ftft |= {"interpolated": False, "training_costs": costs, "other_costs": [select]}
         ftft["curve"] = write_curve(
             tmp_path / f"ftft{seed}.parquet", {10: 0.6, 20: 0.55, 30: 0.99}, {"stop": 10, "final": 30}
         )
@@ -64,6 +64,17 @@ def test_a_mean_with_the_pretrained_weights_has_no_curve(entries, tmp_path):
     alone = traced([mean], tmp_path)
     assert alone.num_rows == 0
     assert cost_curve.reaching(alone, "accuracy").empty
+
+
+def test_a_step_at_which_not_all_sets_were_scored_is_no_point(entries, tmp_path):
+    """A stop rule on one OOD set looks at step 15; the mean over OOD sets is not known there."""
+    path = entries[1]["curve"]
+    table = read_table(path)
+    more = {"step": 15, "epoch": 0.0, "dataset": "a", "split": "dev", "metric": "accuracy", "value": 0.99}
+    more = pa.concat_tables([table.replace_schema_metadata(), pa.Table.from_pylist([more], METRICS)])
+    before = traced(entries, tmp_path)
+    write_table(more, path, METRICS, {"checkpoints": json.dumps({"stop": 10, "final": 30})})
+    assert traced(entries, tmp_path).equals(before)
 
 
 def test_scores_and_costs_by_hand(entries, tmp_path):

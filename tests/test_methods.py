@@ -71,6 +71,10 @@ def train(
     AcceleratorState._reset_state(reset_partial_state=True)
     common = {"batch_size": 32, "precision": "fp32", "max_length": 48, "evaluate_every": 10_000}
     cfg = {
+        "tune": "all",
+        "features": None,
+        "hidden_size": None,
+        "budget": 1.0,
         "layers": None,
         "labels": LABELS,
         "metric": "accuracy",
@@ -88,6 +92,7 @@ def train(
         dev={IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "reversed": prepared / "tokens-reversed.parquet"},
         subset=None,
         guide=prepared / "guide.parquet" if guide else None,
+        start=None,
         models=out / "models",
         metrics=out / "metrics.parquet",
         cost=out / "cost.parquet",
@@ -118,7 +123,9 @@ def test_a_mean_with_the_weights_from_before_the_shortcut(prepared):
     train(prepared, "general", data="without", epochs=10)
     pretrained.prepare({"path": str(prepared / "general/models/final")}, prepared / "pretrained")
     fine_tuned = train(prepared, "tuned", data="easy", source="pretrained", epochs=10)
-    modelling.interpolate(prepared / "tuned/models/final", prepared / "pretrained", prepared / "mean/final", share=0.3)
+    start = prepared / "general/models/final"
+    folders = (prepared / "tuned/models/final", start, prepared / "pretrained", prepared / "mean/final")
+    modelling.interpolate(*folders, share=0.3)
     AcceleratorState._reset_state(reset_partial_state=True)
     evaluation.evaluate(
         prepared / "mean/final",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import TOY_DATA
 
-from ftft.config import ReferenceStop, Stop, load
+from ftft.config import HEAD, ReferenceStop, Stop, load
 from ftft.plan import Plan, Run, checkpoint_name
 from ftft.schemas import IN_DISTRIBUTION
 
@@ -64,7 +64,7 @@ def test_ftft_needs_the_reference_but_no_run_of_the_main_model_on_all_data():
     assert (reference["final"], reference["stops"]) == (True, {})  # its dynamics are of all epochs
     main = found.train("big", "small/ambiguous-0.5")
     assert main["final"] is False  # so that training really stops
-    assert main["stops"] == {STOP: {"min_delta": 0.0, "monitor": "ood_dev", "patience": 2}}
+    assert main["stops"] == {STOP: {"every": None, "min_delta": 0.0, "monitor": "ood_dev", "patience": 2}}
 
 
 def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
@@ -77,7 +77,7 @@ def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
     assert found.evaluations() == [(run, "final"), (run, STOP), (run, slow)]
     settings = found.train("big", "small/ambiguous-0.5")
     assert sorted(settings["stops"]) == [STOP, slow]
-    assert settings["stops"][slow] == {"min_delta": 0.01, "monitor": "ood_dev/far", "patience": 5}
+    assert settings["stops"][slow] == {"every": None, "min_delta": 0.01, "monitor": "ood_dev/far", "patience": 5}
     assert settings["final"] is True
 
 
@@ -164,7 +164,7 @@ def test_several_references_select_one_subset_and_all_are_paid_for():
     assert found.reference_runs_of("small+tiny/ambiguous-0.5", 1) == [Run("small", "", 1), Run("tiny", "", 1)]
     assert [run.model for run in found.runs if not run.recipe] == ["small", "tiny"] * 2
     costs = [f"results/toy/reference/{model}/seed1/cost.parquet" for model in ("small", "tiny")]
-    assert [cost["cost"] for cost in found.entries("results/toy")[1]["reference_costs"]] == costs
+    assert [cost["cost"] for cost in found.entries("results/toy")[1]["training_costs"]] == costs
     # The order in which they are named changes nothing.
     again = plan(methods={"joint": {"select": select}}, references=["small", "tiny"], seeds=[0, 1])
     assert again.results == found.results
@@ -207,29 +207,140 @@ def test_methods_that_weigh_all_data():
     assert [each["upweight"] for each in settings] == [{"epoch": 1, "factor": 5}, None, None]
     assert [each["product_of_experts"] for each in settings] == [None, {"epoch": 0}, None]
     jtt = found.entries("results/toy")[2]
-    assert [cost["cost"] for cost in jtt["reference_costs"]] == ["results/toy/reference/small/seed3/cost.parquet"]
-    assert jtt["selection_costs"] == []  # no data map and no subset
+    assert [cost["cost"] for cost in jtt["training_costs"]] == ["results/toy/reference/small/seed3/cost.parquet"]
+    assert jtt["other_costs"] == []  # no data map and no subset
 
 
 def test_a_mean_with_the_pretrained_weights_is_another_model_of_the_same_run():
-    methods = {"erm": {}, "wise": {"interpolate": 0.5}, "wise_stop": {"interpolate": 0.75, "stop": {}}}
+    wise = {"head": "probe", "interpolate": 0.5}
+    methods = {
+        "erm": {},
+        "lpft": {"head": "probe"},
+        "wise": wise,
+        "wise_stop": wise | {"interpolate": 0.75, "stop": {}},
+    }
     found = plan(methods=methods)
+    run = "main/big/all+probe/seed3"
     assert rows(found) == [
         ("erm", "", "reference/big/seed3", "final"),
-        ("wise", "", "reference/big/seed3", "final+wise0.5"),
-        ("wise_stop", "", "reference/big/seed3", f"{STOP}+wise0.75"),
+        ("lpft", "", run, "final"),
+        ("wise", "", run, "final+wise0.5"),
+        ("wise_stop", "", run, f"{STOP}+wise0.75"),
     ]
-    assert found.runs == [Run("big", "", 3)]
-    assert found.train("big") == plan(methods={"erm": {}, "stop": {"stop": {}}}).train("big")
+    assert found.runs == [Run("big", "", 3), Run("big", "all+probe", 3)]
+    assert list(found.train("big", "all+probe")["stops"]) == [STOP]
     assert found.interpolate(f"{STOP}+wise0.75") == {"checkpoint": STOP, "share": 0.75}
     assert found.evaluate("big", f"{STOP}+wise0.75")["trained"] == STOP
     entries = found.entries("results/toy")
     assert [(entry["checkpoint"], entry["interpolated"]) for entry in entries] == [
         ("final", False),
+        ("final", False),
         ("final", True),
         (STOP, True),
     ]
-    assert entries[1]["metrics"] == "results/toy/evaluation/reference/big/seed3/final+wise0.5/metrics.parquet"
+    assert entries[2]["metrics"] == "results/toy/evaluation/main/big/all+probe/seed3/final+wise0.5/metrics.parquet"
+
+
+def test_a_run_that_starts_from_a_trained_head_pays_for_it():
+    found = plan(methods={"erm": {}, "lpft": {"head": "probe"}}, seeds=[3, 4])
+    assert found.probes == [("big", 3), ("big", 4)]
+    assert found.embedded == ["someone--big"]
+    assert [found.needs_probe("big", recipe) for recipe in ("", "all+probe")] == [False, True]
+    erm, lpft = found.entries("results/toy")[::2]
+    assert (erm["training_costs"], erm["other_costs"]) == ([], [])
+    assert lpft["training_costs"] == [{"cost": "results/toy/probe/big/seed3/cost.parquet", "checkpoint": "final"}]
+    assert lpft["other_costs"] == ["results/toy/features/someone--big/cost.parquet"]
+    assert set(found.costs("results/toy")) > {"results/toy/probe/big/seed4/cost.parquet", *lpft["other_costs"]}
+    settings = found.probe("big")
+    assert (settings["tune"], settings["stops"], settings["final"]) == ("probe", {}, True)
+    assert settings["training"]["learning_rate"] == HEAD["learning_rate"]
+
+
+def test_a_model_whose_head_starts_from_a_probe_does_so_in_every_run():
+    models = CONFIG["models"] | {"big": {"hub": "someone/big", "head": "probe"}}
+    random = {"select": {"by": "random", "fraction": 0.5}}
+    found = plan(models=models, methods={"erm": {}, "lpft": {"head": "probe"}, "random": random})
+    assert [row[2] for row in rows(found)] == [
+        "reference/big/seed3",
+        "reference/big/seed3",
+        "main/big/random-0.5/seed3",
+    ]
+    assert found.needs_probe("big", "")
+    assert all(len(entry["training_costs"]) == 1 for entry in found.entries("results/toy"))
+
+
+def test_a_budget_makes_a_run_of_its_own():
+    """The learning rate decays within the budget, so it is no prefix of the longer run."""
+    random = {"select": {"by": "random", "fraction": 0.5}}
+    methods = {
+        "erm": {},
+        "erm_third": {"budget": 0.3},
+        "random": random,
+        "random_third": random | {"budget": 0.3},
+        "random_third_stop": random | {"budget": 0.3, "stop": {}},
+        "random_whole": random | {"budget": 1},
+        "both": random | {"budget": 0.3, "head": "probe"},
+    }
+    found = plan(methods=methods)
+    assert rows(found) == [
+        ("erm", "", "reference/big/seed3", "final"),
+        ("erm_third", "", "main/big/all+budget0.3/seed3", "final"),
+        ("random", "", "main/big/random-0.5/seed3", "final"),
+        ("random_third", "", "main/big/random-0.5+budget0.3/seed3", "final"),
+        ("random_whole", "", "main/big/random-0.5/seed3", "final"),
+        ("random_third_stop", "", "main/big/random-0.5+budget0.3/seed3", STOP),
+        ("both", "", "main/big/random-0.5+budget0.3+probe/seed3", "final"),
+    ]
+    assert list(found.subsets) == ["random-0.5"]
+    recipes = ("", "all+budget0.3", "random-0.5", "random-0.5+budget0.3+probe")
+    assert [found.subset_of(recipe) for recipe in recipes] == ["", "", "random-0.5", "random-0.5"]
+    assert [found.train("big", recipe)["budget"] for recipe in recipes] == [1.0, 0.3, 1.0, 0.3]
+    third = next(entry for entry in found.entries("results/toy") if entry["method"] == "random_third")
+    assert third["other_costs"] == ["results/toy/subset/random-0.5/seed3.cost.parquet"]
+
+
+def test_a_head_on_frozen_features_is_a_reference_with_features_of_its_own():
+    models = {
+        "big": {"hub": "someone/big"},
+        "head": {"hub": "someone/big", "layers": 3, "tune": "head"},
+        "linear": {
+            "hub": "someone/big",
+            "layers": 3,
+            "tune": "head",
+            "hidden_size": 0,
+            "features": "both",
+            "epochs": 2,
+        },
+        "longer": {"hub": "someone/big", "layers": 3, "tune": "head", "max_length": 64, "precision": "fp32"},
+    }
+    methods = {"ftft": {"select": AMBIGUOUS}, "both": {"select": AMBIGUOUS | {"mean_over": "references"}}}
+    found = plan(models=models, references=["head", "linear", "longer"], methods=methods, seeds=[3])
+    assert found.embedded == ["someone--big+layers3", "someone--big+64+layers3+fp32"]
+    assert found.encoders["someone--big+layers3"] == {
+        "datasets": ["train", "dev", "far.dev"],
+        "layers": 3,
+        "precision": "bf16",
+    }
+    head, linear = found.train("head"), found.train("linear")
+    assert [(each["tune"], each["features"], each["hidden_size"]) for each in (head, linear)] == [
+        ("head", "mean", 384),
+        ("head", "both", 0),
+    ]
+    assert head["training"] | {"epochs": 2} == linear["training"]
+    # Of the common settings only those of the encoder apply; the steps are the head's own.
+    assert (head["training"]["steps"], head["training"]["epochs"]) == (None, HEAD["epochs"])
+    costs = {entry["reference"]: entry for entry in found.entries("results/toy") if entry["method"] == "ftft"}
+    assert costs["head"]["other_costs"][0] == "results/toy/features/someone--big+layers3/cost.parquet"
+    # Three references on two kinds of features pay for the two.
+    joint = next(entry for entry in found.entries("results/toy") if entry["method"] == "both")
+    assert len([path for path in joint["other_costs"] if "/features/" in path]) == 2
+    assert len(joint["training_costs"]) == 3
+
+
+def test_a_rule_with_looks_of_its_own_is_another_checkpoint():
+    methods = {"erm": {}, "stop": {"stop": {}}, "fine": {"stop": {"every": 5, "min_delta": 1e-7}}}
+    found = plan(methods=methods, training={"steps": 10, "evaluate_every": 10})
+    assert [row[3] for row in rows(found)] == ["final", f"{STOP}-delta1e-07-every5", STOP]
 
 
 def test_a_reference_may_stop_but_a_result_of_its_own_goes_to_the_end():
@@ -240,7 +351,7 @@ def test_a_reference_may_stop_but_a_result_of_its_own_goes_to_the_end():
     stop = {"bound": 0.8, "by": "ambiguous", "fraction": 0.33, "monitor": "ranking", "name": name}
     assert (found.train("small")["final"], found.train("small")["reference_stop"]) == (False, stop)
     assert found.train("big", "small/ambiguous-0.5")["reference_stop"] is None
-    assert found.entries("results/toy")[0]["reference_costs"] == [
+    assert found.entries("results/toy")[0]["training_costs"] == [
         {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": name}
     ]
     found = plan(models=models, methods=methods | {"erm": {}}, mains=["big", "small"])
@@ -268,13 +379,11 @@ def test_datamap_settings_are_of_the_data_map_alone():
 def test_paths_that_the_summary_reads():
     found = plan(methods={"erm": {}, "ftft": {"select": AMBIGUOUS, "stop": {}}})
     erm, ftft = found.entries("results/toy")
-    assert (erm["cost"], erm["reference_costs"]) == ("results/toy/reference/big/seed3/cost.parquet", [])
+    assert (erm["cost"], erm["training_costs"]) == ("results/toy/reference/big/seed3/cost.parquet", [])
     assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
     assert ftft["cost"] == "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet"
-    assert ftft["reference_costs"] == [
-        {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": "final"}
-    ]
+    assert ftft["training_costs"] == [{"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": "final"}]
     assert ftft["curve"] == "results/toy/main/big/small/ambiguous-0.5/seed3/metrics.parquet"
     assert ftft["predictions"] == {
         name: f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/predictions/{name}.parquet"
@@ -284,7 +393,7 @@ def test_paths_that_the_summary_reads():
         "results/toy/datamap/small/seed3.cost.parquet",
         "results/toy/subset/small/ambiguous-0.5/seed3.cost.parquet",
     ]
-    assert (erm["selection_costs"], ftft["selection_costs"]) == ([], selection)
+    assert (erm["other_costs"], ftft["other_costs"]) == ([], selection)
     assert found.costs("results/toy") == [
         "results/toy/reference/big/seed3/cost.parquet",
         "results/toy/reference/small/seed3/cost.parquet",
@@ -377,7 +486,7 @@ def test_without_references_and_curves():
     assert "figures/transfer" not in stems(found.figures("results/toy"))
     assert stems(found.tables("results/toy")) == ["tables/results-big"]
     assert not plan(methods={"ftft": {"select": AMBIGUOUS}}).judging("big")
-    wise = plan(methods={"wise": {"interpolate": 0.5}})
+    wise = plan(methods={"wise": {"head": "probe", "interpolate": 0.5}})
     assert stems(wise.figures("results/toy")) == ["figures/robustness-cost-big"]
 
 

@@ -17,6 +17,7 @@ from ftft.schemas import (
     COST,
     COST_CURVE,
     DATAMAP,
+    FORECAST,
     OOD_MEAN,
     REFERENCES,
     SUBSET,
@@ -196,6 +197,7 @@ def arguments(tmp_path):
             for seed in (0, 1)
         ],
         "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
+        "budgets": {},
     }
 
 
@@ -216,6 +218,31 @@ def test_results_and_headline(arguments):
         "no spread: how another would do is not known."
     ) in page.text
     assert "2 runs of 1 main model, seed 0; scored by accuracy" in page.text
+
+
+def test_the_forecast_against_what_came_of_it(arguments, tmp_path):
+    page = written(arguments)
+    assert "Forecast of the cost" not in page.text
+    names = ("method", "reference", "preparation_share", "share", "break_even_step", "break_even_share", "pays")
+    rows = [
+        ("erm", "", 0.0, 1.0, None, None, None),
+        ("ftft", "small", 0.25, 1.25, 67, 0.75, "if it stops early"),
+        ("dm", "big", 1.0, 2.0, None, None, "no"),
+    ]
+    common = {"task": "toy", "main": "big", "steps": 90, "step_flops": 1.0, "erm_flops": 90.0, "at_most": False}
+    table = [common | dict(zip(names, row, strict=True)) for row in rows]
+    table = [row | {"preparation_flops": 90 * row["preparation_share"]} for row in table]
+    table[1]["earliest_stop"] = 20
+    write_table(pa.Table.from_pylist(table, FORECAST), tmp_path / "forecast.parquet", FORECAST)
+    page = written(arguments | {"forecast": tmp_path / "forecast.parquet"})
+    headings = ["preparation", "in all", "must stop by", "can stop at", "pays"]
+    assert ["method", "reference", *headings, "stopped at step", "forecast by then", "cost by then"] in page.rows
+    # It stopped at step 30: 22.5 + 30 of ERM's 90 were forecast, 60 it cost.
+    expected = ["25.0", "125.0", "67 (75 %)", "20", "if it stops early", "30", "58.3", "66.7"]
+    assert ["ftft", "small", *expected] in page.rows
+    assert ["erm", EN_DASH, "0.0", "100.0", *[EN_DASH] * 3, "90", "100.0", "111.1"] in page.rows
+    assert ["dm", "big", "100.0", "200.0", *[EN_DASH] * 2, "no", *[EN_DASH] * 3] in page.rows  # it has not run
+    assert "dm (reference big): cannot pay: the reference alone costs 100 % of ERM" in page.text
 
 
 def test_verdicts_on_references(arguments, tmp_path):
@@ -278,6 +305,32 @@ def test_what_is_cheaper_and_as_good(runs, sentence):
     assert found == sentence or (found and sentence and found.endswith(sentence))
     if runs:
         assert findings.savings(table[1:], "big") is None  # without ERM
+
+
+@pytest.mark.parametrize(
+    ("budgets", "sentences"),
+    [
+        ({}, []),
+        ({"a": 0.5}, []),  # nothing to compare it with
+        (
+            {"a": 0.5, "erm_half": 0.5},
+            ["big, mean OOD F1 in percent with 50 % of the steps: a (reference small) 80.00, erm_half 70.00."],
+        ),
+        (
+            {"a": 1 / 3, "erm_half": 1 / 3, "b": 1 / 3, "c": 0.1},
+            [
+                "big, mean OOD F1 in percent with 33.3 % of the steps: b 90.00, a (reference small) 80.00, "
+                "erm_half 70.00."
+            ],
+        ),
+    ],
+)
+def test_methods_with_the_same_number_of_steps_are_compared(budgets, sentences):
+    rows = [("erm", "", 0.95), ("erm_half", "", 0.7), ("a", "small", 0.8), ("b", "", 0.9), ("c", "", 0.2)]
+    index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
+    columns = pd.MultiIndex.from_tuples([(OOD_MEAN, "mean")])
+    table = pd.DataFrame([[row[2]] for row in rows], index, columns)
+    assert findings.budget_sentences(table, "big", "F1", budgets) == sentences
 
 
 def test_planted_findings_by_hand(arguments):

@@ -55,8 +55,8 @@ def entry(folder, method, *, reference="", seed=0, scores, checkpoint="final", c
         "cost": write_cost(f"{name}-cost.parquet", cost),
         "checkpoint": checkpoint,
         "interpolated": False,
-        "reference_costs": [{"cost": path, "checkpoint": "final"} for path in reference_costs],
-        "selection_costs": [],
+        "training_costs": [{"cost": path, "checkpoint": "final"} for path in reference_costs],
+        "other_costs": [],
     }
 
 
@@ -99,7 +99,7 @@ def entries(tmp_path):
 
 def test_every_reference_that_selected_is_paid_for(entries, tmp_path):
     other = write_cost(tmp_path / "other.parquet", [("final", "train", 100, 3200, 7.0, 1.5)])
-    entries[1]["reference_costs"].append({"cost": other, "checkpoint": "final"})
+    entries[1]["training_costs"].append({"cost": other, "checkpoint": "final"})
     row = next(row for row in summarized(entries, tmp_path).to_pylist() if row["method"] == "ftft")
     assert (row["flops"], row["seconds"]) == (50 + 10 + 7, 9 + 2 + 1.5)
 
@@ -255,7 +255,7 @@ def test_the_text_names_main_models_and_seeds_where_they_differ(entries, tmp_pat
 
 
 def test_the_text_fits_the_terminal_however_many_sets_there_are(entries, tmp_path):
-    reference = entries[2]["reference_costs"]
+    reference = entries[2]["training_costs"]
     runs = [
         entry(
             tmp_path,
@@ -286,7 +286,7 @@ def test_the_text_fits_the_terminal_however_many_sets_there_are(entries, tmp_pat
 
 
 def test_data_map_and_selection_cost_too(entries, tmp_path):
-    entries[1]["selection_costs"] = [
+    entries[1]["other_costs"] = [
         write_cost(tmp_path / f"{stage}.parquet", [("final", stage, 0, 0, 0.0, seconds)])
         for stage, seconds in (("datamap", 3.0), ("select", 0.5))
     ]

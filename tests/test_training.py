@@ -69,6 +69,7 @@ def files(prepared: Path, folder: Path, **changes) -> training.Files:
         dev={IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "other": prepared / "tokens-ood.parquet"},
         subset=None,
         guide=None,
+        start=None,
         models=folder / "models",
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",
@@ -82,6 +83,10 @@ def files(prepared: Path, folder: Path, **changes) -> training.Files:
 def settings(*, stops=None, reference_stop=None, final=True, upweight=None, expert=None, **training_settings) -> dict:
     defaults = {"batch_size": 16, "epochs": 2, "learning_rate": 3e-3, "precision": "fp32", "max_length": 32}
     return {
+        "tune": "all",
+        "features": None,
+        "hidden_size": None,
+        "budget": 1.0,
         "layers": None,
         "labels": LABELS,
         "metric": "accuracy",
@@ -432,6 +437,55 @@ def test_a_full_run_also_yields_its_early_stopped_result(prepared, tmp_path):
     assert final["steps"].item() == 100
 
 
+def test_a_budget_is_a_run_of_so_many_steps(prepared, tmp_path):
+    """Warm-up and decay lie inside it: the run is that of the smaller number of steps, not the start of the longer."""
+    steps = {"epochs": None, "evaluate_every": 5, "warmup": 0.2}
+    part = train(prepared, tmp_path / "part", settings(steps=20, **steps) | {"budget": 0.5})
+    short = train(prepared, tmp_path / "short", settings(steps=10, **steps))
+    whole = train(prepared, tmp_path / "whole", settings(steps=20, **steps))
+    for name in ("models/final/model.safetensors", "metrics.parquet", "dynamics.parquet"):
+        assert (part / name).read_bytes() == (short / name).read_bytes()
+    assert not np.allclose(dynamics(part)[-1], dynamics(whole)[len(dynamics(part)) - 1], atol=1e-3)
+
+
+def test_a_budget_without_an_evaluation_is_one_line(prepared, tmp_path):
+    """Five epochs of 70 examples in batches of 16 are 25 steps; a tenth of them are 2."""
+    cfg = settings(epochs=5, evaluate_every=4, warmup=0.0) | {"budget": 0.1}
+    with pytest.raises(
+        UserError, match=r"budget 0.1 is 2 of 25 steps, fewer than the 4 to the first evaluation: raise"
+    ):
+        train(prepared, tmp_path, cfg)
+
+
+def test_a_rule_that_looks_more_often_scores_what_it_watches_alone(prepared, tmp_path):
+    """It stops where it would if everything were scored as often, with the same model, and sees less."""
+    rule = {"monitor": "ood_dev", "patience": 5, "min_delta": 0.0}
+    rate = {"epochs": 8, "learning_rate": 3e-4}
+    fine = settings(stops={STOP: rule | {"every": 2}}, final=False, evaluate_every=8, **rate)
+    dense = settings(stops={STOP: rule | {"every": None}}, final=False, evaluate_every=2, **rate)
+    train(prepared, tmp_path / "fine", fine)
+    train(prepared, tmp_path / "dense", dense)
+    weights = [(tmp_path / run / "models" / STOP / "model.safetensors").read_bytes() for run in ("fine", "dense")]
+    assert weights[0] == weights[1]
+    fine, dense = (pq.read_table(tmp_path / run / "metrics.parquet").to_pandas() for run in ("fine", "dense"))
+    assert fine["step"].max() == dense["step"].max() > 8
+    assert set(fine[fine["step"] % 8 > 0]["dataset"]) == {"other"}
+    assert set(fine[fine["step"] % 8 == 0]["dataset"]) == {IN_DISTRIBUTION, "other"}
+    common = fine.merge(dense, how="left")
+    assert len(common) == len(fine) < len(dense)
+    assert len(fine.merge(dense)) == len(fine)
+
+
+def test_a_rule_without_looks_of_its_own_waits_for_the_others(prepared, tmp_path):
+    stops = {
+        "stop-a": {"monitor": "dev", "patience": 99, "min_delta": 0.0, "every": 2},
+        "stop-b": {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": None},
+    }
+    train(prepared, tmp_path, settings(stops=stops, epochs=5, evaluate_every=8))
+    cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().query("stage == 'train'").set_index("checkpoint")
+    assert cost["steps"].to_dict() == {"stop-b": 16, "final": 25, "stop-a": 25}
+
+
 def test_a_loss_that_is_not_finite_names_the_step_and_the_examples(prepared, tmp_path):
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, on the examples train\d+") as failure:
         train(prepared, tmp_path, settings(learning_rate=1e30, warmup=0.0, optimizer="sgd", max_grad_norm=0.0))
@@ -604,7 +658,7 @@ def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, thre
     job = SimpleNamespace(
         input={"source": "source/source.json", "train": "train", "dev": []},
         output=outputs,
-        params=SimpleNamespace(cfg={"dev": []}, code=""),
+        params=SimpleNamespace(cfg={"dev": [], "tune": "all"}, code=""),
         wildcards=SimpleNamespace(seed="0"),
         runtime={"runtime": {"device": "cpu"}, "cores": cores},
         threads=threads,

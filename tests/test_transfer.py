@@ -37,7 +37,7 @@ def write_run(folder, name, seed, *, confidence, variability, dev, steps=(10, 20
     files = {
         kind: path.with_suffix(f".{end}") for kind, end in (("datamap", "map"), ("curve", "curve"), ("cost", "cost"))
     }
-    return {"reference": name, "seed": seed, "checkpoint": "final", **files}
+    return {"reference": name, "seed": seed, "head": False, "checkpoint": "final", **files}
 
 
 @pytest.fixture
@@ -88,17 +88,23 @@ def test_verdicts_follow_the_rule(runs, dev, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dev_score", "chance", "lost", "verdict", "word"),
+    ("dev_score", "chance", "lost", "hard", "verdict", "word"),
     [
-        (0.6, 0.6, 0.0, "too weak", "not above chance, 60.0"),
-        (0.61, 0.6, None, "doubtful", "nothing to compare it with"),
-        (0.9, 0.6, 0.049, "will do", "4.9 %"),
-        (0.9, 0.6, 0.05, "doubtful", "5 % or more"),
-        (0.9, 0.6, 0.1, "too weak", "10 % or more"),
+        (0.6, 0.6, 0.0, None, "too weak", "not above chance, 60.0"),
+        (0.61, 0.6, None, None, "doubtful", "nothing to compare it with"),
+        (0.9, 0.6, 0.049, None, "will do", "4.9 %"),
+        (0.9, 0.6, 0.05, None, "doubtful", "5 % or more"),
+        (0.9, 0.6, 0.1, None, "too weak", "10 % or more"),
+        (0.9, 0.6, 0.0, 0.02, "will do", "0.0 %"),
+        (0.9, 0.6, 0.0, 0.019, "doubtful", "it finds only 1.9 % hard: it knows them by heart"),
+        (0.9, 0.6, 0.0, 0.5, "will do", "0.0 %"),
+        (0.9, 0.6, None, 0.51, "doubtful", "it finds 51.0 % hard: it has hardly learned the task"),
+        (0.9, 0.6, 0.1, 0.01, "too weak", "10 % or more"),
+        (0.6, 0.6, 0.0, 0.01, "too weak", "not above chance"),
     ],
 )
-def test_the_rule_at_its_bounds(dev_score, chance, lost, verdict, word):
-    found, reason = transfer.verdict(dev_score, chance, lost)
+def test_the_rule_at_its_bounds(dev_score, chance, lost, hard, verdict, word):
+    found, reason = transfer.verdict(dev_score, chance, lost, hard)
     assert found == verdict
     assert word in reason
 

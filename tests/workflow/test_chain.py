@@ -34,6 +34,8 @@ def test_every_stage_leaves_its_artifact(finished):
         "summary.csv",
         "summary.txt",
         "references.txt",
+        "forecast.csv",
+        "forecast.txt",
         "comparison.csv",
         "cost_curve.csv",
         "subset/random-0.33/seed0.cost.parquet",
@@ -77,6 +79,24 @@ def test_a_method_costs_its_reference_and_its_main_model(finished):
     assert table.loc["random", "flops"] == train_flops("main/large/random-0.33/seed0", "final")
     assert table.loc["dm", "flops"] == large + train_flops("main/large/large/ambiguous-0.33/seed0", "final")
     assert table.loc["ftft", "flops"] == small + train_flops("main/large/small/ambiguous-0.33/seed0", STOP)
+
+
+def test_the_forecast_came_true(finished):
+    """To the operation, but for the texts of a subset that only a reference can choose."""
+    results = finished / "results/topics"
+    summary = pd.read_csv(results / "summary.csv").drop_duplicates(["method", "flops"]).set_index("method")
+    forecast = pd.read_csv(results / "forecast.csv").set_index("method")
+    assert list(forecast.index) == ["erm", "random", "dm", "ftft"]
+    assert forecast["flops"][["erm", "random"]].to_dict() == summary["flops"][["erm", "random"]].to_dict()
+    assert forecast.loc["dm", "preparation_flops"] == summary.loc["erm", "flops"]
+    reference = pq.read_table(results / "reference/small/seed0/cost.parquet").to_pandas()
+    reference = reference[(reference["stage"] == "train") & (reference["checkpoint"] == "final")]
+    assert forecast.loc["ftft", "preparation_flops"] == reference["flops"].item()
+    by_then = forecast["preparation_flops"] + summary["step"] * forecast["step_flops"]
+    assert (by_then / summary["flops"]).to_dict() == pytest.approx(dict.fromkeys(forecast.index, 1), abs=0.1)
+    # With half the layers, the reference leaves no time until the second look, at step 16 of 18.
+    assert forecast["earliest_stop"].dropna().to_dict() == {"ftft": 16}
+    assert forecast["pays"][["dm", "ftft"]].to_list() == ["no", "no"]
 
 
 def test_comparison_cost_curve_and_summary_agree(finished):
@@ -141,11 +161,15 @@ def test_a_run_counts_its_trainings(finished):
 
 
 def test_other_targets_end_with_what_they_brought(copy):
-    references = (copy / "results/topics/references.txt").read_text(encoding="utf-8")
-    for arguments, expected in (("-R compute_datamap -- datamaps", False), ("-R compare_references -- transfer", True)):
+    texts = [(copy / f"results/topics/{name}.txt").read_text(encoding="utf-8") for name in ("references", "forecast")]
+    for arguments, *expected in (
+        ("-R compute_datamap -- datamaps", False, False),
+        ("-R compare_references -- transfer", True, True),
+        ("-R forecast -- forecast", False, True),
+    ):
         done = snakemake(copy, *arguments.split())
         assert done.returncode == 0, done.stderr
-        assert (references in done.stderr) == expected
+        assert [text in done.stderr for text in texts] == expected
         assert "The report" not in done.stderr
         assert "accuracy in percent" not in done.stderr
         assert "trainings done" not in done.stderr
@@ -261,12 +285,18 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
 @pytest.mark.parametrize(
     ("configs", "trainings"),
     [
-        ("config.yaml", 5),
+        ("config.yaml", 6),
         # Five seeds: five models on all data, the subsets (random, the main model's own, four references'), JTT and the
         # product of experts; with another expert and eleven more subsets; with four more references and their subsets.
         ("planted.yaml", 5 * (5 + 6 + 2)),
         ("planted.yaml overlays/planted-criteria.yaml", 5 * (5 + 6 + 2 + 1 + 11)),
         ("planted.yaml overlays/planted-settled.yaml", 5 * (5 + 6 + 2 + 4 + 4)),
+        # Five seeds: three heads and two models on all data, and at a third of the steps all data, a random third and
+        # four references'; with main models of the latter that stop early, a trained head and one that starts from it.
+        ("planted-budget.yaml", 5 * (5 + 6)),
+        ("planted-budget.yaml overlays/planted-budget-stops.yaml", 5 * (5 + 6 + 4 + 1 + 1)),
+        ("hsd-cad-budget.yaml", 4 * (5 + 6)),
+        ("hsd-cad-budget.yaml overlays/hsd-cad-budget-stops.yaml", 4 * (5 + 6 + 4 + 1 + 1)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
         # One seed: the same, a fifth model, its subset, JTT, the product of experts, three fractions and a criterion.
@@ -286,7 +316,7 @@ def test_the_shipped_experiments_plan(tmp_path, configs, trainings):
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", *files]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    counts = re.findall(r"^train_(?:reference|main) +([0-9]+)$", done.stdout + done.stderr, re.MULTILINE)
+    counts = re.findall(r"^train_(?:reference|main|probe) +([0-9]+)$", done.stdout + done.stderr, re.MULTILINE)
     # The table of jobs is printed before and after the list of jobs.
     assert sum(map(int, counts)) == 2 * trainings
 
@@ -326,7 +356,7 @@ def test_subsets_of_every_kind_are_made_from_the_data_maps_there_are(copy):
 
 
 def test_methods_on_all_data_and_a_reference_that_stops(tmp_path):
-    """JTT, a product of experts and interpolation, with a reference that ends when its ranking has settled."""
+    """JTT and a product of experts, with a reference that ends when its ranking has settled."""
     config = small_config()
     resources = config["models"]["large"]["resources"]
     config["models"] = {
@@ -338,7 +368,6 @@ def test_methods_on_all_data_and_a_reference_that_stops(tmp_path):
         "erm": {},
         "jtt": {"upweight": {"factor": 3, "epoch": 0}},
         "poe": {"product_of_experts": {"epoch": 0}},
-        "wise": {"interpolate": 0.5},
     }
     write_experiment(tmp_path, config)
     done = snakemake(tmp_path)
@@ -352,17 +381,14 @@ def test_methods_on_all_data_and_a_reference_that_stops(tmp_path):
 
     table = pd.read_csv(results / "summary.csv")
     scores = table[(table["dataset"] == "blogs") & (table["metric"] == "accuracy")].set_index("method")
-    assert list(scores.index) == ["erm", "wise", "jtt", "poe"]
-    assert scores["reference"].fillna("").to_dict() == {"erm": "", "wise": "", "jtt": "small", "poe": "small"}
+    assert list(scores.index) == ["erm", "jtt", "poe"]
+    assert scores["reference"].fillna("").to_dict() == {"erm": "", "jtt": "small", "poe": "small"}
     reference = costs[costs["stage"] == "train"]["flops"].item()
     main = pq.read_table(results / "main/minilm/small/upweight-3-epoch0/seed0/cost.parquet").to_pandas()
     main = main[main["stage"] == "train"]["flops"].item()
     assert scores.loc["jtt", "flops"] == pytest.approx(reference + main)
-    assert scores.loc["wise", "flops"] == scores.loc["erm", "flops"]
 
     runs = ["reference/minilm/seed0", "main/minilm/small/product-epoch0/seed0"]
     erm, poe = (load_file(results / run / "models/final/model.safetensors") for run in runs)
-    mean = load_file(results / runs[0] / "interpolated/final+wise0.5/model.safetensors")
     assert not torch.equal(erm["classifier.weight"], poe["classifier.weight"])
-    assert torch.equal(erm["classifier.weight"], mean["classifier.weight"])
     assert planned_jobs(tmp_path) == []

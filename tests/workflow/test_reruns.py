@@ -14,6 +14,7 @@ RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.3
 SHOWN = {"draw_figures", "write_tables", "report"}
 END = {"compare_methods", "trace_costs", "summarize"} | SHOWN
 COMPARED = {"compare_references"}
+FORECAST = {"forecast"}
 
 
 def download(*datasets: str) -> set[str]:
@@ -74,9 +75,14 @@ SETTINGS = {
 }
 
 
+# What decides batches and steps decides the forecast.
+FORESEEN = {"batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window", "max_length"}
+
+
 def after_setting(name: str) -> set[str]:
+    after = AFTER_SMALL | (FORECAST if name in FORESEEN else set())
     # Its tokens too, where the length of an example changes; they are of no other model.
-    return AFTER_SMALL | (tokenize("small+16", "train", "dev", "blogs.dev") if name == "max_length" else set())
+    return after | (tokenize("small+16", "train", "dev", "blogs.dev") if name == "max_length" else set())
 
 
 @pytest.mark.parametrize("name", Training.model_fields)
@@ -93,7 +99,7 @@ def test_two_settings_that_swap_their_values_are_noticed(copy):
     config = small_config()
     config["models"]["small"] |= {"batch_size": 8, "evaluate_every": 16}  # 16 and 8 before
     write_config(copy, config)
-    assert set(planned_jobs(copy)) == AFTER_SMALL
+    assert set(planned_jobs(copy)) == AFTER_SMALL | FORECAST
 
 
 def row(change: Callable[[dict], object], expected: set[str], name: str):
@@ -124,7 +130,7 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
     ("change", "expected"),
     [
         row(lambda c: c["models"]["large"].update(learning_rate=1.0e-3), AFTER_LARGE, "setting of the main model"),
-        row(lambda c: c["models"]["large"].update(max_length=16), AFTER_LARGE
+        row(lambda c: c["models"]["large"].update(max_length=16), AFTER_LARGE | FORECAST
             | tokenize("large+16", "train", "dev", "blogs.dev", "blogs.test"), "length of the main model's input"),
         row(lambda c: c["training"].update(weight_decay=0.1), AFTER_SMALL | AFTER_LARGE, "setting of all models"),
         row(add_seed, SEED_1, "seed added"),
@@ -133,22 +139,25 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
             *tokenize("other", "train", "dev", "blogs.dev"),
             *(reference("other") | select("other/ambiguous-0.33") | main("other/ambiguous-0.33", checkpoint=STOP)),
             *COMPARED,
+            *FORECAST,
             *END,
         }, "reference added"),
-        row(lambda c: c["references"].append("large"), END | MAIN_OWN | main(OWN, checkpoint=STOP),
+        row(lambda c: c["references"].append("large"), END | FORECAST | MAIN_OWN | main(OWN, checkpoint=STOP),
             "reference that is the main model, with another stop rule for its run"),
         row(lambda c: c["methods"].update(half={"select": {"by": "ambiguous", "fraction": 0.5}}),
-            select("small/ambiguous-0.5") | main("small/ambiguous-0.5") | END, "method added"),
+            select("small/ambiguous-0.5") | main("small/ambiguous-0.5") | FORECAST | END, "method added"),
         row(lambda c: c["methods"].update(jtt={"upweight": {}}, poe={"product_of_experts": {}}),
-            main("small/upweight-4-epoch1") | main("small/product-epoch1") | END, "methods on all data added"),
-        row(lambda c: c["models"]["small"].update(stop={"monitor": "ranking"}), AFTER_SMALL, "a reference may stop"),
-        row(lambda c: c["methods"].pop("random"), END, "method removed"),
+            main("small/upweight-4-epoch1") | main("small/product-epoch1") | FORECAST | END,
+            "methods on all data added"),
+        row(lambda c: c["models"]["small"].update(stop={"monitor": "ranking"}), AFTER_SMALL | FORECAST,
+            "a reference may stop"),
+        row(lambda c: c["methods"].pop("random"), FORECAST | END, "method removed"),
         row(lambda c: c["methods"]["ftft"]["select"].update(fraction=0.2),
-            select("small/ambiguous-0.2") | main("small/ambiguous-0.2", checkpoint=STOP) | END, "fraction"),
+            select("small/ambiguous-0.2") | main("small/ambiguous-0.2", checkpoint=STOP) | FORECAST | END, "fraction"),
         row(lambda c: c["methods"]["ftft"]["select"].update(by="hard"),
-            select("small/hard-0.33") | main("small/hard-0.33", checkpoint=STOP) | END, "criterion"),
+            select("small/hard-0.33") | main("small/hard-0.33", checkpoint=STOP) | FORECAST | END, "criterion"),
         row(lambda c: c["methods"]["ftft"]["stop"].update(patience=2),
-            main(SMALL, checkpoint="stop-ood_dev-patience2") | END, "stop rule"),
+            main(SMALL, checkpoint="stop-ood_dev-patience2") | FORECAST | END, "stop rule"),
         row(lambda c: c["data"]["ood"].update(newer={"test": {"path": "blogs.csv"}}),
             download("newer.test") | tokenize("large", "newer.test") | EVALUATIONS | END, "test set added"),
         row(lambda c: c["data"]["ood"]["blogs"]["test"].update(rows=10), BLOGS_TEST, "part of a test set"),
@@ -161,8 +170,10 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
         row(lambda c: c.update(report={"blur_text": True}), {"report"}, "texts hidden"),
         row(lambda c: c["runtime"].update(device="auto", compile=False, checkpoint_minutes=1.0, progress=True), set(),
             "device, compilation, checkpoint interval, progress"),
-        row(lambda c: c["models"]["small"].update(resources={"gpu": 2, "threads": 2, "mem_mb": 1, "runtime": "1h"}),
+        row(lambda c: c["models"]["small"].update(resources={"threads": 2, "mem_mb": 1, "runtime": "1h"}),
             set(), "resources"),
+        row(lambda c: c["models"]["small"].update(resources={"gpu": 2, "threads": 1, "mem_mb": 1000, "runtime": 10}),
+            FORECAST | {"report"}, "GPUs, whose batches are padded otherwise"),
         row(lambda c: c.update(reverse_keys(c)), set(), "order of keys"),
         row(lambda c: c["models"].update(unused={"hub": "some/model"}), {"report"}, "model that nothing uses"),
     ],
@@ -191,7 +202,7 @@ def test_comments_and_the_order_of_keys_in_the_file_rerun_nothing(copy):
         ("news.csv", download("train", "dev") | tokenize("small", "train", "dev") | tokenize("large", "train", "dev")
          | {"download_model source=small", "download_model source=large"}  # their tokenizers are trained on it
          | tokenize("small", "blogs.dev") | tokenize("large", "blogs.dev", "blogs.test")
-         | AFTER_SMALL | AFTER_LARGE | SELECTS),
+         | AFTER_SMALL | AFTER_LARGE | SELECTS | FORECAST),
     ],
 )  # fmt: skip
 def test_a_changed_data_file_reruns_what_was_made_from_it(copy, file, expected):
@@ -211,11 +222,13 @@ def test_data_that_moves_reruns_nothing(copy):
 # The stages that each library module has a part in.
 TRAINING = {"train_reference", "train_main"}
 TORCH = TRAINING | {"evaluate_ood"}
+COUNTED = TRAINING | FORECAST  # what the forecast replays
 TABLES = END
 REFERENCES = COMPARED | SHOWN
-ALL = {"download", "download_model", "tokenize", "compute_datamap", "select_subset"} | TORCH | TABLES | REFERENCES
+ALL = {"download", "download_model", "tokenize", *FORECAST, "compute_datamap", "select_subset"}
+ALL |= TORCH | TABLES | REFERENCES
 MODULES = {
-    "batching": TORCH,
+    "batching": TORCH | FORECAST,
     "charts": {"report"},
     "checkpointing": TRAINING,
     "config": set(),
@@ -224,23 +237,26 @@ MODULES = {
     "comparison": {"compare_methods"},
     "cost": TORCH | {"compute_datamap", "select_subset"},
     "cost_curve": {"trace_costs", "report"},
-    "criteria": TRAINING | {"select_subset"},
+    "criteria": COUNTED | {"select_subset"},
     "data": {"download"},
     "datamap": {"compute_datamap"} | REFERENCES,
     "datamap_figure": {"draw_figures"},
     "describe": set(),
-    "devices": TORCH,
+    "devices": TORCH | FORECAST,
     "dynamics": TRAINING,
     "errors": ALL,
     "evaluation": {"evaluate_ood"},
     "explorer": {"report"},
+    "features": set(),  # of rule embed, which this experiment does not need
     "figure_style": {"draw_figures"},
     "figures": {"draw_figures"},
-    "files": {"download", "download_model", "tokenize"} | TORCH,
+    "files": {"download", "download_model", "tokenize"} | TORCH | FORECAST,
     "findings": {"report"},
-    "flops": TORCH,
+    "flops": TORCH | FORECAST,
+    "forecast": FORECAST | {"report"},
     "gpus": TORCH,
     "guidance": TRAINING,
+    "heads": COUNTED,
     "job": ALL,
     "kernels": TRAINING,
     "launch": TRAINING,
@@ -248,21 +264,23 @@ MODULES = {
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
     "method_styles": {"draw_figures", "report"},
     "metrics": TORCH | {"compare_methods", "compare_references"},
-    "modelling": TORCH,
+    "modelling": TORCH | FORECAST,
     "outcomes": {"write_tables", "report"},
     "pareto": {"draw_figures", "report"},
     "plan": set(),
     "planted": {"download"},
     "prediction": TORCH,
-    "pretrained": {"download_model"} | TORCH,
+    "pretrained": {"download_model"} | TORCH | FORECAST,
     "provenance": set(),
-    "ranking": TRAINING | {"compute_datamap", "select_subset"} | REFERENCES,
+    "ranking": COUNTED | {"compute_datamap", "select_subset"} | REFERENCES,
+    "replay": FORECAST,
     "report": {"report"},
     "schemas": ALL,
-    "selection": {"select_subset"},
+    "selection": {"select_subset"} | FORECAST,
     "statistics": {"compare_methods"},
+    "steps": COUNTED,
     "stopping": TRAINING,
-    "summary": TABLES | REFERENCES,
+    "summary": TABLES | REFERENCES | FORECAST,
     "tables": {"write_tables"},
     "tokens": {"tokenize"},
     "training": TRAINING,
@@ -271,6 +289,7 @@ MODULES = {
 # What follows from each stage, itself included.
 FOLLOWS = {
     "report": {"report"},
+    "forecast": FORECAST | {"report"},
     "draw_figures": {"draw_figures"},
     "write_tables": {"write_tables"},
     "trace_costs": {"trace_costs", "draw_figures", "report"},
@@ -282,7 +301,7 @@ FOLLOWS = {
     "select_subset": {"select_subset", "train_main", "evaluate_ood"} | TABLES,
     "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES | REFERENCES,
     "train_reference": TORCH | TABLES | REFERENCES | {"compute_datamap", "select_subset"},
-    "tokenize": TORCH | TABLES | REFERENCES | {"tokenize", "compute_datamap", "select_subset"},
+    "tokenize": TORCH | TABLES | REFERENCES | FORECAST | {"tokenize", "compute_datamap", "select_subset"},
     "download_model": ALL - {"download"},
     "download": ALL,
 }
@@ -369,7 +388,8 @@ def test_a_reference_that_selects_the_same_does_not_retrain_the_main_model(copy)
     assert set(planned_jobs(copy)) >= MAIN_SMALL
     done = snakemake(copy, "subsets")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(planned_jobs(copy)) == END - {"compare_methods"} | COMPARED  # what the reference costs was measured anew
+    # What the reference costs was measured anew.
+    assert set(planned_jobs(copy)) == END - {"compare_methods"} | COMPARED | FORECAST
 
 
 RESULTS = "results/topics"
@@ -400,18 +420,20 @@ def test_targeted_reruns_are_as_documented(finished, command, expected):
     ("target", "rules"),
     [
         ("tokens", {"download", "download_model", "tokenize"}),
+        ("forecast", {"download", "download_model", "tokenize"} | FORECAST),
         ("references", {"download", "download_model", "tokenize", "train_reference"}),
         ("datamaps", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}),
-        ("transfer", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"} | COMPARED),
-        ("subsets", ALL - TABLES - COMPARED - {"train_main", "evaluate_ood"}),
-        ("mains", ALL - TABLES - COMPARED - {"evaluate_ood"}),
-        ("evaluations", ALL - TABLES - COMPARED),
-        ("summary", ALL - COMPARED - SHOWN),
+        ("transfer", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}
+         | COMPARED | FORECAST),
+        ("subsets", ALL - TABLES - COMPARED - FORECAST - {"train_main", "evaluate_ood"}),
+        ("mains", ALL - TABLES - COMPARED - FORECAST - {"evaluate_ood"}),
+        ("evaluations", ALL - TABLES - COMPARED - FORECAST),
+        ("summary", ALL - COMPARED - FORECAST - SHOWN),
         ("report", ALL - SHOWN | {"report"}),
-        ("draw_figures", ALL - SHOWN | {"draw_figures"}),
-        ("write_tables", ALL - SHOWN - {"trace_costs"} | {"write_tables"}),
+        ("draw_figures", ALL - FORECAST - SHOWN | {"draw_figures"}),
+        ("write_tables", ALL - FORECAST - SHOWN - {"trace_costs"} | {"write_tables"}),
     ],
-)
+)  # fmt: skip
 def test_each_kind_of_artifact_is_a_target(finished, target, rules):
     """Whatever is there, with --forceall; and nothing where it is up to date."""
     assert {job.split()[0] for job in planned_jobs(finished, "--forceall", target)} == rules

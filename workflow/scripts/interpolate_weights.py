@@ -1,15 +1,17 @@
-"""Take the mean of a model's fine-tuned and its pretrained weights."""
+"""Take the mean of a model's fine-tuned weights and those that it started from."""
 
 from pathlib import Path
 
 from ftft import modelling
 from ftft.job import Job, run
+from ftft.schemas import FINAL
 
 
 def main(job: Job) -> None:
     fine_tuned = Path(job.input.models) / job.params.cfg["checkpoint"]
+    start = Path(job.input.start) / FINAL
     source = Path(job.input.source).parent
-    modelling.interpolate(fine_tuned, source, Path(job.output.model), share=job.params.cfg["share"])
+    modelling.interpolate(fine_tuned, start, source, Path(job.output.model), share=job.params.cfg["share"])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ def main(job: Job) -> None:
         summary=job.input.summary,
         comparison=job.input.comparison,
         cost_curve=job.input.cost_curve,
+        forecast=job.input.forecast,
         references=references,
         transfer=transfer,
         train_data=job.input.train,

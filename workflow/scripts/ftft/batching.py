@@ -6,11 +6,33 @@ number of processes sees the same batches.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ftft import schemas
+
+# What a head can read, by the columns of the features artifact that it is made of.
+FEATURES = {"first": ("first",), "mean": ("mean",), "both": ("first", "mean")}
+
+
+class Examples(Protocol):
+    """What the training loop asks of a dataset: the uids, labels and lengths of its examples, and batches of them."""
+
+    @property
+    def uids(self) -> pa.ChunkedArray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def lengths(self) -> np.ndarray: ...
+
+    def __len__(self) -> int: ...
+
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -59,8 +81,8 @@ class TokenizedDataset:
             ``input_ids``, ``attention_mask`` and, where the model uses them, ``token_type_ids``, each (len(rows), L)
             with L a multiple of ``multiple_of``.
         """
-        longest = int(self.lengths[rows].max(initial=1))
-        columns = np.arange(-(-longest // multiple_of) * multiple_of)
+        longest = int(self.lengths[rows].max(initial=0))
+        columns = np.arange(padded(longest, multiple_of))
         mask = columns < self.lengths[rows, None]
         # Where the mask is off the position is never used; 0 keeps it inside the array.
         positions = np.where(mask, self.starts[rows, None] + columns, 0)
@@ -71,6 +93,47 @@ class TokenizedDataset:
         if self.types is not None:
             batch["token_type_ids"] = np.where(mask, self.types[positions], 0).astype(np.int64)
         return batch
+
+
+def padded(length: int, multiple_of: int = 1) -> int:
+    """Positions that a text of so many tokens takes: the next multiple."""
+    return -(-max(length, 1) // multiple_of) * multiple_of
+
+
+@dataclass(frozen=True)
+class FeatureDataset:
+    """Examples as their features: to the training loop a ``TokenizedDataset`` of one position each.
+
+    Attributes:
+        uids: strings, one per example.
+        labels: (N,) int64 class indices.
+        lengths: (N,) int64, all 1.
+        values: (N, D) float32.
+    """
+
+    uids: pa.ChunkedArray
+    labels: np.ndarray
+    lengths: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def read(cls, path: str | Path, features: str) -> "FeatureDataset":
+        """Read a features artifact; ``features`` is a key of ``FEATURES``, whose columns stand side by side."""
+        table = schemas.read_table(path)
+        columns = [pc.list_flatten(table[name]).to_numpy().reshape(table.num_rows, -1) for name in FEATURES[features]]
+        return cls(
+            uids=table["uid"],
+            labels=table["label"].to_numpy().astype(np.int64),
+            lengths=np.ones(table.num_rows, np.int64),
+            values=np.concatenate(columns, axis=1),
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]:
+        """The features of the examples ``rows`` as ``inputs_embeds`` (len(rows), 1, D); nothing is padded."""
+        return {"inputs_embeds": self.values[rows, None]}
 
 
 def epoch_batches(

@@ -26,10 +26,12 @@ from pydantic.fields import FieldInfo
 from ftft.criteria import CRITERIA, RANDOM
 from ftft.errors import UserError
 from ftft.schemas import IN_DISTRIBUTION
+from ftft.steps import budgeted
 
 SELF = "self"
 
 Metric = Literal["accuracy", "macro_f1"]
+Features = Literal["first", "mean", "both"]
 Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 
 
@@ -189,6 +191,12 @@ class Training(_Section):
     )
 
 
+# A head on frozen features: what differs from the defaults of Training, by measurement (docs/results.md).
+HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
+HEAD_FEATURES: Features = "mean"
+HEAD_HIDDEN_SIZE = 384
+
+
 class Resources(_Section):
     """What one training job of this model asks of the machine or the cluster."""
 
@@ -250,6 +258,25 @@ class _ModelSource(_Section):
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
+    tune: Literal["all", "head"] = Field(
+        "all",
+        description="what is trained: all of it, or (head) a small head on features that the frozen layers compute "
+        "once, a reference for a few percent of the cost; of the section training, only max_length and precision apply "
+        "to it",
+    )
+    features: Features | None = Field(
+        None,
+        description="tune: head: what the head reads of the last layer: the first token, the mean over tokens (the "
+        "default), or both",
+    )
+    hidden_size: int | None = Field(
+        None, ge=0, description="tune: head: width of the head's hidden layer, 384 without it; 0 is a linear head"
+    )
+    head: Literal["new", "probe"] = Field(
+        "new",
+        description="what a classifier's head starts from: random weights, or (probe) a head trained on the frozen "
+        "pretrained features (LP-FT)",
+    )
     resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
 
 
@@ -304,6 +331,17 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
             _exactly_one(self, "hub", "path", "scratch")
         if self.scratch is not None and self.layers is not None:
             raise ValueError("layers truncates a pretrained model; give scratch its own layers")
+        for key, value in (("tune", "head"), ("head", "probe")):
+            if getattr(self, key) == value and self.scratch is not None:
+                raise ValueError(
+                    f"{key}: {value} needs pretrained features, which a model with random weights (scratch) has none "
+                    f"of; leave {key} out, or name a pretrained model"
+                )
+        if self.tune == "head" and self.head == "probe":
+            raise ValueError("head: probe starts a model that is trained as a whole; leave out tune: head, or head")
+        for key in ("features", "hidden_size"):
+            if self.tune != "head" and getattr(self, key) is not None:
+                raise ValueError(f"{key} is of a head on frozen features; add tune: head, or leave {key} out")
         return self
 
     def overrides(self) -> dict[str, Any]:
@@ -388,6 +426,12 @@ class Stop(_Section):
     monitor: str = Field("ood_dev", description="dev, ood_dev (the mean over OOD dev splits), or ood_dev/NAME")
     patience: int = Field(2, ge=1, description="evaluations in a row without a better score")
     min_delta: float = Field(0.0, ge=0, description="a score counts as better if it exceeds the best by more than this")
+    every: int | None = Field(
+        None,
+        ge=1,
+        description="steps between looks at the watched dev sets alone, a divisor of evaluate_every; without it, "
+        "evaluate_every",
+    )
 
 
 class Upweight(_Section):
@@ -416,6 +460,16 @@ class Method(_Section):
         gt=0,
         lt=1,
         description="mean of the fine-tuned and the pretrained weights; this is the fine-tuned ones' share (WiSE-FT)",
+    )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the planned steps, with warm-up and decay inside it; without it, all of them. ERM and a "
+        "random subset at the same budget are what a saving has to beat",
+    )
+    head: Literal["probe"] | None = Field(
+        None, description="probe: start from a trained head, as models.NAME.head; without it, what the model says"
     )
     stop: Stop | None = Field(None, description="without it, training runs to the end")
     references: list[str] | None = Field(
@@ -528,15 +582,67 @@ class Config(_Section):
                     f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which no data.dev or data.ood.*.dev "
                     f"gives; {_allowed(method.stop.monitor, monitors)}"
                 )
-            scratch = [main for main in self.mains if self.models[main].scratch is not None]
-            if method.interpolate is not None and scratch:
+        for main in self.mains:
+            if self.models[main].tune == "head":
                 raise ValueError(
-                    f"methods.{name}.interpolate is about pretrained weights, which the main model "
-                    f"{scratch[0]!r} (scratch) has none of; leave it out"
+                    f"mains names the model {main!r}, of which only a head is trained (tune: head): it can be a "
+                    "reference; leave tune out to make it a main model"
                 )
         for name in self.models:
             self.training_of(name)
+        for name, method in self.methods.items():
+            for main in self.mains:
+                self._check_pretrained(f"methods.{name}", method, main)
+                self._check_steps(f"methods.{name}", method, main)
         return self
+
+    def _check_pretrained(self, key: str, method: Method, main: str) -> None:
+        """What is about pretrained weights has some, and a mean of weights has a pretrained classifier."""
+        wanted = [name for name in ("interpolate", "head") if getattr(method, name) is not None]
+        if wanted and self.models[main].scratch is not None:
+            raise ValueError(
+                f"{key}.{wanted[0]} is about pretrained weights, which the main model {main!r} (scratch) has none of; "
+                "leave it out"
+            )
+        if method.interpolate is not None and not self.starts_from_probe(method, main):
+            raise ValueError(
+                f"{key}.interpolate takes the mean with a pretrained classifier, but {main!r} has a new head, which is "
+                f"not pretrained: add head: probe to {key} or to models.{main}"
+            )
+
+    def _check_steps(self, key: str, method: Method, main: str) -> None:
+        """A budget has room for the warm-up and an evaluation, and a stop rule looks at a divisor of the interval."""
+        training = self.training_of(main)
+        interval = training.evaluate_every
+        every = method.stop.every if method.stop else None
+        if every is not None:
+            if interval is None:
+                raise ValueError(
+                    f"{key}.stop.every is {every}, but {main!r} has no training.evaluate_every that it could divide: "
+                    "set that too"
+                )
+            if interval % every:
+                allowed = ", ".join(str(number) for number in range(1, interval + 1) if interval % number == 0)
+                raise ValueError(
+                    f"{key}.stop.every is {every}, which does not divide the evaluate_every of {main!r}, {interval}; "
+                    f"allowed: {allowed}"
+                )
+        if method.budget is None or method.budget == 1:
+            return
+        if method.budget <= training.warmup:
+            raise ValueError(
+                f"{key}.budget is {method.budget:g} of the steps, no more than the warm-up of {main!r}, "
+                f"{training.warmup:g}; raise budget, or lower training.warmup"
+            )
+        if training.steps is not None and budgeted(training.steps, method.budget) < (every or interval or 1):
+            raise ValueError(
+                f"{key}.budget is {method.budget:g} of the {training.steps} steps of {main!r}, fewer than the "
+                f"{every or interval} to the first evaluation; raise budget, or lower training.evaluate_every"
+            )
+
+    def starts_from_probe(self, method: Method, main: str) -> bool:
+        """Whether a main model's head starts from a trained one."""
+        return "probe" in (method.head, self.models[main].head)
 
     def _check_joint(self, method: str, references: list[str]) -> None:
         """References that select together: there are several, and the name of the group is no model's."""
@@ -547,9 +653,11 @@ class Config(_Section):
             raise ValueError(f"{key} joins names of models by '+', but {plus[0]!r} has one: rename this model")
 
     def training_of(self, model: str) -> Training:
-        """The training settings of a model: the common ones with its own put over them."""
+        """The training settings of a model: the common ones, or those of a head, with its own put over them."""
         overrides = self.models[model].overrides()
         common = self.training.model_dump()
+        if self.models[model].tune == "head":
+            common = self.head_training()
         if {"steps", "epochs"} & set(overrides):
             common |= {"steps": None, "epochs": None}
         training = Training(**(common | overrides))
@@ -557,6 +665,11 @@ class Config(_Section):
             found = "both" if training.steps else "neither"
             raise ValueError(f"training needs either steps or epochs (model {model!r}); found {found}")
         return training
+
+    def head_training(self) -> dict[str, Any]:
+        """The training settings of a head on frozen features; the common ones that its encoder needs are kept."""
+        common = self.training.model_dump(include={"max_length", "precision"})
+        return Training(**(HEAD | common)).model_dump()
 
 
 def _allowed(found: str, allowed: Any) -> str:

@@ -51,6 +51,8 @@ def _curve(entry: Entry) -> pd.DataFrame:
     rows = rows[rows["metric"].isin(_METRICS) & (rows["step"] <= main["steps"])]
     ood = rows[rows["dataset"] != IN_DISTRIBUTION]
     dataset, rows = (IN_DISTRIBUTION, rows) if ood.empty else (OOD_MEAN, ood)
+    # A stop rule that looks more often than all dev sets are scored may have looked at some of them only.
+    rows = rows[rows.groupby("step")["dataset"].transform("nunique") == rows["dataset"].nunique()]
     curve = rows.groupby(["metric", "step"])["value"].mean().reset_index()
     share = curve["step"] / main["steps"]
     names = {name: entry[name] for name in ("task", *_METHOD, "seed")}  # type: ignore[literal-required]

@@ -1,6 +1,7 @@
 """What the page says in words: which method won, what is cheaper, which references will do, where groups lie."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,28 @@ def savings(table: pd.DataFrame, main: str) -> str | None:
         f"{main}: cheaper than ERM and not clearly below it (the interval of the difference reaches zero): "
         f"{'; '.join(shown)}{more}."
     )
+
+
+def budget_sentences(table: pd.DataFrame, main: str, metric: str, budgets: Mapping[str, float]) -> list[str]:
+    """Which method makes the most of the same number of steps: a sentence for every budget that several methods have.
+
+    Args:
+        table: as ``summary.overview`` returns it.
+        main: the main model.
+        metric: the score's name.
+        budgets: share of the planned steps, of every method that has one.
+    """
+    part = table.xs(main, level="main")
+    score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"
+    sentences = []
+    for budget in sorted(set(budgets.values())):
+        rows = part[[budgets.get(method) == budget for method in part.index.get_level_values("method")]]
+        if len(rows) < 2:
+            continue
+        rows = rows.sort_values((headline(table), "mean"), ascending=False, kind="stable")
+        shown = [f"{_method(row)} {100 * row[headline(table), 'mean']:.2f}" for _, row in rows.iterrows()]
+        sentences.append(f"{main}, {score} in percent with {100 * budget:.3g} % of the steps: {', '.join(shown)}.")
+    return sentences
 
 
 def verdict_sentence(rows: list[dict[str, Any]]) -> str:

@@ -27,12 +27,21 @@ class FlopCount:
     train: np.ndarray
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> "FlopCount":
-        """Count the operations of ``model``, on its own device; its gradients are cleared."""
+    def of(cls, model: PreTrainedModel, width: int | None = None) -> "FlopCount":
+        """Count the operations of ``model``, on its own device; its gradients are cleared.
+
+        Args:
+            model: a classifier, an encoder or a head.
+            width: size of the features that a head takes; None for a model of tokens.
+        """
         matrix = np.array([_terms(batch, length) for batch, length in _SHAPES], dtype=np.float64)
-        counts = np.array([_count(model, batch, length) for batch, length in _SHAPES], dtype=np.float64)
+        counts = np.array([_count(model, _probe(model, *shape, width)) for shape in _SHAPES], dtype=np.float64)
         forward, train = np.linalg.solve(matrix, counts).T
         return cls(forward=np.round(forward), train=np.round(train))
+
+    def agrees(self, model: PreTrainedModel) -> bool:
+        """Whether it is right about a small evaluation pass of a model of tokens."""
+        return self.forward_pass(*_SHAPES[-1]) == _count_forward(model, _probe(model, *_SHAPES[-1], None))
 
     def forward_pass(self, batch: int, length: int) -> float:
         """Operations of an evaluation pass over ``batch`` sequences padded to ``length`` tokens."""
@@ -48,13 +57,23 @@ def _terms(batch: int, length: int) -> np.ndarray:
     return np.concatenate([powers, batch * powers])
 
 
-def _count(model: PreTrainedModel, batch: int, length: int) -> tuple[int, int]:
+def _probe(model: PreTrainedModel, batch: int, length: int, width: int | None) -> dict[str, torch.Tensor]:
+    if width is not None:
+        return {"inputs_embeds": torch.ones(batch, length, width, device=model.device)}
     ids = torch.ones(batch, length, dtype=torch.long, device=model.device)
-    # As plain matrix products: of the fused kernels, those of the CPU are not counted and those of a GPU recompute.
-    with sdpa_kernel(SDPBackend.MATH):
-        with torch.no_grad(), FlopCounterMode(display=False) as forward:
-            model(input_ids=ids, attention_mask=ids)
-        with FlopCounterMode(display=False) as train:
-            model(input_ids=ids, attention_mask=ids).logits.sum().backward()
+    # Models look into a mask, which has no values on the meta device; without one, nothing is masked either.
+    return {"input_ids": ids} if ids.is_meta else {"input_ids": ids, "attention_mask": ids}
+
+
+def _count(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> tuple[int, int]:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as train:
+        model(**inputs)[0].sum().backward()
     model.zero_grad(set_to_none=True)
-    return forward.get_total_flops(), train.get_total_flops()
+    return _count_forward(model, inputs), train.get_total_flops()
+
+
+def _count_forward(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
+    # As plain matrix products: of the fused kernels, those of the CPU are not counted and those of a GPU recompute.
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as forward:
+        model(**inputs)
+    return forward.get_total_flops()

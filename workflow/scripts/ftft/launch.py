@@ -28,6 +28,7 @@ def train(job: Job, title: str) -> None:
         # Snakemake gives an input that a run does not have as an empty list.
         "subset": inputs.get("subset") or None,
         "guide": inputs.get("guide") or None,
+        "start": inputs.get("start") or None,
         "models": outputs["models"],
         "metrics": outputs["metrics"],
         "cost": outputs["cost"],
@@ -40,6 +41,8 @@ def train(job: Job, title: str) -> None:
     # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
     alone = job.threads >= (job.runtime.get("cores") or job.threads)
     runtime["progress"] = runtime.get("progress", True) and alone
+    if job.params.cfg["tune"] != "all":  # a head is trained in seconds and has no use for a GPU
+        runtime["device"] = "cpu"
     arguments = {
         "cfg": job.params.cfg,
         "files": files,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ftft import pretrained
@@ -25,8 +25,9 @@ def build(
     layers: int | None = None,
     dropout: float | None = None,
     attention: str | None = None,
+    start: Path | None = None,
 ) -> PreTrainedModel:
-    """A classifier in fp32 with a new head, whose random weights come from ``seed``.
+    """A classifier in fp32 with a new head, whose random weights come from ``seed``, or with a trained one.
 
     Args:
         source: folder written by ``pretrained.prepare``.
@@ -35,16 +36,15 @@ def build(
         layers: keep only the first so many layers.
         dropout: overrides every dropout rate of the architecture.
         attention: name of the implementation, as transformers has them; None for the architecture's default.
+        start: folder of a saved classifier of this source, depth and labels to start from.
 
     Raises:
         UserError: more layers asked for than there are, or weights that are missing or have changed.
     """
-    config = AutoConfig.from_pretrained(source)
+    config = _config(source, layers)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.num_labels = len(labels)
-    if layers is not None:
-        _truncate(config, layers)
     if dropout is not None:
         for key in vars(config):
             if key.endswith(("dropout", "dropout_prob")) and key != "classifier_dropout":
@@ -52,18 +52,67 @@ def build(
         if hasattr(config, "classifier_dropout"):
             config.classifier_dropout = dropout
     torch.manual_seed(seed)
-    folder = pretrained.weights_folder(source)
+    folder = start or pretrained.weights_folder(source)
     if folder is None:
         return AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
     model, new = _load_pretrained(folder, config, attention)
-    missing = sorted(key for key in new if key.startswith(f"{model.base_model_prefix}."))
-    missing = [key for key in missing if "pooler" not in key]
-    if missing:
+    _check_whole(source, {key for key in new if key.startswith(f"{model.base_model_prefix}.")})
+    return model
+
+
+def encoder(source: Path, *, layers: int | None = None, attention: str | None = None) -> PreTrainedModel:
+    """A pretrained model without a head, in fp32; the arguments are those of ``build``.
+
+    Raises:
+        UserError: as ``build``, or the source has random weights.
+    """
+    folder = pretrained.weights_folder(source)
+    if folder is None:
+        raise UserError(f"{source.name} has random weights, whose features say nothing; name a pretrained model")
+    transformers_logging.set_verbosity_error()
+    model, info = AutoModel.from_pretrained(
+        folder,
+        config=_config(source, layers),
+        dtype=torch.float32,
+        attn_implementation=attention,
+        output_loading_info=True,
+    )
+    _check_whole(source, set(info["missing_keys"]))
+    return model
+
+
+def architecture(
+    source: Path, *, labels: int | None, layers: int | None = None, device: str = "meta"
+) -> PreTrainedModel:
+    """A model without its pretrained weights, to count operations with.
+
+    Args:
+        source: folder written by ``pretrained.prepare``, of which the configuration is read.
+        labels: number of classes of a classifier; None for the encoder alone.
+        layers: as in ``build``.
+        device: on ``meta`` nothing is allocated or computed; elsewhere the weights are random.
+
+    Raises:
+        UserError: more layers asked for than there are.
+    """
+    config = _config(source, layers)
+    if labels is not None:
+        config.num_labels = labels
+    with torch.device(device):
+        kind = AutoModel if labels is None else AutoModelForSequenceClassification
+        model = kind.from_config(config)
+    model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
+    return model
+
+
+def _check_whole(source: Path, missing: set[str]) -> None:
+    """Refuse an encoder of which weights are missing; a pooler belongs to the head."""
+    lacking = sorted(key for key in missing if "pooler" not in key)
+    if lacking:
         raise UserError(
-            f"the weights of {source.name} lack {len(missing)} tensors of its architecture, such as {missing[0]}: "
+            f"the weights of {source.name} lack {len(lacking)} tensors of its architecture, such as {lacking[0]}: "
             "the folder is damaged or of another model"
         )
-    return model
 
 
 def _load_pretrained(folder: Path, config: Any, attention: str | None = None) -> tuple[PreTrainedModel, set[str]]:
@@ -75,35 +124,37 @@ def _load_pretrained(folder: Path, config: Any, attention: str | None = None) ->
     return model, set(info["missing_keys"])
 
 
-def interpolate(fine_tuned: Path, source: Path, folder: Path, *, share: float) -> None:
-    """Save the mean of a model's fine-tuned and pretrained weights, ready for use like the model itself.
+def interpolate(fine_tuned: Path, start: Path, source: Path, folder: Path, *, share: float) -> None:
+    """Save the mean of a model's fine-tuned weights and those that it started from, for use like the model itself.
 
-    WiSE-FT (Wortsman et al. 2022, section 3): share x fine-tuned + (1 - share) x pretrained. What has no pretrained
-    weights, the classifier's head, stays as fine-tuned.
+    WiSE-FT (Wortsman et al. 2022, section 3): share x fine-tuned + (1 - share) x pretrained. The pretrained classifier
+    is the pretrained encoder with a head trained on its frozen features.
 
     Args:
         fine_tuned: folder of the saved model.
-        source: folder written by ``pretrained.prepare`` that it came from.
+        start: folder of the saved classifier that it started from.
+        source: folder written by ``pretrained.prepare`` that both came from.
         folder: where to; it is made.
         share: of the fine-tuned weights, in (0, 1).
-
-    Raises:
-        UserError: the source has random weights.
     """
-    weights = pretrained.weights_folder(source)
-    if weights is None:
-        raise UserError(f"{source.name} has no pretrained weights to interpolate with; leave interpolate out")
     model = load(fine_tuned)
-    before, new = _load_pretrained(weights, model.config)
-    start = before.state_dict()
+    before = load(start).state_dict()
     state = {
-        name: value if name in new or not value.is_floating_point() else torch.lerp(start[name], value, share)
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
     card = (fine_tuned / "README.md").read_text(encoding="utf-8")
     mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
     card = card.replace("\n## Scores", f"\n{mean} The scores are those of the fine-tuned ones.\n\n## Scores", 1)
     save(model, state, source, folder, card)
+
+
+def _config(source: Path, layers: int | None) -> Any:
+    """The configuration of a source, cut to its first layers."""
+    config = AutoConfig.from_pretrained(source)
+    if layers is not None:
+        _truncate(config, layers)
+    return config
 
 
 def _truncate(config: Any, layers: int) -> None:
@@ -142,6 +193,8 @@ def model_card(
     """The README that goes with a saved model: what it is, what it was trained on, and its dev scores."""
     base = source["hub"] or source["package"] or source["path"] or "random weights"
     depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
+    kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
     settings = "\n".join(f"- {key}: {value}" for key, value in sorted(cfg["training"].items()) if value is not None)
     results = "\n".join(
         f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
@@ -154,7 +207,7 @@ def model_card(
             "---",
             f"# {title}",
             "",
-            f"Text classifier with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth} on "
+            f"{kind} with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth}{of_what} on "
             f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
             "",
             "## Scores on development data",

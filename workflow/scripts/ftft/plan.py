@@ -9,8 +9,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ftft.config import SELF, Config, Method, Model, ProductOfExperts, ReferenceStop, Select, Stop, Upweight, plain
-from ftft.schemas import FINAL, IN_DISTRIBUTION
+from ftft.config import (
+    HEAD_FEATURES,
+    HEAD_HIDDEN_SIZE,
+    SELF,
+    Config,
+    Method,
+    Model,
+    ProductOfExperts,
+    ReferenceStop,
+    Select,
+    Stop,
+    Upweight,
+    plain,
+)
+from ftft.schemas import FINAL, IN_DISTRIBUTION, TRAIN
 
 
 @dataclass(frozen=True, order=True)
@@ -19,8 +32,7 @@ class Run:
 
     Attributes:
         model: its name.
-        recipe: what it is trained on: name of a subset, or of how a reference weighs all data; empty for all data
-            alike.
+        recipe: name of how it is trained, see ``Recipe``; empty for all data alike and all the steps.
         seed: its seed.
     """
 
@@ -37,6 +49,44 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How a main model is trained.
+
+    Attributes:
+        use: how it uses the training data; None: all alike.
+        group: the reference models that decide it; several select together.
+        budget: share of the planned steps.
+        probe: whether its head starts from a trained one where the model's own does not.
+    """
+
+    use: Select | Upweight | ProductOfExperts | None = None
+    group: tuple[str, ...] = ()
+    budget: float = 1.0
+    probe: bool = False
+
+    @property
+    def data(self) -> str:
+        """Name of what it is trained on: a subset, or how a reference weighs all data; empty for all alike."""
+        match self.use:
+            case None:
+                return ""
+            case Select() as select:
+                name = f"{select.by}-{select.fraction:.15g}{_variant(select)}"
+            case Upweight() as upweight:
+                name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
+            case ProductOfExperts() as product:
+                name = f"product-epoch{product.epoch}"
+        return "/".join(["+".join(self.group), name] if self.group else [name])
+
+    @property
+    def name(self) -> str:
+        """Its name in paths; empty where nothing is special about the run, which may then serve as a reference."""
+        special = f"+budget{self.budget:.15g}" if self.budget != 1 else ""
+        special += "+probe" if self.probe else ""
+        return f"{self.data or 'all'}{special}" if special else self.data
+
+
+@dataclass(frozen=True)
 class Result:
     """One row of the table of results: a method applied to a main model with one seed.
 
@@ -49,6 +99,7 @@ class Result:
         trained: which of the run's saved models.
         interpolate: share of its weights in a mean with the pretrained ones; None where it is taken as it is.
         reference_runs: the runs whose dynamics were used.
+        probe: whether the classifier's head started from a trained one.
     """
 
     main: str
@@ -59,6 +110,7 @@ class Result:
     trained: str
     interpolate: float | None = None
     reference_runs: tuple[Run, ...] = ()
+    probe: bool = False
 
     @property
     def checkpoint(self) -> str:
@@ -91,17 +143,22 @@ class Plan:
                 name,
                 "+".join(group),
                 seed,
-                Run(main, recipe, seed),
+                Run(main, recipe.name, seed),
                 checkpoint_name(method.stop),
                 method.interpolate,
-                tuple(self.reference_runs_of(recipe, seed)) if recipe else (),
+                tuple(self._reference_runs(recipe, seed)),
+                self.config.starts_from_probe(method, main),
             )
             for main in self.config.mains
             for name, method in self.methods.items()
             for group in self._groups(method, main)
-            for recipe in [_recipe(method, group)]
+            for recipe in [self._recipe(method, group, main)]
             for seed in self.config.seeds
         ]
+
+    def _recipe(self, method: Method, group: tuple[str, ...], main: str) -> Recipe:
+        probe = method.head == "probe" and self.config.models[main].head != "probe"
+        return Recipe(method.recipe, group, method.budget or 1.0, probe)
 
     def _groups(self, method: Method, main: str) -> list[tuple[str, ...]]:
         """The reference models of each of a method's recipes; several in a group select together."""
@@ -120,27 +177,44 @@ class Plan:
     @cached_property
     def subsets(self) -> dict[str, Select]:
         """The selection of each subset, by the subset's name."""
-        return {name: recipe for name, (recipe, _) in self._recipes.items() if isinstance(recipe, Select)}
+        return {recipe.data: recipe.use for recipe in self._recipes.values() if isinstance(recipe.use, Select)}
 
     @cached_property
-    def _recipes(self) -> dict[str, tuple[Select | Upweight | ProductOfExperts, tuple[str, ...]]]:
-        return {
-            _recipe(method, group): (method.recipe, group)
+    def _recipes(self) -> dict[str, Recipe]:
+        found = (
+            self._recipe(method, group, main)
             for method in self.methods.values()
-            if method.recipe is not None
             for main in self.config.mains
             for group in self._groups(method, main)
-        }
+        )
+        return {"": Recipe()} | {recipe.name: recipe for recipe in found}
+
+    @cached_property
+    def _selections(self) -> dict[str, Recipe]:
+        """A recipe with each subset, by the subset's name."""
+        return {recipe.data: recipe for recipe in self._recipes.values() if recipe.data in self.subsets}
+
+    def subset_of(self, recipe: str) -> str:
+        """Name of the subset that a recipe trains on; empty where it uses all data."""
+        data = self._recipes[recipe].data
+        return data if data in self.subsets else ""
 
     def reference_of(self, subset: str) -> str:
         """The reference model of a subset, of several the names joined by ``+``; empty for a random one."""
         return subset.rpartition("/")[0]
 
-    def reference_runs_of(self, recipe: str, seed: int) -> list[Run]:
-        """The reference runs whose dynamics a recipe uses; none for a random subset."""
-        found, group = self._recipes[recipe]
-        seeds = sorted(self.config.seeds) if isinstance(found, Select) and found.over_seeds else [seed]
-        return [Run(model, "", each) for model in group for each in seeds]
+    def budget_of(self, recipe: str) -> float:
+        """The share of the planned steps that a recipe takes."""
+        return self._recipes[recipe].budget
+
+    def reference_runs_of(self, name: str, seed: int) -> list[Run]:
+        """The reference runs whose dynamics a subset or recipe uses; none for a random subset."""
+        return self._reference_runs(self._selections.get(name) or self._recipes[name], seed)
+
+    def _reference_runs(self, recipe: Recipe, seed: int) -> list[Run]:
+        over_seeds = isinstance(recipe.use, Select) and recipe.use.over_seeds
+        seeds = sorted(self.config.seeds) if over_seeds else [seed]
+        return [Run(model, "", each) for model in recipe.group for each in seeds]
 
     def source_of(self, model: str) -> str:
         """Name of a model's source, shared by models that differ only in depth or training."""
@@ -163,6 +237,53 @@ class Plan:
         length = self.config.training_of(model).max_length
         common = length == self.config.training.max_length
         return self.source_of(model) if common else f"{self.source_of(model)}+{length}"
+
+    def encoder_of(self, model: str) -> str:
+        """Name of a model's frozen features: those of one source, depth and maximum length, in one precision."""
+        layers = self.config.models[model].layers
+        precision = self.config.training_of(model).precision
+        name = self.tokenizer_of(model) + (f"+layers{layers}" if layers else "")
+        return name if precision == self.config.training.precision else f"{name}+{precision}"
+
+    @cached_property
+    def encoders(self) -> dict[str, dict[str, Any]]:
+        """Settings of rule ``embed``, by the name of the features."""
+        return {
+            self.encoder_of(name): {
+                "datasets": self.embedded_sets,
+                "layers": model.layers,
+                "precision": self.config.training_of(name).precision,
+            }
+            for name, model in self.config.models.items()
+        }
+
+    @property
+    def embedded_sets(self) -> list[str]:
+        """Names of the data artifacts that heads are trained and evaluated on."""
+        return [TRAIN, *self.dev_sets.values()]
+
+    def model_of_encoder(self, encoder: str) -> str:
+        """The first model that has these features; its resources are those of the job."""
+        return next(name for name in self.config.models if self.encoder_of(name) == encoder)
+
+    def trains_head(self, model: str) -> bool:
+        """Whether only a head on frozen features is trained of a model."""
+        return self.config.models[model].tune == "head"
+
+    @cached_property
+    def probes(self) -> list[tuple[str, int]]:
+        """Every main model whose head starts from a trained one, with each seed."""
+        return list(dict.fromkeys((result.main, result.seed) for result in self.results if result.probe))
+
+    @cached_property
+    def embedded(self) -> list[str]:
+        """Names of the features that some head is trained on."""
+        heads = [run.model for run in self.runs if self.trains_head(run.model)] + [main for main, _ in self.probes]
+        return list(dict.fromkeys(map(self.encoder_of, heads)))
+
+    def needs_probe(self, model: str, recipe: str) -> bool:
+        """Whether a training run starts from a trained head."""
+        return self._recipes[recipe].probe or self.config.models[model].head == "probe"
 
     @cached_property
     def model_sources(self) -> dict[str, dict[str, Any]]:
@@ -226,13 +347,18 @@ class Plan:
 
     def train(self, model: str, recipe: str = "") -> dict[str, Any]:
         """Settings of a training run: what ``training.train`` takes as ``cfg``."""
-        found = self._recipes[recipe][0] if recipe else None
+        found = self._recipes[recipe]
+        head = self.config.models[model]
         results = [result for result in self.results if (result.run.model, result.run.recipe) == (model, recipe)]
         stops = [self.methods[result.method].stop for result in results]
         settles = self.config.models[model].stop if not recipe else None
         return plain(
             {
                 "dev": list(self.dev_sets),
+                "tune": head.tune,
+                "features": (head.features or HEAD_FEATURES) if self.trains_head(model) else None,
+                "hidden_size": self._hidden_size(model),
+                "budget": found.budget,
                 "layers": self.config.models[model].layers,
                 "labels": self.config.data.labels,
                 "metric": self.config.data.metric,
@@ -241,10 +367,19 @@ class Plan:
                 "reference_stop": settles and {"name": checkpoint_name(settles), **settles.model_dump()},
                 # The dynamics of a reference are of all its epochs, unless it may stop.
                 "final": None in stops or not (recipe or settles),
-                "upweight": found if isinstance(found, Upweight) else None,
-                "product_of_experts": found if isinstance(found, ProductOfExperts) else None,
+                "upweight": found.use if isinstance(found.use, Upweight) else None,
+                "product_of_experts": found.use if isinstance(found.use, ProductOfExperts) else None,
             }
         )
+
+    def _hidden_size(self, model: str) -> int | None:
+        size = self.config.models[model].hidden_size
+        return (HEAD_HIDDEN_SIZE if size is None else size) if self.trains_head(model) else None
+
+    def probe(self, model: str) -> dict[str, Any]:
+        """Settings of rule ``train_probe``: those of a run that trains a classifier's own head on frozen features."""
+        settings: dict[str, Any] = {"tune": "probe", "stops": {}, "reference_stop": None, "final": True, "budget": 1.0}
+        return plain(self.train(model) | settings | {"training": self.config.head_training()})
 
     def trained_of(self, checkpoint: str) -> str:
         """Name of the saved model of an evaluated one, which may be its mean with the pretrained weights."""
@@ -284,10 +419,19 @@ class Plan:
 
     def _entry(self, result: Result, results: str) -> dict[str, Any]:
         evaluation = f"{results}/evaluation/{result.run.path}/{result.checkpoint}"
-        selection = []
-        if result.run.recipe in self.subsets:
-            selection += [f"{results}/datamap/{run.model}/seed{run.seed}" for run in result.reference_runs]
-            selection += [f"{results}/subset/{result.run.recipe}/seed{result.seed}"]
+        others = [
+            f"{results}/features/{self.encoder_of(run.model)}/cost.parquet"
+            for run in result.reference_runs
+            if self.trains_head(run.model)
+        ]
+        trainings = [self._reference_cost(run, results) for run in result.reference_runs]
+        if result.probe:
+            others.append(f"{results}/features/{self.encoder_of(result.main)}/cost.parquet")
+            probe = f"{results}/probe/{result.main}/seed{result.seed}/cost.parquet"
+            trainings.append({"cost": probe, "checkpoint": FINAL})
+        if subset := self.subset_of(result.run.recipe):
+            others += [f"{results}/datamap/{run.model}/seed{run.seed}.cost.parquet" for run in result.reference_runs]
+            others.append(f"{results}/subset/{subset}/seed{result.seed}.cost.parquet")
         return {
             "task": self.config.task,
             "main": result.main,
@@ -300,8 +444,80 @@ class Plan:
             "cost": f"{results}/{result.run.path}/cost.parquet",
             "checkpoint": result.trained,
             "interpolated": result.interpolate is not None,
-            "reference_costs": [self._reference_cost(run, results) for run in result.reference_runs],
-            "selection_costs": [f"{path}.cost.parquet" for path in selection],
+            "training_costs": trainings,
+            # Features that several references share are paid for once.
+            "other_costs": list(dict.fromkeys(others)),
+        }
+
+    def forecast(self, results: str) -> dict[str, Any]:
+        """Settings of rule ``forecast``: every method with the first seed, and the work that it and ERM take."""
+        seed = self.config.seeds[0]
+        chosen = [result for result in self.results if result.seed == seed]
+        work: dict[str, dict[str, Any]] = {}
+        methods = []
+        for result in chosen:
+            recipe = Recipe(probe=self.config.models[result.main].head == "probe")
+            plain_run = Result(result.main, "erm", "", seed, Run(result.main, "", seed), FINAL, probe=recipe.probe)
+            erm = next((each for each in chosen if (each.main, each.method) == (result.main, "erm")), plain_run)
+            work |= self._work(result, results) | self._work(erm, results)
+            stop = self.methods[result.method].stop
+            methods.append(
+                {
+                    "task": self.config.task,
+                    "main": result.main,
+                    "method": result.method,
+                    "reference": result.reference,
+                    "training": result.run.path,
+                    "preparation": list(self._preparation(result, results)),
+                    "at_most": any(self.config.models[run.model].stop for run in result.reference_runs),
+                    "erm_training": erm.run.path,
+                    "erm_preparation": list(self._preparation(erm, results)),
+                    "stop": stop and {"patience": stop.patience, "every": stop.every},
+                }
+            )
+        return plain({"methods": methods, "work": work})
+
+    def _work(self, result: Result, results: str) -> dict[str, dict[str, Any]]:
+        """All that a result takes, for ``replay.replay``: what comes before its training, and that."""
+        return self._preparation(result, results) | {
+            result.run.path: self._training_work(result.run, self.train(result.run.model, result.run.recipe), results)
+        }
+
+    def _preparation(self, result: Result, results: str) -> dict[str, dict[str, Any]]:
+        """What is paid for before a main model's training, as in ``_entry``."""
+        heads = [run.model for run in result.reference_runs if self.trains_head(run.model)]
+        heads += [result.main] if result.probe else []
+        work = {}
+        for model in heads:
+            # The device is that of rule embed, whose resources are the first model's with these features.
+            encoder = self.encoder_of(model)
+            embedding = self._model_work(self.model_of_encoder(encoder), results)
+            work[f"features/{encoder}"] = embedding | {"training": None}
+        work |= {run.path: self._training_work(run, self.train(run.model), results) for run in result.reference_runs}
+        if result.probe:
+            run = Run(result.main, "", result.seed)
+            probe = f"probe/{result.main}/seed{result.seed}"
+            work[probe] = self._training_work(run, self.probe(result.main), results)
+        return work
+
+    def _training_work(self, run: Run, settings: dict[str, Any], results: str) -> dict[str, Any]:
+        keys = ("batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window")
+        select = self.subsets.get(self.subset_of(run.recipe))
+        training = {name: settings[name] for name in ("budget", "features", "hidden_size", "tune")} | {
+            "seed": run.seed,
+            "batches": {key: settings["training"][key] for key in keys},
+            "labels": len(self.config.data.labels),
+            "select": select and {"fraction": select.fraction, "balance": select.balance},
+        }
+        return self._model_work(run.model, results) | {"training": training}
+
+    def _model_work(self, model: str, results: str) -> dict[str, Any]:
+        return {
+            "source": f"{results}/source/{self.source_of(model)}",
+            "layers": self.config.models[model].layers,
+            "tokens": f"{results}/tokens/{self.tokenizer_of(model)}/{TRAIN}.parquet",
+            # Padding differs between the two, and with it what is computed.
+            "device": "cuda" if self.config.models[model].resources.gpu else "cpu",
         }
 
     def _reference_cost(self, run: Run, results: str) -> dict[str, str]:
@@ -312,7 +528,8 @@ class Plan:
     def costs(self, results: str) -> list[str]:
         """Every cost table, once: of training runs, data maps and subsets."""
         costs = [f"{results}/{run.path}/cost.parquet" for run in self.runs]
-        return costs + sorted({path for entry in self.entries(results) for path in entry["selection_costs"]})
+        costs += [f"{results}/probe/{main}/seed{seed}/cost.parquet" for main, seed in self.probes]
+        return costs + sorted({path for entry in self.entries(results) for path in entry["other_costs"]})
 
     def datamap_entries(self, results: str) -> list[dict[str, Any]]:
         """The data maps of the experiment, those of main models last, and where they and their dynamics lie."""
@@ -345,6 +562,7 @@ class Plan:
                     "seed": run.seed,
                     "datamap": f"{results}/datamap/{run.model}/seed{run.seed}.parquet",
                     "curve": f"{results}/{run.path}/metrics.parquet",
+                    "head": self.trains_head(run.model),
                     **self._reference_cost(run, results),
                 }
                 for run in runs
@@ -363,9 +581,9 @@ class Plan:
         found = [
             result.method
             for result in self.results
-            if result.main == main and result.run.recipe in self.subsets and len(result.reference_runs) == 1
-            if result.reference_runs[0].model in self._judged
-            if _criterion(self.subsets[result.run.recipe]) == "ambiguous"
+            if result.main == main and (subset := self.subset_of(result.run.recipe))
+            if len(result.reference_runs) == 1 and result.reference_runs[0].model in self._judged
+            if _criterion(self.subsets[subset]) == "ambiguous"
         ]
         return list(dict.fromkeys(found))
 
@@ -436,6 +654,7 @@ class Plan:
                 "judging": {main: self.judging(main) for main in self.config.mains},
                 "costs": self.named_costs(results),
                 "lineage": self.lineage(),
+                "budgets": {name: method.budget for name, method in self.methods.items() if method.budget},
                 "blur_text": self.config.report.blur_text,
             }
         )
@@ -458,6 +677,14 @@ class Plan:
             }
             for entry in self.datamap_entries(results)
         ]
+        named += [
+            {"rule": "embed", "name": encoder, "path": f"{results}/features/{encoder}/cost.parquet"}
+            for encoder in self.embedded
+        ]
+        named += [
+            {"rule": "train_probe", "name": main, "path": f"{results}/probe/{main}/seed{seed}/cost.parquet"}
+            for main, seed in self.probes
+        ]
         return named + [
             {"rule": "select_subset", "name": subset, "path": f"{results}/subset/{subset}/seed{seed}.cost.parquet"}
             for subset in self.subsets
@@ -477,16 +704,25 @@ class Plan:
             edges.update({(source, name): None for source in sources})
             return name
 
+        def features(model: str) -> list[str]:
+            """What a head is trained on; the train set where a whole model is."""
+            heads = {main for main, _ in self.probes} | set(filter(self.trains_head, self.config.models))
+            if model not in heads:
+                return ["train set"]
+            return [add("embed", f"features of {self.encoder_of(model)}", "features", ["train set"])]
+
         for result in self.results:
             run, method = result.run, result.method
             references = [
-                add("train_reference", _trained(used), used.model, ["train set"])
+                add("train_reference", _trained(used), used.model, features(used.model))
                 for used in dict.fromkeys(Run(used.model, "", result.seed) for used in result.reference_runs)
             ]
             sources = references or ["train set"]
-            if run.recipe in self.subsets:
+            if subset := self.subset_of(run.recipe):
                 maps = [add("compute_datamap", f"data map of {name}", "data map", [name]) for name in references]
-                sources = [add("select_subset", run.recipe, run.recipe.rpartition("/")[2], maps or sources)]
+                sources = [add("select_subset", subset, subset.rpartition("/")[2], maps or sources)]
+            if result.probe:
+                sources = [*sources, add("train_probe", f"head of {run.model}", "head", features(run.model))]
             trained = add("train_main" if run.recipe else "train_reference", _trained(run), run.model, sources)
             full = f"{method} ({result.reference})" if result.reference else method
             add("method", f"{result.main}, {full}", method, [trained])
@@ -505,21 +741,9 @@ def checkpoint_name(stop: Stop | ReferenceStop | None) -> str:
     if isinstance(stop, ReferenceStop):
         size = f"-{stop.fraction:.15g}" if stop.monitor == "subset" else ""
         return f"stop-{stop.monitor}-{stop.by}{size}-bound{stop.bound:.15g}"
-    delta = f"-delta{stop.min_delta:g}" if stop.min_delta else ""
-    return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}"
-
-
-def _recipe(method: Method, group: tuple[str, ...]) -> str:
-    match method.recipe:
-        case None:
-            return ""
-        case Select() as select:
-            name = f"{select.by}-{select.fraction:.15g}{_variant(select)}"
-        case Upweight() as upweight:
-            name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
-        case ProductOfExperts() as product:
-            name = f"product-epoch{product.epoch}"
-    return "/".join(["+".join(group), name] if group else [name])
+    delta = f"-delta{stop.min_delta:.15g}" if stop.min_delta else ""
+    every = f"-every{stop.every}" if stop.every else ""
+    return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}{every}"
 
 
 def _criterion(select: Select) -> str:
@@ -537,7 +761,7 @@ def _variant(select: Select) -> str:
 def _order(method: Method) -> tuple[bool, ...]:
     """ERM, random, what weighs all data, the selections by own dynamics, by a reference's.
 
-    Each comes before its mean with the pretrained weights and its early-stopped form.
+    Each comes before its forms with a trained head, as a mean of weights, at a smaller budget, and stopped early.
     """
     own = method.references == [SELF]
     return (
@@ -545,7 +769,9 @@ def _order(method: Method) -> tuple[bool, ...]:
         method.needs_reference,
         method.needs_reference and method.select is not None,
         method.needs_reference and not own,
+        method.head is not None,
         method.interpolate is not None,
+        method.budget is not None,
         method.stop is not None,
     )
 

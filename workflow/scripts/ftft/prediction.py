@@ -1,4 +1,4 @@
-"""A model's logits on a tokenised dataset."""
+"""A model's logits on a dataset."""
 
 import numpy as np
 import torch
@@ -6,14 +6,14 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from ftft import devices
-from ftft.batching import TokenizedDataset, micro_batches
+from ftft.batching import Examples, micro_batches
 from ftft.cost import Stage
 from ftft.flops import FlopCount
 
 
 def predict(
     model: PreTrainedModel,
-    data: TokenizedDataset,
+    data: Examples,
     accelerator: Accelerator,
     *,
     pad_id: int,
@@ -33,11 +33,11 @@ def predict(
         for rows in batches[accelerator.process_index :: accelerator.num_processes]:
             batch = data.collate(rows, pad_id=pad_id)
             if stage is not None:
-                shape = batch["input_ids"].shape
+                shape = next(iter(batch.values())).shape  # examples, positions
                 stage.examples += len(rows)
                 stage.tokens += int(data.lengths[rows].sum())
                 stage.tokens_padded += shape[0] * shape[1]
-                stage.flops += flops.forward_pass(*shape) if flops else 0.0
+                stage.flops += flops.forward_pass(*shape[:2]) if flops else 0.0
             with accelerator.autocast():
                 output = model(**devices.to_device(batch, accelerator.device))
             logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()

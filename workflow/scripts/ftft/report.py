@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import yaml
 
 from ftft import charts, findings
+from ftft import forecast as forecasts
 from ftft.cost_curve import reaching
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
@@ -66,6 +67,8 @@ def write(
     judging: Mapping[str, Sequence[str]],
     costs: Sequence[Cost],
     lineage: Lineage,
+    budgets: Mapping[str, float],
+    forecast: str | Path | None = None,
     blur_text: bool = False,
 ) -> None:
     """Write the page.
@@ -85,6 +88,8 @@ def write(
         judging: by main model, the methods that train on what a single reference run finds ambiguous.
         costs: the cost tables of all training runs, data maps and subsets.
         lineage: the graph of the experiment.
+        budgets: share of the planned steps, of every method that has one.
+        forecast: the artifact of this name; None leaves it out.
         blur_text: texts of examples are shown only when asked for.
 
     Raises:
@@ -112,11 +117,13 @@ def write(
         "sentences": [
             *(findings.sentence(table, main, metric_name) for main in mains),
             *filter(None, (findings.savings(table, main) for main in mains)),
+            *(each for main in mains for each in findings.budget_sentences(table, main, metric_name, budgets)),
             *([findings.verdict_sentence(verdicts)] if verdicts else []),
         ],
         "mains": mains,
         "results": [_results(table, main) for main in mains],
         "costs": [_reaching(curve, main, metric) for main in mains],
+        "forecast": None if forecast is None else _forecast(forecast, summary),
         "details": [_details(rows, main) for main in mains],
         "verdicts": [_verdict(row) for row in verdicts],
         "outcomes": [
@@ -221,6 +228,25 @@ def _reaching(curve: pa.Table, main: str, metric: str) -> list[dict[str, Any]]:
         }
         for row in found.itertuples()
     ]
+
+
+def _forecast(forecast: str | Path, summary: str | Path) -> dict[str, Any]:
+    """What each method was to cost and when it had to stop, with what it then did, as rows of text by main model."""
+    table = read_table(forecast)
+    came_true = forecasts.check(forecast, summary)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        key = (row["main"], row["method"], row["reference"])
+        then = [EN_DASH] * 3
+        if key in came_true.index:
+            found = came_true.loc[key]
+            then = [f"{found['step']:.0f}", *(f"{100 * found[name]:.1f}" for name in ("forecast", "actual"))]
+        cells = forecasts.cells_of(row) + then
+        rows.setdefault(row["main"], []).append(
+            {"method": row["method"], "reference": row["reference"], "cells": cells}
+        )
+    headings = [*forecasts.CELLS, "stopped at step", "forecast by then", "cost by then"]
+    return {"headings": headings, "rows": rows, "warnings": forecasts.warnings(table)}
 
 
 def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:

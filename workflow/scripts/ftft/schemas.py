@@ -22,6 +22,8 @@ DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
 
 # The name under which in-distribution dev and test scores stand beside those of the OOD sets.
 IN_DISTRIBUTION = "in_distribution"
+# The name of the train set among the data sets.
+TRAIN = "train"
 # The saved model of a run's last step; the others are named after their stop rules.
 FINAL = "final"
 # The mean over the OOD sets where a table has it among datasets. No data set's name can contain a space.
@@ -127,6 +129,27 @@ COST_CURVE = pa.schema(
 )
 
 
+FORECAST = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "steps": pa.int32(),
+        "preparation_flops": pa.float64(),
+        "step_flops": pa.float64(),
+        "flops": pa.float64(),
+        "erm_flops": pa.float64(),
+        "preparation_share": pa.float64(),
+        "share": pa.float64(),
+        "break_even_step": pa.int32(),
+        "break_even_share": pa.float64(),
+        "earliest_stop": pa.int32(),
+        "at_most": pa.bool_(),
+        "pays": pa.string(),
+    }
+)
+
 REFERENCES = pa.schema(
     {
         "reference": pa.string(),
@@ -178,6 +201,12 @@ def tokens_schema(*, token_types: bool) -> pa.Schema:
 
 def _logits(n_labels: int) -> pa.DataType:
     return pa.list_(pa.field("element", pa.float32(), nullable=False), n_labels)
+
+
+def features_schema(width: int) -> pa.Schema:
+    """Schema of frozen features, in row order; ``width`` is that of the encoder."""
+    vector = pa.list_(pa.field("element", pa.float32(), nullable=False), width)
+    return pa.schema({"uid": pa.string(), "label": pa.int8(), "first": vector, "mean": vector})
 
 
 def dynamics_schema(n_labels: int) -> pa.Schema:

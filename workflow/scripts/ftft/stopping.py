@@ -21,6 +21,7 @@ class EarlyStopping:
         monitor: which score is watched.
         patience: evaluations to wait.
         min_delta: a score is better if it exceeds the best so far by more than this.
+        every: steps between the rule's own looks; None: it looks whenever all dev sets are scored.
         best, best_step: the best score so far and its step.
         stopped: the step at which the rule said stop, or None.
     """
@@ -28,10 +29,15 @@ class EarlyStopping:
     monitor: str
     patience: int
     min_delta: float = 0.0
+    every: int | None = None
     best: float = -math.inf
     best_step: int = 0
     waited: int = 0
     stopped: int | None = None
+
+    def looks_at(self, step: int) -> bool:
+        """Whether the rule wants a look of its own after a step."""
+        return self.every is not None and step % self.every == 0
 
     def update(self, step: int, score: float) -> bool:
         """Take in the score of an evaluation; True if it is the best so far. Once stopped, nothing changes any more."""

@@ -53,8 +53,10 @@ class Entry(TypedDict):
     cost: str | Path
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
     interpolated: bool  # whether the model evaluated is a mean with the pretrained weights
-    reference_costs: Sequence[ReferenceCost]  # of the runs whose dynamics were used
-    selection_costs: list[str | Path]  # cost tables of the data map and the subset
+    training_costs: Sequence[
+        ReferenceCost
+    ]  # of the references that were used, and of the trained head that it starts from
+    other_costs: list[str | Path]  # cost tables of features, data maps and the subset
 
 
 def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
@@ -97,8 +99,8 @@ def main_cost(entry: Entry) -> dict:
 
 def preparation_cost(entry: Entry) -> dict[str, float]:
     """``flops`` and ``seconds`` of what comes before the main model: training references, data maps, selection."""
-    costs = [row for path in entry["selection_costs"] for row in read_table(path).to_pylist()]
-    costs += [_training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["reference_costs"]]
+    costs = [row for path in entry["other_costs"] for row in read_table(path).to_pylist() if row["stage"] != "evaluate"]
+    costs += [_training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["training_costs"]]
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 

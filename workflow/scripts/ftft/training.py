@@ -1,4 +1,4 @@
-"""The training loop: one for reference and main models.
+"""The training loop: one for reference and main models, whole or a head on frozen features.
 
 Batches and dropout masks are pure functions of seed and step, and the micro-batch is the unit of both. So a run goes on
 from a checkpoint exactly as if it had not been interrupted, and several processes compute what one would.
@@ -23,9 +23,10 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
+from transformers import AutoConfig, PreTrainedModel
 
-from ftft import checkpointing, devices, guidance, kernels, manifest, modelling, pretrained, schemas
-from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
+from ftft import checkpointing, devices, guidance, heads, kernels, manifest, modelling, pretrained, schemas, steps
+from ftft.batching import Examples, FeatureDataset, TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
 from ftft.errors import InterruptedRunError, UserError
@@ -50,10 +51,11 @@ class Files:
 
     Attributes:
         source: folder of the prepared pretrained model.
-        train: tokens to train on.
-        dev: tokens of the dev sets, by dataset name; the in-distribution one is ``in_distribution``.
+        train: tokens to train on, or features of a frozen encoder.
+        dev: the same of the dev sets, by dataset name; the in-distribution one is ``in_distribution``.
         subset: train only on these uids; None for all.
         guide: training dynamics of the reference that ``cfg`` upweights by or takes as an expert; None without.
+        start: saved models of a run of which the last, ``FINAL``, is started from; None for the pretrained weights.
         models: folder that gets one saved model per checkpoint name.
         metrics: the dev curve.
         cost: the cost table.
@@ -67,6 +69,7 @@ class Files:
     dev: dict[str, Path]
     subset: Path | None
     guide: Path | None
+    start: Path | None
     models: Path
     metrics: Path
     cost: Path
@@ -78,6 +81,7 @@ class Files:
     def inputs(self) -> list[Path]:
         """The files whose content decides the result."""
         chosen = [path for path in (self.subset, self.guide) if path is not None]
+        chosen += sorted((self.start / FINAL).glob("*.safetensors")) if self.start else []
         return [self.source / "source.json", self.train, *self.dev.values(), *chosen]
 
 
@@ -94,7 +98,9 @@ def train(
     """Fine-tune one model and write its checkpoints, dev curve, cost and, if asked for, training dynamics.
 
     Args:
-        cfg: ``training`` (see ``config.Training``), ``layers``, ``labels``, ``metric``, ``stops`` (name to
+        cfg: ``training`` (see ``config.Training``), ``budget`` (share of its steps), ``tune`` (``all``; ``head``, which
+            trains a head of ``hidden_size`` on ``features``; or ``probe``, the architecture's own head on them),
+            ``layers``, ``labels``, ``metric``, ``stops`` (name to
             ``config.Stop``: the best model by that rule is saved under the name), ``reference_stop`` (None, or a
             ``config.ReferenceStop`` and its ``name``: the training dynamics end when it fires), ``final`` (whether the
             model of the last step is wanted; without it, training ends when every stop rule has fired), ``upweight``
@@ -133,11 +139,11 @@ def train(
             bar.update()
             if run.step % FETCH_EVERY == 0:
                 run.fetch_losses(bar)
-            if run.step % run.evaluate_every == 0 or run.finished:
-                run.evaluate(bar)
+            if due := run.dev_sets_due():
+                run.evaluate(due, bar)
             stop = run.agreed(asked_to_stop())
-            due = run.agreed(time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"])
-            if (due or stop) and not run.finished:
+            late = run.agreed(time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"])
+            if (late or stop) and not run.finished:
                 with run.meter.measure("save"):
                     run.save(fingerprint)
                 saved = time.monotonic()
@@ -174,37 +180,33 @@ class _Run:
         )
         self.main_process = self.accelerator.is_main_process
         self.pad_id = pretrained.read_source(files.source)["pad_id"]
-        self.data = TokenizedDataset.read(files.train)
+        self.features = _features(cfg, files.source)
+        self.data = _read(files.train, self.features)
         self.rows, self.expert = self._guided(_rows_of(self.data, files.subset))
-        self.dev = {name: TokenizedDataset.read(path) for name, path in files.dev.items()}
+        self.dev = {name: _read(path, self.features) for name, path in files.dev.items()}
 
-        self.model = modelling.build(
-            files.source,
-            cfg["labels"],
-            seed=seed,
-            layers=cfg["layers"],
-            dropout=self.training["dropout"],
-            attention=devices.attention(self.accelerator.device),
-        ).to(self.accelerator.device)
+        self.model = self._build().to(self.accelerator.device)
         self.model.train()
-        self.flops = FlopCount.of(self.model)
-        if self.training["gradient_checkpointing"]:
+        width = self.data.values.shape[1] if isinstance(self.data, FeatureDataset) else None
+        self.flops = FlopCount.of(self.model, width)
+        if self.training["gradient_checkpointing"] and self.features is None:
             self.model.activation_checkpointing_enable()
         self.optimizer = _optimizer(self.model, self.training)
 
         batch_size = self.training["batch_size"]
-        self.steps_per_epoch = math.ceil(len(self.rows) / batch_size)
-        # An epoch is a pass over the whole train set, so that a subset is trained on for as many steps.
-        whole = math.ceil(len(self.data) / batch_size)
-        self.steps = self.training["steps"] or max(1, round(self.training["epochs"] * whole))
-        self.evaluate_every = self.training["evaluate_every"] or math.ceil(self.steps / 9)
+        self.steps_per_epoch = steps.per_epoch(len(self.rows), batch_size)
+        planned = steps.planned(self.training, len(self.data))
+        self.steps = steps.budgeted(planned, cfg["budget"])
+        self.evaluate_every = steps.between_evaluations(self.training, planned)
         self.schedule = Schedule(
             kind=self.training["schedule"],
             peak=self.training["learning_rate"],
             warmup=round(self.training["warmup"] * self.steps),
             steps=self.steps,
         )
-        self.forward = devices.compiled(self.model, steps=self.steps, wanted=runtime["compile"])
+        # A head is too small to gain by it.
+        wanted = runtime["compile"] if self.features is None else False
+        self.forward = devices.compiled(self.model, steps=self.steps, wanted=wanted)
         eager_on_cpu = self.accelerator.device.type == "cpu" and self.forward is self.model
         self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
         self.micro_batch_size = self.training["micro_batch_size"]
@@ -218,6 +220,7 @@ class _Run:
         self.curve: list[dict[str, Any]] = []
         self.costs: list[dict[str, Any]] = []
         self.stops = {name: EarlyStopping(**stop) for name, stop in cfg["stops"].items()}
+        self._check_budget(planned)
         self.reference_stop = RankingStop(**cfg["reference_stop"]) if cfg["reference_stop"] else None
         self.best: dict[str, dict[str, torch.Tensor]] = {}
         self.meter = CostMeter()
@@ -228,6 +231,34 @@ class _Run:
         )
         if runtime["tracker"]:
             self.accelerator.init_trackers("ftft", config={"run": title, "seed": seed, **self.training})
+
+    def _build(self) -> PreTrainedModel:
+        """The model to train, with its weights at the start."""
+        dropout, labels = self.training["dropout"], self.cfg["labels"]
+        if self.cfg["tune"] == "head":
+            assert isinstance(self.data, FeatureDataset)
+            size, features = self.cfg["hidden_size"], self.cfg["features"]
+            return heads.build(self.data.values, features, labels, seed=self.seed, hidden_size=size, dropout=dropout)
+        classifier = modelling.build(
+            self.files.source,
+            labels,
+            seed=self.seed,
+            layers=self.cfg["layers"],
+            dropout=dropout,
+            attention=devices.attention(self.accelerator.device),
+            start=self.files.start / FINAL if self.files.start else None,
+        )
+        return heads.probe(classifier) if self.cfg["tune"] == "probe" else classifier
+
+    def _check_budget(self, planned: int) -> None:
+        """What can be checked before the run only where the number of steps is in the configuration."""
+        looks = [stop.every for stop in self.stops.values() if stop.every]
+        first = min([self.evaluate_every, *looks])
+        if self.cfg["budget"] < 1 and self.steps < first:
+            raise UserError(
+                f"{self.title}: budget {self.cfg['budget']:g} is {self.steps} of {planned} steps, fewer than the "
+                f"{first} to the first evaluation: raise budget, or lower training.evaluate_every"
+            )
 
     def _guided(self, rows: np.ndarray) -> tuple[np.ndarray, torch.Tensor | None]:
         """The rows to train on as the reference weighs them, and its (N, C) log probabilities as an expert, if any."""
@@ -321,8 +352,8 @@ class _Run:
         pieces = list(enumerate(micro_batches(batch, self.data.lengths, size=size, tokens=tokens)))
         total, recorder = torch.zeros((), device=device), self.recording
         for index, rows in pieces[self.accelerator.process_index :: self.accelerator.num_processes]:
-            inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=8 if device.type == "cuda" else 1)
-            shape = inputs["input_ids"].shape
+            inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=devices.padding(device))
+            shape = next(iter(inputs.values())).shape  # examples, positions
             # A mask belongs to its micro-batch, not to the process that computes it or to what came before.
             torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63)
             targets = devices.to_device({"rows": rows, "labels": self.data.labels[rows]}, device)
@@ -335,7 +366,7 @@ class _Run:
             if recorder is not None:
                 recorder.record(targets["rows"], logits)
             stage.tokens_padded += shape[0] * shape[1]
-            stage.flops += self.flops.train_pass(*shape)
+            stage.flops += self.flops.train_pass(*shape[:2])
         stage.steps += 1
         stage.examples += len(batch)
         stage.tokens += int(self.data.lengths[batch].sum())
@@ -398,12 +429,26 @@ class _Run:
         if self.runtime["tracker"]:
             self.accelerator.log({"loss": self.loss, "learning_rate": self.schedule.rate(self.step - 1)}, self.step)
 
-    def evaluate(self, bar: tqdm) -> None:
-        """Score the dev sets, and let the stop rules and the schedule know."""
+    @property
+    def at_interval(self) -> bool:
+        """Whether all dev sets are scored after this step."""
+        return self.step % self.evaluate_every == 0 or self.finished
+
+    def dev_sets_due(self) -> list[str]:
+        """The dev sets to score after this step: at times all, in between those that a stop rule watches."""
+        if self.at_interval:
+            return list(self.dev)
+        looking = [stop for stop in self.stops.values() if stop.stopped is None and stop.looks_at(self.step)]
+        return [name for name in self.dev if any(watches(stop.monitor, name) for stop in looking)]
+
+    def evaluate(self, due: list[str], bar: tqdm) -> None:
+        """Score dev sets, and let the stop rules and the schedule know."""
         self.fetch_losses(bar)
         found: dict[str, float] = {}
+        whole = self.at_interval
         with self.meter.measure("evaluate") as stage:
-            for dataset, data in self.dev.items():
+            for dataset in due:
+                data = self.dev[dataset]
                 logits = predict(self.model, data, self.accelerator, pad_id=self.pad_id, stage=stage, flops=self.flops)
                 results = scores(logits, data.labels)
                 found[dataset] = results[self.cfg["metric"]]
@@ -419,13 +464,16 @@ class _Run:
                     for metric, value in sorted(results.items())
                 ]
         for name, stop in self.stops.items():
+            if not (stop.looks_at(self.step) or (whole and (stop.every is None or self.finished))):
+                continue
             already = stop.stopped is not None
             if stop.update(self.step, monitored(found, stop.monitor)):
                 self.best[name] = self._weights()
             if stop.stopped is not None and not already:
                 log.info("%s: %s stops at step %d; best was step %d", self.title, name, self.step, stop.best_step)
                 self._charge(name)
-        self.schedule.observe(self.step, found[IN_DISTRIBUTION])
+        if whole:
+            self.schedule.observe(self.step, found[IN_DISTRIBUTION])
         self.log_progress()
         if self.runtime["tracker"]:
             dev = _dev_scores(self.curve, self.cfg["metric"])
@@ -520,8 +568,9 @@ class _Run:
             self._charge(self.reference_stop.name)
             if not self.cfg["final"]:
                 self.best[self.reference_stop.name] = self.model.state_dict()
+        whole = self._classifier()
         for name in sorted(self.best):
-            modelling.save(self.model, self.best[name], self.files.source, self.files.models / name, self._card(name))
+            modelling.save(whole, self.best[name], self.files.source, self.files.models / name, self._card(name))
         metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
         metadata["steps_per_epoch"] = str(self.steps_per_epoch)
         metadata["checkpoints"] = json.dumps({name: self._step_of(name) for name in sorted(self.best)})
@@ -533,6 +582,14 @@ class _Run:
             self.recorder.write(self.files.dynamics, {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)})
         if self.runtime["tracker"]:
             self.accelerator.end_training()
+
+    def _classifier(self) -> PreTrainedModel:
+        """What is saved: the model, and where only its head was trained, the encoder that belongs to it too."""
+        if self.cfg["tune"] != "probe":
+            return self.model
+        whole = modelling.build(self.files.source, self.cfg["labels"], seed=self.seed, layers=self.cfg["layers"])
+        self.best = {name: whole.state_dict() | trained for name, trained in self.best.items()}
+        return whole
 
     def _step_of(self, checkpoint: str) -> int:
         if checkpoint in self.stops:
@@ -570,6 +627,13 @@ def _lines_above(bar: tqdm) -> AbstractContextManager[None]:
     return nullcontext() if bar.disable else logging_redirect_tqdm()
 
 
+def watches(monitor: str, dataset: str) -> bool:
+    """Whether a stop rule that watches ``monitor`` needs the score of a dev set."""
+    if monitor == "dev":
+        return dataset == IN_DISTRIBUTION
+    return dataset != IN_DISTRIBUTION and monitor in ("ood_dev", f"ood_dev/{dataset}")
+
+
 def monitored(found: dict[str, float], monitor: str) -> float:
     """The score that ``monitor`` (``dev``, ``ood_dev`` or ``ood_dev/NAME``) names, from the scores by dataset."""
     if monitor == "dev":
@@ -589,7 +653,18 @@ def _dev_scores(curve: list[dict[str, Any]], metric: str) -> dict[str, str]:
     return shown
 
 
-def _rows_of(data: TokenizedDataset, subset: Path | None) -> np.ndarray:
+def _features(cfg: dict[str, Any], source: Path) -> str | None:
+    """The name of the features that are trained on; None where whole texts are."""
+    if cfg["tune"] == "probe":
+        return heads.features_of(AutoConfig.from_pretrained(source))
+    return cfg["features"] if cfg["tune"] == "head" else None
+
+
+def _read(path: Path, features: str | None) -> Examples:
+    return TokenizedDataset.read(path) if features is None else FeatureDataset.read(path, features)
+
+
+def _rows_of(data: Examples, subset: Path | None) -> np.ndarray:
     """Row numbers to train on, ascending."""
     if subset is None:
         return np.arange(len(data))

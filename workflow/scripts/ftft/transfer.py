@@ -26,6 +26,9 @@ WILL_DO, DOUBTFUL, TOO_WEAK = VERDICTS = ("will do", "doubtful", "too weak")
 # A reference loses so large a share of what the strongest run finds ambiguous. Set by what such references do to main
 # models on the planted benchmark (docs/results.md).
 DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
+# A head that finds less than this hard knows its train set by heart, and one that finds more has hardly learned it
+# (docs/results.md, settings of a head).
+HEAD_HARD = 0.02, 0.50
 
 _REGION_COLUMNS = {"ambiguous": AMBIGUOUS, "easy": EASY, "hard": HARD}
 
@@ -37,6 +40,7 @@ class ReferenceRun(ReferenceCost):
     seed: int
     datamap: str | Path
     curve: str | Path  # the dev curve
+    head: bool  # whether only a head on frozen features was trained
 
 
 def report(
@@ -74,17 +78,18 @@ def report(
         others = [other for other in range(len(runs)) if other != number]
         strongest = max(others, key=lambda other: strength[other], default=None)
         loss = None if strongest is None else float(lost[number, strongest])
+        hard = float(members["hard"][number].mean()) if run["head"] else None
         rows.append(
             {"reference": run["reference"], "seed": run["seed"], "dev": dev_score, "ood_dev": ood, "chance": chance}
             | {name: float(each[number].mean()) for name, each in members.items()}
             | {"compared_with": None if strongest is None else _name(runs[strongest]), "lost": loss}
-            | dict(zip(("verdict", "reason"), verdict(dev_score, chance, loss), strict=True))
+            | dict(zip(("verdict", "reason"), verdict(dev_score, chance, loss, hard), strict=True))
         )
     write_both(pa.Table.from_pylist(rows, REFERENCES), *references, REFERENCES)
     write_both(_pairs(runs, maps, members, lost), *transfer, TRANSFER)
 
 
-def verdict(dev: float, chance: float, lost: float | None) -> tuple[str, str]:
+def verdict(dev: float, chance: float, lost: float | None, hard: float | None = None) -> tuple[str, str]:
     """Whether a reference will do, and why.
 
     Args:
@@ -92,17 +97,28 @@ def verdict(dev: float, chance: float, lost: float | None) -> tuple[str, str]:
         chance: the score of always predicting the most common class.
         lost: the share, of what the strongest other run finds ambiguous, that is hard to this one; None where there is
             no other run. The strongest has the highest mean OOD dev score (in-distribution where there is none).
+        hard: the share of the examples that a head on frozen features finds hard; None for a model trained as a whole.
 
     Returns:
         one of ``VERDICTS``, and the reason in words.
     """
     if dev <= chance:
         return TOO_WEAK, f"its dev score {100 * dev:.1f} is not above chance, {100 * chance:.1f}"
+    share = f"it finds {100 * (lost or 0):.1f} % of the strongest run's ambiguous examples hard"
+    if lost is not None and lost >= TOO_LARGE_LOSS:
+        return TOO_WEAK, f"{share}, {100 * TOO_LARGE_LOSS:g} % or more"
+    if hard is not None and hard < HEAD_HARD[0]:
+        return (
+            DOUBTFUL,
+            f"it finds only {100 * hard:.1f} % hard: it knows them by heart, wrong labels too; try fewer epochs",
+        )
+    if hard is not None and hard > HEAD_HARD[1]:
+        return (
+            DOUBTFUL,
+            f"it finds {100 * hard:.1f} % hard: it has hardly learned the task; try other layers, or tune all",
+        )
     if lost is None:
         return DOUBTFUL, "nothing to compare it with: add a seed, or another reference"
-    share = f"it finds {100 * lost:.1f} % of the strongest run's ambiguous examples hard"
-    if lost >= TOO_LARGE_LOSS:
-        return TOO_WEAK, f"{share}, {100 * TOO_LARGE_LOSS:g} % or more"
     if lost >= DOUBTFUL_LOSS:
         return DOUBTFUL, f"{share}, {100 * DOUBTFUL_LOSS:g} % or more"
     return WILL_DO, f"{share}, less than {100 * DOUBTFUL_LOSS:g} %"
@@ -128,7 +144,8 @@ def _dev_scores(run: ReferenceRun, metric: str) -> tuple[float, float | None]:
     ].as_py()
     curve = read_table(run["curve"]).to_pandas()
     curve = curve[(curve["metric"] == metric) & (curve["step"] <= end)]
-    last = curve[curve["step"] == curve["step"].max()].set_index("dataset")["value"]
+    whole = curve.groupby("step")["dataset"].transform("nunique") == curve["dataset"].nunique()
+    last = curve[whole & (curve["step"] == curve["step"][whole].max())].set_index("dataset")["value"]
     ood = last.drop(IN_DISTRIBUTION)
     return float(last[IN_DISTRIBUTION]), None if ood.empty else float(ood.mean())
 

@@ -1,0 +1,32 @@
+# In:  tokens/{tokenizer}/train.parquet, source/{source}/
+# Out: forecast.parquet, forecast.csv and forecast.txt
+
+
+localrules:
+    forecast,
+
+
+# Before the first training: what each method will cost, and when its main model has to stop to be cheaper than ERM.
+rule forecast:
+    input:
+        sorted(
+            {
+                path
+                for work in PLAN.forecast(RESULTS)["work"].values()
+                for path in (work["tokens"], f"{work['source']}/config.json")
+            }
+        ),
+    output:
+        table=f"{RESULTS}/forecast.parquet",
+        csv=csv_file("forecast"),
+        text=f"{RESULTS}/forecast.txt",
+    log:
+        log_of("forecast", "forecast"),
+    priority: FIRST
+    conda:
+        "../envs/train.yaml"
+    params:
+        cfg=PLAN.forecast(RESULTS),
+        code=code("forecast.py"),
+    script:
+        "../workflow/scripts/forecast.py"

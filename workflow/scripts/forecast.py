@@ -1,0 +1,20 @@
+"""Say what every method will cost, and when its main model has to stop for it to be cheaper than ERM."""
+
+import logging
+
+from ftft import forecast
+from ftft.job import Job, run
+from ftft.replay import replay
+
+log = logging.getLogger(__name__)
+
+
+def main(job: Job) -> None:
+    cfg, output = job.params.cfg, job.output
+    warnings = forecast.write(cfg["methods"], replay(cfg["work"]), output.table, output.csv, output.text)
+    if warnings:
+        log.warning("%d methods cannot be cheaper than ERM; %s says why", len(warnings), output.text)
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

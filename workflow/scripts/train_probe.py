@@ -1,0 +1,12 @@
+"""Train a classifier's own head on the frozen features of its encoder, for main models to start from."""
+
+from ftft import launch
+from ftft.job import Job, run
+
+
+def main(job: Job) -> None:
+    launch.train(job, f"head of {job.wildcards.main}, seed {job.wildcards.seed}")
+
+
+if __name__ == "__main__":
+    run(main, globals().get("snakemake"))

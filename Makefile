@@ -57,6 +57,7 @@ bench: $(INSTALLED) ## measure speed: other loops, a step's parts, a full run (a
 	$(BIN)/python benchmarks/full_run.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/report_size.py
+	$(BIN)/python benchmarks/heads.py planted
 
 dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI experiment into docs/images (needs graphviz)
 	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/demo-rulegraph.svg

@@ -23,6 +23,7 @@ def main() -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--hide-scrollbars"]
         )
         page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(180_000)  # milliseconds; on a busy machine the page takes its time
         page.goto(page_file.as_uri())
         page.wait_for_selector("body[data-ready=true]")
         # Pictures of sections are taken in parts, each with the bar of links if that sticks to the window.

@@ -151,7 +151,7 @@ def guide_of(wildcards):
     if PLAN.subset_of(wildcards.recipe):
         return []
     runs = PLAN.reference_runs_of(wildcards.recipe, int(wildcards.seed))
-    return [f"{RESULTS}/{run.path}/dynamics.parquet" for run in runs]
+    return f"{RESULTS}/{runs[0].path}/dynamics.parquet" if runs else []
 
 
 def start_of_run(wildcards):

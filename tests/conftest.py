@@ -143,6 +143,7 @@ def open_page(browser):
 
     def open_page(path: Path, width: int = 1300, height: int = 900, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, offline=True, **options)
+        context.set_default_timeout(180_000)  # milliseconds; on a busy machine the page takes its time
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)

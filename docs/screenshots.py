@@ -40,6 +40,7 @@ def main() -> None:
         if wanted:
             return
         phone = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
+        phone.set_default_timeout(180_000)
         phone.goto(page_file.as_uri() + "#maps")
         phone.wait_for_selector("body[data-ready=true]")
         phone.screenshot(path=IMAGES / "phone.png")

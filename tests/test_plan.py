@@ -269,6 +269,25 @@ def test_a_model_whose_head_starts_from_a_probe_does_so_in_every_run():
     assert all(len(entry["training_costs"]) == 1 for entry in found.entries("results/toy"))
 
 
+def test_a_reference_that_starts_from_a_trained_head_has_it_paid_for():
+    models = CONFIG["models"] | {"small": {"hub": "someone/small", "head": "probe"}}
+    found = plan(models=models, methods={"erm": {}, "ftft": {"select": AMBIGUOUS}})
+    assert found.probes == [("small", 3)]
+    erm, ftft = found.entries("results/toy")
+    assert erm["training_costs"] == []
+    assert [cost["cost"] for cost in ftft["training_costs"]] == [
+        "results/toy/reference/small/seed3/cost.parquet",
+        "results/toy/probe/small/seed3/cost.parquet",
+    ]
+    assert ftft["other_costs"][0] == "results/toy/features/someone--small/cost.parquet"
+    assert "results/toy/probe/small/seed3/cost.parquet" in found.costs("results/toy")
+    # A main model that selects for itself and starts from the same trained head pays for it once.
+    models = CONFIG["models"] | {"big": {"hub": "someone/big", "head": "probe"}}
+    dm = {"select": AMBIGUOUS, "references": ["self"]}
+    (entry,) = plan(models=models, methods={"dm": dm}).entries("results/toy")
+    assert [cost["cost"] for cost in entry["training_costs"]].count("results/toy/probe/big/seed3/cost.parquet") == 1
+
+
 def test_a_budget_makes_a_run_of_its_own():
     """The learning rate decays within the budget, so it is no prefix of the longer run."""
     random = {"select": {"by": "random", "fraction": 0.5}}

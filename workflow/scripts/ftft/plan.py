@@ -99,7 +99,6 @@ class Result:
         trained: which of the run's saved models.
         interpolate: share of its weights in a mean with the pretrained ones; None where it is taken as it is.
         reference_runs: the runs whose dynamics were used.
-        probe: whether the classifier's head started from a trained one.
     """
 
     main: str
@@ -110,7 +109,6 @@ class Result:
     trained: str
     interpolate: float | None = None
     reference_runs: tuple[Run, ...] = ()
-    probe: bool = False
 
     @property
     def checkpoint(self) -> str:
@@ -147,7 +145,6 @@ class Plan:
                 checkpoint_name(method.stop),
                 method.interpolate,
                 tuple(self._reference_runs(recipe, seed)),
-                self.config.starts_from_probe(method, main),
             )
             for main in self.config.mains
             for name, method in self.methods.items()
@@ -272,8 +269,13 @@ class Plan:
 
     @cached_property
     def probes(self) -> list[tuple[str, int]]:
-        """Every main model whose head starts from a trained one, with each seed."""
-        return list(dict.fromkeys((result.main, result.seed) for result in self.results if result.probe))
+        """Every model whose head starts from a trained one, with each seed."""
+        return list(dict.fromkeys(probe for result in self.results for probe in self._probes_of(result)))
+
+    def _probes_of(self, result: Result) -> list[tuple[str, int]]:
+        """The models and seeds of the trained heads that a result starts from, its references included, each once."""
+        runs = (*result.reference_runs, result.run)
+        return list(dict.fromkeys((run.model, run.seed) for run in runs if self.needs_probe(run.model, run.recipe)))
 
     @cached_property
     def embedded(self) -> list[str]:
@@ -425,10 +427,9 @@ class Plan:
             if self.trains_head(run.model)
         ]
         trainings = [self._reference_cost(run, results) for run in result.reference_runs]
-        if result.probe:
-            others.append(f"{results}/features/{self.encoder_of(result.main)}/cost.parquet")
-            probe = f"{results}/probe/{result.main}/seed{result.seed}/cost.parquet"
-            trainings.append({"cost": probe, "checkpoint": FINAL})
+        for model, seed in self._probes_of(result):
+            others.append(f"{results}/features/{self.encoder_of(model)}/cost.parquet")
+            trainings.append({"cost": f"{results}/probe/{model}/seed{seed}/cost.parquet", "checkpoint": FINAL})
         if subset := self.subset_of(result.run.recipe):
             others += [f"{results}/datamap/{run.model}/seed{run.seed}.cost.parquet" for run in result.reference_runs]
             others.append(f"{results}/subset/{subset}/seed{result.seed}.cost.parquet")
@@ -456,8 +457,7 @@ class Plan:
         work: dict[str, dict[str, Any]] = {}
         methods = []
         for result in chosen:
-            recipe = Recipe(probe=self.config.models[result.main].head == "probe")
-            plain_run = Result(result.main, "erm", "", seed, Run(result.main, "", seed), FINAL, probe=recipe.probe)
+            plain_run = Result(result.main, "erm", "", seed, Run(result.main, "", seed), FINAL)
             erm = next((each for each in chosen if (each.main, each.method) == (result.main, "erm")), plain_run)
             work |= self._work(result, results) | self._work(erm, results)
             stop = self.methods[result.method].stop
@@ -486,7 +486,7 @@ class Plan:
     def _preparation(self, result: Result, results: str) -> dict[str, dict[str, Any]]:
         """What is paid for before a main model's training, as in ``_entry``."""
         heads = [run.model for run in result.reference_runs if self.trains_head(run.model)]
-        heads += [result.main] if result.probe else []
+        heads += [model for model, _ in self._probes_of(result)]
         work = {}
         for model in heads:
             # The device is that of rule embed, whose resources are the first model's with these features.
@@ -494,10 +494,9 @@ class Plan:
             embedding = self._model_work(self.model_of_encoder(encoder), results)
             work[f"features/{encoder}"] = embedding | {"training": None}
         work |= {run.path: self._training_work(run, self.train(run.model), results) for run in result.reference_runs}
-        if result.probe:
-            run = Run(result.main, "", result.seed)
-            probe = f"probe/{result.main}/seed{result.seed}"
-            work[probe] = self._training_work(run, self.probe(result.main), results)
+        for model, seed in self._probes_of(result):
+            run = Run(model, "", seed)
+            work[f"probe/{model}/seed{seed}"] = self._training_work(run, self.probe(model), results)
         return work
 
     def _training_work(self, run: Run, settings: dict[str, Any], results: str) -> dict[str, Any]:
@@ -721,7 +720,7 @@ class Plan:
             if subset := self.subset_of(run.recipe):
                 maps = [add("compute_datamap", f"data map of {name}", "data map", [name]) for name in references]
                 sources = [add("select_subset", subset, subset.rpartition("/")[2], maps or sources)]
-            if result.probe:
+            if self.needs_probe(run.model, run.recipe):
                 sources = [*sources, add("train_probe", f"head of {run.model}", "head", features(run.model))]
             trained = add("train_main" if run.recipe else "train_reference", _trained(run), run.model, sources)
             full = f"{method} ({result.reference})" if result.reference else method

@@ -156,8 +156,8 @@ def guide_of(wildcards):
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
-    seed = wildcards.run.rpartition("/seed")[2]
-    return f"{RESULTS}/probe/{model_of(wildcards)}/seed{seed}/models"
+    seed = wildcards.run.split("/")[-1]
+    return f"{RESULTS}/probe/{model_of(wildcards)}/{seed}/models"
 
 
 def start_of(wildcards):

@@ -34,12 +34,15 @@ RESULTS = f"results/{PLAN.config.task}"
 # the long ones go before the short ones, so that no core is left idle beside a long last one.
 FIRST = 101
 
-# What changes no result reaches the scripts beside the parameters, which Snakemake tracks.
+# What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
 os.environ[RUNTIME_VARIABLE] = json.dumps(
     {
         "data_dir": PLAN.config.data_dir,
         "runtime": settings.plain(PLAN.config.runtime),
         "cores": workflow.resource_settings.cores,
+        "gpus": {
+            name: model.resources.gpu for name, model in PLAN.config.models.items()
+        },
     }
 )
 
@@ -49,6 +52,7 @@ wildcard_constraints:
     tokenizer=r"[^/]+",
     source=r"[^/]+",
     encoder=r"[^/]+",
+    model=r"[^/]+",
     reference=r"[^/]+",
     main=r"[^/]+",
     subset=r"[^/]+(/[^/]+)?",
@@ -114,21 +118,23 @@ def train_examples(stage):
 
     def path(wildcards):
         model, recipe = model_of(wildcards), wildcards.get("recipe", "")
-        run = f"{RESULTS}/{Run(model, recipe, int(wildcards.seed)).path}"
+        seed = int(wildcards.seed)
+        if stage == "train_probe":
+            run, settings = PLAN.probe_path(model, seed), PLAN.probe(model)
+            examples = features_of("train")
+        else:
+            run = Run(model, recipe, seed).path
+            settings, examples = PLAN.train(model, recipe), examples_of("train")
+        run = f"{RESULTS}/{run}"
         curve = IOFile(f"{run}/metrics.parquet")
         asked_for = {stage, curve} & set(workflow.dag_settings.forcerun)
         forced = workflow.dag_settings.forceall or asked_for
         if not forced and workflow.persistence.metadata(curve) is None:
             try:
-                manifest.check(
-                    Path(run),
-                    PLAN.train(model, recipe),
-                    int(wildcards.seed),
-                    code(f"{stage}.py"),
-                )
+                manifest.check(Path(run), settings, seed, code(f"{stage}.py"))
             except UserError as failure:
                 sys.exit(str(failure))
-        return examples_of("train")(wildcards)[0]
+        return examples(wildcards)[0]
 
     return path
 
@@ -154,17 +160,18 @@ def guide_of(wildcards):
     return f"{RESULTS}/{runs[0].path}/dynamics.parquet" if runs else []
 
 
-def start_of_run(wildcards):
-    """The model with a trained head that the run of an evaluated model started from."""
-    seed = wildcards.run.split("/")[-1]
-    return f"{RESULTS}/probe/{model_of(wildcards)}/{seed}/models"
-
-
 def start_of(wildcards):
     """The model with a trained head that a run starts from, where it does."""
     model, recipe = model_of(wildcards), wildcards.get("recipe", "")
-    needed = PLAN.needs_probe(model, recipe)
-    return f"{RESULTS}/probe/{model}/seed{wildcards.seed}/models" if needed else []
+    if not PLAN.needs_probe(model, recipe):
+        return []
+    return f"{RESULTS}/{PLAN.probe_path(model, wildcards.seed)}/models"
+
+
+def start_of_run(wildcards):
+    """The model with a trained head that the run of an evaluated model started from."""
+    seed = wildcards.run.split("/")[-1].removeprefix("seed")
+    return f"{RESULTS}/{PLAN.probe_path(model_of(wildcards), seed)}/models"
 
 
 def saved_model(wildcards):
@@ -265,7 +272,8 @@ def model_of(wildcards):
         return wildcards.run.split("/")[1]
     if "encoder" in wildcards.keys():
         return PLAN.model_of_encoder(wildcards.encoder)
-    return wildcards.get("reference") or wildcards.main
+    names = (wildcards.get(key) for key in ("reference", "main", "model"))
+    return next(filter(None, names))
 
 
 def resource(name):
@@ -275,10 +283,11 @@ def resource(name):
     )
 
 
-def gpus(wildcards):
-    """GPUs of a training; a head on frozen features needs none."""
-    model = model_of(wildcards)
-    return 0 if PLAN.trains_head(model) else resource("gpu")(wildcards)
+def unless_head(amount):
+    """So much for training a reference as a whole, and none for a head on frozen features."""
+    return lambda wildcards: (
+        0 if PLAN.trains_head(model_of(wildcards)) else amount(wildcards)
+    )
 
 
 def at_each_attempt(amount):
@@ -287,10 +296,5 @@ def at_each_attempt(amount):
 
 
 def gpu_slot(wildcards):
-    """One token of this machine's GPUs for a training that uses any; profiles/default says how many there are."""
-    return min(gpus(wildcards), 1)
-
-
-def one_gpu(wildcards):
-    """A GPU for a job that only predicts, with a model that is trained or embeds on some."""
+    """One token of this machine's GPUs for a job that uses any; profiles/default says how many there are."""
     return min(resource("gpu")(wildcards), 1)

@@ -1,6 +1,6 @@
 # In:  tokens/{tokenizer}/{dataset}.parquet, source/{source}/
 # Out: features/{encoder}/ (of the train set and the dev sets, and their cost), shared by all heads on them,
-#      probe/{main}/seed{seed}/ (a saved model whose head alone was trained, dev curve, cost, manifest)
+#      probe/{model}/seed{seed}/ (a saved model whose head alone was trained, dev curve, cost, manifest)
 
 
 rule embed:
@@ -22,8 +22,8 @@ rule embed:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=one_gpu,
-        gpu_slots=one_gpu,
+        gpu=gpu_slot,
+        gpu_slots=gpu_slot,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
@@ -37,17 +37,17 @@ rule embed:
 rule train_probe:
     input:
         source=source_file("source.json"),
-        train=lambda wildcards: features_of("train")(wildcards)[0],
+        train=train_examples("train_probe"),
         dev=features_of(*PLAN.dev_sets.values()),
     output:
-        models=directory(f"{RESULTS}/probe/{{main}}/seed{{seed}}/models"),
-        metrics=f"{RESULTS}/probe/{{main}}/seed{{seed}}/metrics.parquet",
-        cost=f"{RESULTS}/probe/{{main}}/seed{{seed}}/cost.parquet",
-        manifest=f"{RESULTS}/probe/{{main}}/seed{{seed}}/manifest.json",
+        models=directory(f"{RESULTS}/probe/{{model}}/seed{{seed}}/models"),
+        metrics=f"{RESULTS}/probe/{{model}}/seed{{seed}}/metrics.parquet",
+        cost=f"{RESULTS}/probe/{{model}}/seed{{seed}}/cost.parquet",
+        manifest=f"{RESULTS}/probe/{{model}}/seed{{seed}}/manifest.json",
     log:
-        log_of("train_probe", "{main}/seed{seed}"),
+        log_of("train_probe", "{model}/seed{seed}"),
     benchmark:
-        benchmark_of("train_probe", "{main}/seed{seed}")
+        benchmark_of("train_probe", "{model}/seed{seed}")
     priority: FIRST
     conda:
         "../envs/train.yaml"
@@ -56,7 +56,7 @@ rule train_probe:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
-        cfg=lambda wildcards: PLAN.probe(wildcards.main),
+        cfg=lambda wildcards: PLAN.probe(wildcards.model),
         code=code("train_probe.py"),
     script:
         "../workflow/scripts/train_probe.py"

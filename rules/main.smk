@@ -27,7 +27,7 @@ rule train_main:
     input:
         source=source_file("source.json"),
         train=train_examples("train_main"),
-        dev=examples_of(*PLAN.dev_sets.values()),
+        dev=tokens_of(*PLAN.dev_sets.values()),
         subset=subset_of,
         guide=guide_of,
         start=start_of,
@@ -40,12 +40,12 @@ rule train_main:
         log_of("train_main", "{main}/{recipe}/seed{seed}"),
     benchmark:
         benchmark_of("train_main", "{main}/{recipe}/seed{seed}")
+    priority: lambda wildcards: round(100 * PLAN.budget_of(wildcards.recipe))
     conda:
         "../envs/train.yaml"
-    priority: lambda wildcards: round(100 * PLAN.budget_of(wildcards.recipe))
     threads: resource("threads")
     resources:
-        gpu=gpus,
+        gpu=resource("gpu"),
         gpu_slots=gpu_slot,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),

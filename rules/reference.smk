@@ -30,8 +30,8 @@ rule train_reference:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=gpus,
-        gpu_slots=gpu_slot,
+        gpu=unless_head(resource("gpu")),
+        gpu_slots=unless_head(gpu_slot),
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:

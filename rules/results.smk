@@ -33,8 +33,8 @@ rule evaluate_ood:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=one_gpu,
-        gpu_slots=one_gpu,
+        gpu=gpu_slot,
+        gpu_slots=gpu_slot,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:

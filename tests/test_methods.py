@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import runs
 from accelerate.state import AcceleratorState
 
 from ftft import evaluation, modelling, planted, pretrained, schemas, tokens, training
-from ftft.config import Training
 from ftft.schemas import IN_DISTRIBUTION
 
 LABELS = list(planted.LABELS)
@@ -70,35 +70,16 @@ def train(
     out = prepared / name
     AcceleratorState._reset_state(reset_partial_state=True)
     common = {"batch_size": 32, "precision": "fp32", "max_length": 48, "evaluate_every": 10_000}
-    cfg = {
-        "tune": "all",
-        "features": None,
-        "hidden_size": None,
-        "budget": 1.0,
-        "layers": None,
-        "labels": LABELS,
-        "metric": "accuracy",
-        "dev": [IN_DISTRIBUTION, "reversed"],
-        "stops": {},
-        "reference_stop": None,
-        "final": True,
-        "upweight": upweight,
-        "product_of_experts": expert,
-        "training": Training(epochs=epochs, learning_rate=1e-3, **common).model_dump(),
-    }
-    files = training.Files(
+    wanted = {"epochs": epochs, "learning_rate": 1e-3} | common
+    changes = {"upweight": upweight, "product_of_experts": expert}
+    cfg = runs.settings(LABELS, [IN_DISTRIBUTION, "reversed"], wanted, **changes)
+    files = runs.files(
+        out,
         source=prepared / source,
         train=prepared / f"tokens-{data}.parquet",
         dev={IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "reversed": prepared / "tokens-reversed.parquet"},
-        subset=None,
         guide=prepared / "guide.parquet" if guide else None,
-        start=None,
-        models=out / "models",
-        metrics=out / "metrics.parquet",
-        cost=out / "cost.parquet",
         dynamics=None,
-        manifest=out / "manifest.json",
-        state=out / "state",
     )
     training.train(cfg, files, seed=0, runtime={"device": "cpu", "progress": False}, threads=1)
     curve = pq.read_table(files.metrics).to_pandas()

@@ -1,9 +1,12 @@
 """A replay against the cost tables of real trainings, and against operations counted by PyTorch."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import runs
 import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
@@ -46,10 +49,10 @@ def prepared(train_data, source, tmp_path_factory):
 def work(prepared, source, *, tune="all", select=None, budget=1.0, head=(None, None), **changes):
     settings = Training(**{"batch_size": 16, "epochs": 1.5, "evaluate_every": 7} | changes).model_dump()
     return {
+        "model": "small",
         "source": str(source),
         "layers": 2,
         "tokens": str(prepared / "tokens.parquet"),
-        "device": "cpu",
         "training": {
             "seed": SEED,
             "batches": settings,
@@ -66,28 +69,17 @@ def work(prepared, source, *, tune="all", select=None, budget=1.0, head=(None, N
 def trained(prepared, folder, job, stops=None):
     """The stage ``train`` of the cost table of the same training, by checkpoint."""
     wanted = job["training"]
-    cfg = {name: wanted[name] for name in ("budget", "tune", "features", "hidden_size")} | {
-        "layers": job["layers"],
-        "labels": LABELS,
-        "metric": "accuracy",
-        "dev": [IN_DISTRIBUTION],
-        "stops": stops or {},
-        "reference_stop": None,
-        "final": True,
-        "upweight": None,
-        "product_of_experts": None,
-        "training": wanted["batches"] | {"precision": "fp32"},
-    }
+    settings = {name: wanted[name] for name in ("budget", "tune", "features", "hidden_size")}
+    settings |= {"layers": job["layers"], "stops": stops or {}}
+    cfg = runs.settings(LABELS, [IN_DISTRIBUTION], wanted["batches"] | {"precision": "fp32"}, **settings)
     data = prepared / ("tokens.parquet" if wanted["tune"] == "all" else "features.parquet")
-    outputs = {name: folder / name for name in ("models", "metrics", "cost", "manifest", "state")}
-    files = training.Files(
-        source=replay.Path(job["source"]), train=data, dev={IN_DISTRIBUTION: data},
-        subset=prepared / "subset.parquet" if wanted["select"] else None, guide=None, start=None, dynamics=None,
-        **outputs,
-    )  # fmt: skip
+    subset = prepared / "subset.parquet" if wanted["select"] else None
+    files = runs.files(
+        folder, source=Path(job["source"]), train=data, dev={IN_DISTRIBUTION: data}, subset=subset, dynamics=None
+    )
     AcceleratorState._reset_state(reset_partial_state=True)
     training.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
-    cost = pq.read_table(folder / "cost").to_pandas()
+    cost = pq.read_table(folder / "cost.parquet").to_pandas()
     return cost[cost["stage"] == "train"].set_index("checkpoint")
 
 
@@ -146,20 +138,20 @@ def three(tmp_path, source):
 
 
 @pytest.mark.parametrize(
-    ("device", "micro_batch_size", "passes"),
+    ("gpus", "micro_batch_size", "passes"),
     [
-        ("cpu", None, [(3, 17)]),
-        ("cuda", None, [(3, 24)]),  # lengths are multiples of eight
-        ("cuda", 2, [(2, 24), (1, 8)]),  # the longest come first
-        ("cpu", 1, [(1, 17), (1, 9), (1, 3)]),
+        (None, None, [(3, 17)]),
+        ({"small": 0, "other": 1}, None, [(3, 17)]),
+        ({"small": 1}, None, [(3, 24)]),  # lengths are multiples of eight
+        ({"small": 2}, 2, [(2, 24), (1, 8)]),  # the longest come first
+        ({}, 1, [(1, 17), (1, 9), (1, 3)]),
     ],
 )
-def test_passes_are_padded_as_on_the_device(three, source, device, micro_batch_size, passes):
-    three = three | {"device": device}
+def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, passes):
     three["training"]["batches"]["micro_batch_size"] = micro_batch_size
     real = FlopCount.of(modelling.build(source, LABELS, seed=0, layers=2))
     expected = sum(real.train_pass(*shape) for shape in passes)
-    assert replay.replay({"run": three})["run"].flops.tolist() == [expected]
+    assert replay.replay({"run": three}, gpus)["run"].flops.tolist() == [expected]
 
 
 @pytest.mark.parametrize(("length", "multiple", "expected"), [(0, 1, 1), (5, 1, 5), (1, 8, 8), (8, 8, 8), (9, 8, 16)])

@@ -158,6 +158,22 @@ RUNS = [
 ]
 
 
+def write_forecast(path):
+    """ERM, a method that has to stop early, and one that the results do not have."""
+    names = ("method", "reference", "preparation_share", "share", "break_even_step", "break_even_share", "pays")
+    rows = [
+        ("erm", "", 0.0, 1.0, None, None, None),
+        ("ftft", "small", 0.25, 1.25, 67, 0.75, "if it stops early"),
+        ("dm", "big", 1.0, 2.0, None, None, "no"),
+    ]
+    common = {"task": "toy", "main": "big", "steps": 90, "step_flops": 1.0, "erm_flops": 90.0, "at_most": False}
+    table = [common | dict(zip(names, row, strict=True)) for row in rows]
+    table = [row | {"preparation_flops": 90 * row["preparation_share"]} for row in table]
+    table[1]["earliest_stop"] = 20
+    write_table(pa.Table.from_pylist(table, FORECAST), path, FORECAST)
+    return path
+
+
 @pytest.fixture
 def arguments(tmp_path):
     regions = [EASY] * 5 + [AMBIGUOUS] * 3 + [HARD] * 2
@@ -198,6 +214,7 @@ def arguments(tmp_path):
         ],
         "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
         "budgets": {},
+        "forecast": write_forecast(tmp_path / "forecast.parquet"),
     }
 
 
@@ -220,21 +237,8 @@ def test_results_and_headline(arguments):
     assert "2 runs of 1 main model, seed 0; scored by accuracy" in page.text
 
 
-def test_the_forecast_against_what_came_of_it(arguments, tmp_path):
+def test_the_forecast_against_what_came_of_it(arguments):
     page = written(arguments)
-    assert "Forecast of the cost" not in page.text
-    names = ("method", "reference", "preparation_share", "share", "break_even_step", "break_even_share", "pays")
-    rows = [
-        ("erm", "", 0.0, 1.0, None, None, None),
-        ("ftft", "small", 0.25, 1.25, 67, 0.75, "if it stops early"),
-        ("dm", "big", 1.0, 2.0, None, None, "no"),
-    ]
-    common = {"task": "toy", "main": "big", "steps": 90, "step_flops": 1.0, "erm_flops": 90.0, "at_most": False}
-    table = [common | dict(zip(names, row, strict=True)) for row in rows]
-    table = [row | {"preparation_flops": 90 * row["preparation_share"]} for row in table]
-    table[1]["earliest_stop"] = 20
-    write_table(pa.Table.from_pylist(table, FORECAST), tmp_path / "forecast.parquet", FORECAST)
-    page = written(arguments | {"forecast": tmp_path / "forecast.parquet"})
     headings = ["preparation", "in all", "must stop by", "can stop at", "pays"]
     assert ["method", "reference", *headings, "stopped at step", "forecast by then", "cost by then"] in page.rows
     # It stopped at step 30: 22.5 + 30 of ERM's 90 were forecast, 60 it cost.

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import runs
 import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
 
 from ftft import datamap, devices, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
-from ftft.config import Runtime, Training
+from ftft.config import Runtime
 from ftft.errors import UserError
 from ftft.schemas import IN_DISTRIBUTION
 
@@ -63,41 +64,16 @@ def prepared(tmp_path_factory):
 
 
 def files(prepared: Path, folder: Path, **changes) -> training.Files:
-    whole = training.Files(
-        source=prepared / "source",
-        train=prepared / "tokens-train.parquet",
-        dev={IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "other": prepared / "tokens-ood.parquet"},
-        subset=None,
-        guide=None,
-        start=None,
-        models=folder / "models",
-        metrics=folder / "metrics.parquet",
-        cost=folder / "cost.parquet",
-        dynamics=folder / "dynamics.parquet",
-        manifest=folder / "manifest.json",
-        state=folder / "state",
-    )
-    return replace(whole, **changes)
+    dev = {IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "other": prepared / "tokens-ood.parquet"}
+    inputs = {"source": prepared / "source", "train": prepared / "tokens-train.parquet", "dev": dev}
+    return runs.files(folder, **inputs | changes)
 
 
 def settings(*, stops=None, reference_stop=None, final=True, upweight=None, expert=None, **training_settings) -> dict:
     defaults = {"batch_size": 16, "epochs": 2, "learning_rate": 3e-3, "precision": "fp32", "max_length": 32}
-    return {
-        "tune": "all",
-        "features": None,
-        "hidden_size": None,
-        "budget": 1.0,
-        "layers": None,
-        "labels": LABELS,
-        "metric": "accuracy",
-        "dev": [IN_DISTRIBUTION, "other"],
-        "stops": stops or {},
-        "reference_stop": reference_stop,
-        "final": final,
-        "upweight": upweight,
-        "product_of_experts": expert,
-        "training": Training(**defaults | training_settings).model_dump(),
-    }
+    changes = {"stops": stops or {}, "reference_stop": reference_stop, "final": final}
+    changes |= {"upweight": upweight, "product_of_experts": expert}
+    return runs.settings(LABELS, [IN_DISTRIBUTION, "other"], defaults | training_settings, **changes)
 
 
 def train(prepared: Path, folder: Path, cfg: dict | None = None, *, seed: int = 0, runtime=None, **changes) -> Path:

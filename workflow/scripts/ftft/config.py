@@ -31,7 +31,6 @@ from ftft.steps import budgeted
 SELF = "self"
 
 Metric = Literal["accuracy", "macro_f1"]
-Features = Literal["first", "mean", "both"]
 Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 
 
@@ -193,8 +192,6 @@ class Training(_Section):
 
 # A head on frozen features: what differs from the defaults of Training, by measurement (docs/results.md).
 HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
-HEAD_FEATURES: Features = "mean"
-HEAD_HIDDEN_SIZE = 384
 
 
 class Resources(_Section):
@@ -258,25 +255,6 @@ class _ModelSource(_Section):
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
-    tune: Literal["all", "head"] = Field(
-        "all",
-        description="what is trained: all of it, or (head) a small head on features that the frozen layers compute "
-        "once, a reference for a few percent of the cost; of the section training, only max_length and precision apply "
-        "to it",
-    )
-    features: Features | None = Field(
-        None,
-        description="tune: head: what the head reads of the last layer: the first token, the mean over tokens (the "
-        "default), or both",
-    )
-    hidden_size: int | None = Field(
-        None, ge=0, description="tune: head: width of the head's hidden layer, 384 without it; 0 is a linear head"
-    )
-    head: Literal["new", "probe"] = Field(
-        "new",
-        description="what a classifier's head starts from: random weights, or (probe) a head trained on the frozen "
-        "pretrained features (LP-FT)",
-    )
     resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
 
 
@@ -317,6 +295,22 @@ class ReferenceStop(_Section):
 class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
     """A model: where it comes from, how deep it is, and the training settings that are its own."""
 
+    tune: Literal["all", "head"] = Field(
+        "all",
+        description="what is trained: all of it, or (head) a small head on features that the frozen layers compute "
+        "once, a reference for a few percent of the cost; of the section training, only max_length and precision apply "
+        "to it, and a learning_rate of its own is the head's",
+    )
+    features: Literal["first", "mean", "both"] = Field(
+        "mean",
+        description="tune: head: what it reads of the last layer: the first token, the mean over tokens, or both",
+    )
+    hidden_size: int = Field(384, ge=0, description="tune: head: width of the head's hidden layer; 0 is a linear head")
+    head: Literal["new", "probe"] = Field(
+        "new",
+        description="what a classifier's head starts from: random weights, or (probe) a head trained on the frozen "
+        "pretrained features (LP-FT)",
+    )
     stop: ReferenceStop | None = Field(
         None, description="ends its training as a reference early; without it, a reference is trained to the end"
     )
@@ -340,7 +334,7 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
         if self.tune == "head" and self.head == "probe":
             raise ValueError("head: probe starts a model that is trained as a whole; leave out tune: head, or head")
         for key in ("features", "hidden_size"):
-            if self.tune != "head" and getattr(self, key) is not None:
+            if self.tune != "head" and key in self.model_fields_set:
                 raise ValueError(f"{key} is of a head on frozen features; add tune: head, or leave {key} out")
         return self
 

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,10 @@ from accelerate import Accelerator
 from transformers import PreTrainedModel
 
 from ftft import devices, modelling, pretrained, schemas
-from ftft.batching import FEATURES, TokenizedDataset, micro_batches
+from ftft.batching import FEATURES, TokenizedDataset
 from ftft.cost import CostMeter, Stage, peak_memory_mb
 from ftft.flops import FlopCount
+from ftft.prediction import passes
 from ftft.schemas import FINAL, TRAIN
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ def embed(
     for name, path in tokens.items():
         data = TokenizedDataset.read(path)
         with meter.measure("embed" if name == TRAIN else "evaluate") as stage:
-            features = _features(encoder, data, accelerator, pad_id, stage, flops)
+            features = _features(encoder, data, accelerator, pad_id=pad_id, stage=stage, flops=flops)
         _write(path, features, outputs[name])
         log.info("%s: features of %d examples", name, len(data))
     rows = meter.rows(FINAL, devices.name(accelerator.device), peak_memory_mb())
@@ -61,29 +63,17 @@ def embed(
 
 
 def _features(
-    encoder: PreTrainedModel,
-    data: TokenizedDataset,
-    accelerator: Accelerator,
-    pad_id: int,
-    stage: Stage,
-    flops: FlopCount,
+    encoder: PreTrainedModel, data: TokenizedDataset, accelerator: Accelerator, **counted: Any
 ) -> dict[str, np.ndarray]:
-    """The (N, width) float32 features of each column; ``stage`` is charged with the work."""
+    """The (N, width) float32 features of each column; ``counted`` is what ``prediction.passes`` takes."""
     width = int(encoder.config.hidden_size)
     found = {name: np.empty((len(data), width), np.float32) for name in FEATURES["both"]}
-    limit = devices.tokens_per_pass(accelerator.device, train=False)
     with torch.inference_mode(), accelerator.autocast():
-        for rows in micro_batches(np.arange(len(data)), data.lengths, tokens=limit):
-            batch = devices.to_device(data.collate(rows, pad_id=pad_id), accelerator.device)
+        for rows, batch in passes(data, accelerator, **counted):
             states = encoder(**batch).last_hidden_state.float()
             mask = batch["attention_mask"].unsqueeze(-1).float()
             found["first"][rows] = states[:, 0].cpu().numpy()
             found["mean"][rows] = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
-            shape = batch["input_ids"].shape
-            stage.examples += len(rows)
-            stage.tokens += int(data.lengths[rows].sum())
-            stage.tokens_padded += shape[0] * shape[1]
-            stage.flops += flops.forward_pass(*shape)
     return found
 
 

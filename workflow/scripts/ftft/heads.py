@@ -24,12 +24,11 @@ class HeadConfig(PretrainedConfig):
         input_size: int = 2,
         hidden_size: int = 0,
         dropout: float = 0.0,
-        encoder_layers: int | None = None,
         **others: Any,
     ) -> None:
         super().__init__(**others)
-        self.features, self.input_size, self.hidden_size = features, input_size, hidden_size
-        self.dropout, self.encoder_layers = dropout, encoder_layers
+        self.features, self.input_size = features, input_size
+        self.hidden_size, self.dropout = hidden_size, dropout
 
 
 class Head(PreTrainedModel):
@@ -92,7 +91,7 @@ def build(
 
 
 class _Features(nn.Module):
-    """Stands where an encoder does, and passes on the features that this has computed before."""
+    """Stands in the place of an encoder, and passes on the features that the encoder has computed before."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

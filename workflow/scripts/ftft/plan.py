@@ -10,8 +10,6 @@ from functools import cached_property
 from typing import Any
 
 from ftft.config import (
-    HEAD_FEATURES,
-    HEAD_HIDDEN_SIZE,
     SELF,
     Config,
     Method,
@@ -277,10 +275,19 @@ class Plan:
         runs = (*result.reference_runs, result.run)
         return list(dict.fromkeys((run.model, run.seed) for run in runs if self.needs_probe(run.model, run.recipe)))
 
+    def probe_path(self, model: str, seed: int) -> str:
+        """Folder of a trained head inside ``results/{task}``."""
+        return f"probe/{model}/seed{seed}"
+
     @cached_property
     def embedded(self) -> list[str]:
         """Names of the features that some head is trained on."""
-        heads = [run.model for run in self.runs if self.trains_head(run.model)] + [main for main, _ in self.probes]
+        return list(dict.fromkeys(name for result in self.results for name in self._features_of(result)))
+
+    def _features_of(self, result: Result) -> list[str]:
+        """Names of the frozen features that a result is paid for, each once, whatever shares them."""
+        heads = [run.model for run in result.reference_runs if self.trains_head(run.model)]
+        heads += [model for model, _ in self._probes_of(result)]
         return list(dict.fromkeys(map(self.encoder_of, heads)))
 
     def needs_probe(self, model: str, recipe: str) -> bool:
@@ -350,18 +357,18 @@ class Plan:
     def train(self, model: str, recipe: str = "") -> dict[str, Any]:
         """Settings of a training run: what ``training.train`` takes as ``cfg``."""
         found = self._recipes[recipe]
-        head = self.config.models[model]
+        settings = self.config.models[model]
         results = [result for result in self.results if (result.run.model, result.run.recipe) == (model, recipe)]
         stops = [self.methods[result.method].stop for result in results]
-        settles = self.config.models[model].stop if not recipe else None
+        settles = settings.stop if not recipe else None
         return plain(
             {
                 "dev": list(self.dev_sets),
-                "tune": head.tune,
-                "features": (head.features or HEAD_FEATURES) if self.trains_head(model) else None,
-                "hidden_size": self._hidden_size(model),
+                "tune": settings.tune,
+                "features": settings.features,
+                "hidden_size": settings.hidden_size,
                 "budget": found.budget,
-                "layers": self.config.models[model].layers,
+                "layers": settings.layers,
                 "labels": self.config.data.labels,
                 "metric": self.config.data.metric,
                 "training": self.config.training_of(model),
@@ -373,10 +380,6 @@ class Plan:
                 "product_of_experts": found.use if isinstance(found.use, ProductOfExperts) else None,
             }
         )
-
-    def _hidden_size(self, model: str) -> int | None:
-        size = self.config.models[model].hidden_size
-        return (HEAD_HIDDEN_SIZE if size is None else size) if self.trains_head(model) else None
 
     def probe(self, model: str) -> dict[str, Any]:
         """Settings of rule ``train_probe``: those of a run that trains a classifier's own head on frozen features."""
@@ -421,15 +424,12 @@ class Plan:
 
     def _entry(self, result: Result, results: str) -> dict[str, Any]:
         evaluation = f"{results}/evaluation/{result.run.path}/{result.checkpoint}"
-        others = [
-            f"{results}/features/{self.encoder_of(run.model)}/cost.parquet"
-            for run in result.reference_runs
-            if self.trains_head(run.model)
-        ]
+        others = [f"{results}/features/{name}/cost.parquet" for name in self._features_of(result)]
         trainings = [self._reference_cost(run, results) for run in result.reference_runs]
-        for model, seed in self._probes_of(result):
-            others.append(f"{results}/features/{self.encoder_of(model)}/cost.parquet")
-            trainings.append({"cost": f"{results}/probe/{model}/seed{seed}/cost.parquet", "checkpoint": FINAL})
+        trainings += [
+            {"cost": f"{results}/{self.probe_path(model, seed)}/cost.parquet", "checkpoint": FINAL}
+            for model, seed in self._probes_of(result)
+        ]
         if subset := self.subset_of(result.run.recipe):
             others += [f"{results}/datamap/{run.model}/seed{run.seed}.cost.parquet" for run in result.reference_runs]
             others.append(f"{results}/subset/{subset}/seed{result.seed}.cost.parquet")
@@ -446,8 +446,7 @@ class Plan:
             "checkpoint": result.trained,
             "interpolated": result.interpolate is not None,
             "training_costs": trainings,
-            # Features that several references share are paid for once.
-            "other_costs": list(dict.fromkeys(others)),
+            "other_costs": others,
         }
 
     def forecast(self, results: str) -> dict[str, Any]:
@@ -485,18 +484,14 @@ class Plan:
 
     def _preparation(self, result: Result, results: str) -> dict[str, dict[str, Any]]:
         """What is paid for before a main model's training, as in ``_entry``."""
-        heads = [run.model for run in result.reference_runs if self.trains_head(run.model)]
-        heads += [model for model, _ in self._probes_of(result)]
-        work = {}
-        for model in heads:
-            # The device is that of rule embed, whose resources are the first model's with these features.
-            encoder = self.encoder_of(model)
-            embedding = self._model_work(self.model_of_encoder(encoder), results)
-            work[f"features/{encoder}"] = embedding | {"training": None}
+        work = {
+            f"features/{name}": self._model_work(self.model_of_encoder(name), results) | {"training": None}
+            for name in self._features_of(result)
+        }
         work |= {run.path: self._training_work(run, self.train(run.model), results) for run in result.reference_runs}
         for model, seed in self._probes_of(result):
             run = Run(model, "", seed)
-            work[f"probe/{model}/seed{seed}"] = self._training_work(run, self.probe(model), results)
+            work[self.probe_path(model, seed)] = self._training_work(run, self.probe(model), results)
         return work
 
     def _training_work(self, run: Run, settings: dict[str, Any], results: str) -> dict[str, Any]:
@@ -512,11 +507,10 @@ class Plan:
 
     def _model_work(self, model: str, results: str) -> dict[str, Any]:
         return {
+            "model": model,
             "source": f"{results}/source/{self.source_of(model)}",
             "layers": self.config.models[model].layers,
             "tokens": f"{results}/tokens/{self.tokenizer_of(model)}/{TRAIN}.parquet",
-            # Padding differs between the two, and with it what is computed.
-            "device": "cuda" if self.config.models[model].resources.gpu else "cpu",
         }
 
     def _reference_cost(self, run: Run, results: str) -> dict[str, str]:
@@ -527,7 +521,7 @@ class Plan:
     def costs(self, results: str) -> list[str]:
         """Every cost table, once: of training runs, data maps and subsets."""
         costs = [f"{results}/{run.path}/cost.parquet" for run in self.runs]
-        costs += [f"{results}/probe/{main}/seed{seed}/cost.parquet" for main, seed in self.probes]
+        costs += [f"{results}/{self.probe_path(*probe)}/cost.parquet" for probe in self.probes]
         return costs + sorted({path for entry in self.entries(results) for path in entry["other_costs"]})
 
     def datamap_entries(self, results: str) -> list[dict[str, Any]]:
@@ -653,7 +647,7 @@ class Plan:
                 "judging": {main: self.judging(main) for main in self.config.mains},
                 "costs": self.named_costs(results),
                 "lineage": self.lineage(),
-                "budgets": {name: method.budget for name, method in self.methods.items() if method.budget},
+                "budgets": {name: method.budget for name, method in self.methods.items() if (method.budget or 1) < 1},
                 "blur_text": self.config.report.blur_text,
             }
         )
@@ -681,8 +675,8 @@ class Plan:
             for encoder in self.embedded
         ]
         named += [
-            {"rule": "train_probe", "name": main, "path": f"{results}/probe/{main}/seed{seed}/cost.parquet"}
-            for main, seed in self.probes
+            {"rule": "train_probe", "name": model, "path": f"{results}/{self.probe_path(model, seed)}/cost.parquet"}
+            for model, seed in self.probes
         ]
         return named + [
             {"rule": "select_subset", "name": subset, "path": f"{results}/subset/{subset}/seed{seed}.cost.parquet"}

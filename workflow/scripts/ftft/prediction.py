@@ -1,4 +1,6 @@
-"""A model's logits on a dataset."""
+"""Passes over a dataset without training: a model's logits, or whatever else it computes."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,28 +22,44 @@ def predict(
     stage: Stage | None = None,
     flops: FlopCount | None = None,
 ) -> np.ndarray:
-    """Logits (N, C) float32 in the dataset's row order, computed in large batches of similar length.
+    """Logits (N, C) float32 in the dataset's row order.
 
     Every process of ``accelerator`` computes a share; all return the whole. ``stage`` is charged with the work.
     """
     was_training = model.training
     model.eval()
-    tokens = devices.tokens_per_pass(accelerator.device, train=False)
-    batches = micro_batches(np.arange(len(data)), data.lengths, tokens=tokens)
     logits = torch.zeros(len(data), int(model.config.num_labels or 0), device=accelerator.device)
     with torch.inference_mode():
-        for rows in batches[accelerator.process_index :: accelerator.num_processes]:
-            batch = data.collate(rows, pad_id=pad_id)
-            if stage is not None:
-                shape = next(iter(batch.values())).shape  # examples, positions
-                stage.examples += len(rows)
-                stage.tokens += int(data.lengths[rows].sum())
-                stage.tokens_padded += shape[0] * shape[1]
-                stage.flops += flops.forward_pass(*shape[:2]) if flops else 0.0
+        for rows, batch in passes(data, accelerator, pad_id=pad_id, stage=stage, flops=flops):
             with accelerator.autocast():
-                output = model(**devices.to_device(batch, accelerator.device))
+                output = model(**batch)
             logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()
     model.train(was_training)
     if accelerator.num_processes > 1:
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy()
+
+
+def passes(
+    data: Examples,
+    accelerator: Accelerator,
+    *,
+    pad_id: int,
+    stage: Stage | None = None,
+    flops: FlopCount | None = None,
+) -> Iterator[tuple[np.ndarray, dict[str, torch.Tensor]]]:
+    """This process's share of a dataset in large batches of similar length: their rows, and they on the device.
+
+    ``stage`` is charged with each as a forward pass of ``flops``.
+    """
+    tokens = devices.tokens_per_pass(accelerator.device, train=False)
+    batches = micro_batches(np.arange(len(data)), data.lengths, tokens=tokens)
+    for rows in batches[accelerator.process_index :: accelerator.num_processes]:
+        batch = data.collate(rows, pad_id=pad_id)
+        if stage is not None:
+            shape = next(iter(batch.values())).shape  # examples, positions
+            stage.examples += len(rows)
+            stage.tokens += int(data.lengths[rows].sum())
+            stage.tokens_padded += shape[0] * shape[1]
+            stage.flops += flops.forward_pass(*shape[:2]) if flops else 0.0
+        yield rows, devices.to_device(batch, accelerator.device)

@@ -46,10 +46,10 @@ class Training(TypedDict):
 class Work(TypedDict):
     """A training, or the computation of frozen features of the train set."""
 
+    model: str  # its name in the configuration
     source: str | Path  # folder of the prepared model
     layers: int | None
     tokens: str | Path  # of the train set
-    device: str  # cpu, cuda or mps
     training: Training | None  # None for features
 
 
@@ -67,8 +67,10 @@ class _Texts:
         return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
 
 
-def replay(work: Mapping[str, Work]) -> dict[str, Replay]:
-    """Count jobs by name. What several share, such as the batches of models with one tokenizer, is counted once.
+def replay(work: Mapping[str, Work], gpus: Mapping[str, int] | None = None) -> dict[str, Replay]:
+    """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
+
+    What several share, such as the batches of models with one tokenizer, is counted once.
 
     Of a subset no more is known than its size. A random one with the run's seed stands for it; the texts that will be
     selected may be longer or shorter. Nor is it known what a reference will get wrong: nothing is upweighted.
@@ -84,7 +86,7 @@ def replay(work: Mapping[str, Work]) -> dict[str, Replay]:
 
     def replayed(job: Work) -> Replay:
         training = job["training"]
-        device = torch.device(job["device"])
+        device = torch.device("cuda" if gpus and gpus.get(job["model"]) else "cpu")
         if training is None:
             flops = count(job["source"], job["layers"], None)
             shapes = _evaluation_passes(read(job["tokens"]).lengths, device)

@@ -68,7 +68,7 @@ def write(
     costs: Sequence[Cost],
     lineage: Lineage,
     budgets: Mapping[str, float],
-    forecast: str | Path | None = None,
+    forecast: str | Path,
     blur_text: bool = False,
 ) -> None:
     """Write the page.
@@ -89,7 +89,7 @@ def write(
         costs: the cost tables of all training runs, data maps and subsets.
         lineage: the graph of the experiment.
         budgets: share of the planned steps, of every method that has one.
-        forecast: the artifact of this name; None leaves it out.
+        forecast: the artifact of this name.
         blur_text: texts of examples are shown only when asked for.
 
     Raises:
@@ -123,7 +123,7 @@ def write(
         "mains": mains,
         "results": [_results(table, main) for main in mains],
         "costs": [_reaching(curve, main, metric) for main in mains],
-        "forecast": None if forecast is None else _forecast(forecast, summary),
+        "forecast": _forecast(forecast, summary),
         "details": [_details(rows, main) for main in mains],
         "verdicts": [_verdict(row) for row in verdicts],
         "outcomes": [

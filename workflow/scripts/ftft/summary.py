@@ -53,9 +53,7 @@ class Entry(TypedDict):
     cost: str | Path
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
     interpolated: bool  # whether the model evaluated is a mean with the pretrained weights
-    training_costs: Sequence[
-        ReferenceCost
-    ]  # of the references that were used, and of the trained head that it starts from
+    training_costs: Sequence[ReferenceCost]  # of what is trained before: references, a head to start from
     other_costs: list[str | Path]  # cost tables of features, data maps and the subset
 
 
@@ -98,7 +96,7 @@ def main_cost(entry: Entry) -> dict:
 
 
 def preparation_cost(entry: Entry) -> dict[str, float]:
-    """``flops`` and ``seconds`` of what comes before the main model: training references, data maps, selection."""
+    """``flops`` and ``seconds`` of what comes before the main model: features, trainings, data maps, selection."""
     costs = [row for path in entry["other_costs"] for row in read_table(path).to_pylist() if row["stage"] != "evaluate"]
     costs += [_training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["training_costs"]]
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}

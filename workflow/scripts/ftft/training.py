@@ -100,11 +100,10 @@ def train(
     Args:
         cfg: ``training`` (see ``config.Training``), ``budget`` (share of its steps), ``tune`` (``all``; ``head``, which
             trains a head of ``hidden_size`` on ``features``; or ``probe``, the architecture's own head on them),
-            ``layers``, ``labels``, ``metric``, ``stops`` (name to
-            ``config.Stop``: the best model by that rule is saved under the name), ``reference_stop`` (None, or a
-            ``config.ReferenceStop`` and its ``name``: the training dynamics end when it fires), ``final`` (whether the
-            model of the last step is wanted; without it, training ends when every stop rule has fired), ``upweight``
-            and ``product_of_experts`` (None, or see ``config``).
+            ``layers``, ``labels``, ``metric``, ``stops`` (name to ``config.Stop``: the best model by that rule is saved
+            under the name), ``reference_stop`` (None, or a ``config.ReferenceStop`` and its ``name``: the training
+            dynamics end when it fires), ``final`` (whether the model of the last step is wanted; without it, training
+            ends when every stop rule has fired), ``upweight`` and ``product_of_experts`` (None, or see ``config``).
         files: what to read and write.
         seed: decides the new head's weights, the order of examples and the dropout masks.
         runtime: see ``config.Runtime``; changes nothing but speed and display.
@@ -568,9 +567,10 @@ class _Run:
             self._charge(self.reference_stop.name)
             if not self.cfg["final"]:
                 self.best[self.reference_stop.name] = self.model.state_dict()
-        whole = self._classifier()
+        model, frozen = self._saved_as()
         for name in sorted(self.best):
-            modelling.save(whole, self.best[name], self.files.source, self.files.models / name, self._card(name))
+            state = frozen | self.best[name]
+            modelling.save(model, state, self.files.source, self.files.models / name, self._card(name))
         metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
         metadata["steps_per_epoch"] = str(self.steps_per_epoch)
         metadata["checkpoints"] = json.dumps({name: self._step_of(name) for name in sorted(self.best)})
@@ -583,13 +583,12 @@ class _Run:
         if self.runtime["tracker"]:
             self.accelerator.end_training()
 
-    def _classifier(self) -> PreTrainedModel:
-        """What is saved: the model, and where only its head was trained, the encoder that belongs to it too."""
+    def _saved_as(self) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+        """The model that is saved, and those of its weights that were not trained: a probe's encoder, else none."""
         if self.cfg["tune"] != "probe":
-            return self.model
+            return self.model, {}
         whole = modelling.build(self.files.source, self.cfg["labels"], seed=self.seed, layers=self.cfg["layers"])
-        self.best = {name: whole.state_dict() | trained for name, trained in self.best.items()}
-        return whole
+        return whole, whole.state_dict()
 
     def _step_of(self, checkpoint: str) -> int:
         if checkpoint in self.stops:

@@ -170,7 +170,7 @@ def start_of(wildcards):
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
-    seed = wildcards.run.split("/")[-1].removeprefix("seed")
+    seed = Path(wildcards.run).name.removeprefix("seed")
     return f"{RESULTS}/{PLAN.probe_path(model_of(wildcards), seed)}/models"
 
 

@@ -32,7 +32,7 @@ import transformers
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from ftft import pretrained, schemas, tokens, training
+from ftft import artifacts, pretrained, schemas, tokens, training
 from ftft.batching import TokenizedDataset
 from ftft.config import Training
 from ftft.pretrained import weights_folder
@@ -68,10 +68,10 @@ class Case:
         rows = np.sort(np.random.default_rng(0).choice(table.num_rows, TEXTS, replace=False))
         table = table.take(rows)
         label = [LABELS[self.kind].index(name) for name in table["label"].to_pylist()]
-        content = {"uid": table["uid"].cast(pa.string()), "label": pa.array(label, pa.int8())}
+        content = {"uid": table["uid"].cast(pa.string()), "label": pa.array(label, pa.int16())}
         content |= dict(zip(("text_a", "text_b"), (table[column] for column in columns), strict=False))
         schema = schemas.data_schema(pairs=self.kind == "pairs")
-        schemas.write_table(pa.table(content), folder / "data.parquet", schema)
+        artifacts.write_table(pa.table(content), folder / "data.parquet", schema)
         pretrained.prepare(self.source, folder / "source", folder / "data.parquet")
         inputs = (folder / "data.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
         tokens.tokenize(*inputs, folder / "tokens.parquet", max_length=300)

@@ -43,12 +43,13 @@ def write_data() -> Callable[..., Path]:
         columns = {"uid": [f"u{row}" for row in range(len(texts))], "text_a": texts}
         if pairs is not None:
             columns["text_b"] = pairs
-        table = pa.table(columns | {"label": pa.array(labels, pa.int8())})
+        table = pa.table(columns | {"label": pa.array(labels, pa.int16())})
         names = {"labels": json.dumps([f"class{label}" for label in range(max(labels) + 1)])}
         write_table(table, path, data_schema(pairs=pairs is not None), names)
         return path
 
-    from ftft.schemas import data_schema, write_table
+    from ftft.artifacts import write_table
+    from ftft.schemas import data_schema
 
     return write
 

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from ftft import comparison, config, cost_curve, datamap, forecast, selection, summary, transfer
+from ftft.artifacts import write_table
 from ftft.metrics import detailed_scores
 from ftft.plan import Plan, Run
-from ftft.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics, write_table
+from ftft.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics
 
 LABELS = ["entailment", "neutral", "contradiction"]
 EPOCHS, STEPS, EVALUATIONS = 4, 1200, 6
@@ -119,7 +120,7 @@ def _write_data(path: Path, kinds: np.ndarray, rng: np.random.Generator, text: s
     if text is not None:
         first[0] = text
     table = {"uid": [f"made-up-{row:06}" for row in range(rows)], "text_a": first, "text_b": texts(10)}
-    table |= {"label": pa.array(labels, pa.int8()), "kind": np.array(KINDS)[kinds].tolist()}
+    table |= {"label": pa.array(labels, pa.int16()), "kind": np.array(KINDS)[kinds].tolist()}
     write_table(pa.table(table), path, data_schema(pairs=True, extra=[pa.field("kind", pa.string())]))
     return labels
 
@@ -188,7 +189,7 @@ def _write_evaluation(entry: dict, plan: Plan) -> None:
         logits = rng.normal(0, 1, (300, len(LABELS))).astype(np.float32)
         logits[np.arange(300), labels] += 1 + 0.2 * order.index(entry["method"])
         schema = predictions_schema(len(LABELS))
-        columns = {"uid": [f"{dataset}-{row}" for row in range(300)], "label": pa.array(labels, pa.int8())}
+        columns = {"uid": [f"{dataset}-{row}" for row in range(300)], "label": pa.array(labels, pa.int16())}
         flat = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), type=schema.field("logits").type)
         write_table(pa.table(columns | {"logits": flat}), path, schema)
         found = detailed_scores(logits, labels, LABELS)

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ftft.artifacts import write_table
 from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
-from ftft.schemas import tokens_schema, write_table
+from ftft.schemas import tokens_schema
 
 LENGTHS = np.random.default_rng(3).integers(1, 200, 1003)
 ROWS = np.random.default_rng(4).permutation(5000)[:1003]
@@ -83,7 +84,7 @@ def test_micro_batches_split_a_batch_by_length():
 def dataset(tmp_path, texts: list[list[int]], types: list[list[int]] | None = None) -> TokenizedDataset:
     columns = {
         "uid": [f"u{row}" for row in range(len(texts))],
-        "label": pa.array([row % 3 for row in range(len(texts))], pa.int8()),
+        "label": pa.array([row % 3 for row in range(len(texts))], pa.int16()),
         "input_ids": texts,
         "length": pa.array([len(text) for text in texts], pa.int32()),
     }

@@ -15,9 +15,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.training_args import ParallelMode
 
 from ftft import callback
+from ftft.artifacts import read_metadata, read_table
 from ftft.callback import DynamicsCallback, subset_rows
 from ftft.errors import UserError
-from ftft.schemas import read_metadata, read_table
 
 N, BATCH, CLASSES = 22, 4, 3
 

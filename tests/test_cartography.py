@@ -14,8 +14,9 @@ import pytest
 from test_docs import ROOT, blocks
 
 from ftft import cartography, datamap, schemas, selection
+from ftft.artifacts import read_metadata, read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import DATAMAP, SUBSET, read_metadata, read_table, write_table
+from ftft.schemas import DATAMAP, SUBSET
 
 PAGE = ROOT / "docs" / "without_the_workflow.md"
 SCRIPTS = Path(schemas.__file__).parents[1]
@@ -23,7 +24,7 @@ LABELS = ["no", "maybe", "yes"]
 
 
 def write_data(path: Path, uids: list[str], labels: list[int]) -> Path:
-    table = pa.table({"uid": uids, "text_a": ["text"] * len(uids), "label": pa.array(labels, pa.int8())})
+    table = pa.table({"uid": uids, "text_a": ["text"] * len(uids), "label": pa.array(labels, pa.int16())})
     write_table(table, path, schemas.data_schema(pairs=False), {"labels": json.dumps(LABELS)})
     return path
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from ftft import comparison, statistics
+from ftft.artifacts import read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, predictions_schema, read_table, write_table
+from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, predictions_schema
 
 LABELS = [0, 0, 0, 1, 1]
 

@@ -11,10 +11,10 @@ import yaml
 from conftest import TOY_DATA
 from snakemake.utils import update_config
 
+from ftft.artifacts import read_table
 from ftft.config import Config, Resources, load, plain
 from ftft.errors import UserError
 from ftft.provenance import resolve
-from ftft.schemas import read_table
 
 ROOT = Path(__file__).parents[1]
 # An overlay is laid over the configuration that its command names before it.

@@ -9,7 +9,8 @@ import pytest
 from test_summary import write_cost
 
 from ftft import cost_curve
-from ftft.schemas import COST_CURVE, METRICS, OOD_MEAN, read_table, write_table
+from ftft.artifacts import read_table, write_table
+from ftft.schemas import COST_CURVE, METRICS, OOD_MEAN
 
 
 def write_curve(path, scores, checkpoints, ood=True):

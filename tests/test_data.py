@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft import data, planted, schemas
+from ftft import artifacts, data, planted, schemas
 from ftft.config import Source, plain
 from ftft.errors import UserError
 
@@ -42,7 +42,7 @@ def download(tmp_path):
     def run(content, name="in.csv", *, source=None, **settings):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
         data.download(config({"path": name, **(source or {})}, **settings), tmp_path / "out.parquet", tmp_path)
-        return schemas.read_table(tmp_path / "out.parquet").to_pylist()
+        return artifacts.read_table(tmp_path / "out.parquet").to_pylist()
 
     return run
 
@@ -230,7 +230,7 @@ def test_first_rows(download):
 
 def test_metadata(download, tmp_path):
     download("text,label\na,no\nb,yes\n", source={"rows": 1, "relabel": {"x": "yes"}})
-    metadata = schemas.read_metadata(tmp_path / "out.parquet")
+    metadata = artifacts.read_metadata(tmp_path / "out.parquet")
     content = '{"uid": ["row00000001"]}{"text_a": ["a"]}{"label": [0]}'
     assert metadata == {
         "labels": '["no", "yes"]',
@@ -243,7 +243,7 @@ def test_metadata(download, tmp_path):
 def test_content_hash_does_not_depend_on_the_format(download, tmp_path):
     def content_hash(*args):
         download(*args)
-        return schemas.read_metadata(tmp_path / "out.parquet")["content_hash"]
+        return artifacts.read_metadata(tmp_path / "out.parquet")["content_hash"]
 
     as_csv = content_hash("text,label\na,no\nb,yes\n")
     assert as_csv == content_hash('{"text": "a", "label": 0}\n{"text": "b", "label": 1}\n', "in.jsonl")
@@ -261,7 +261,7 @@ def test_same_bytes_twice(download, tmp_path):
 def test_builtin(tmp_path):
     source = {"builtin": "planted", "split": "no_shortcut_dev", "rows": 50, "seed": 3}
     data.download(config(source, ("text_a", "text_b"), labels=NLI), tmp_path / "out.parquet")
-    table = schemas.read_table(tmp_path / "out.parquet")
+    table = artifacts.read_table(tmp_path / "out.parquet")
     made = planted.generate("no_shortcut_dev", 50, 3)
     assert table.column_names == ["uid", "text_a", "text_b", "label", "kind", "true_label"]
     for name in ("uid", "text_a", "text_b", "kind"):
@@ -442,7 +442,7 @@ class Files(Quiet):
 def test_url(tmp_path):
     with serving(Files) as address:
         data.download(config({"path": f"{address}/some/in.csv?raw=1"}), tmp_path / "out.parquet")
-        assert schemas.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
+        assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
         missing = fails(data.download, config({"path": f"{address}/no.csv"}), tmp_path / "out.parquet")
         assert "no.csv: cannot be fetched (HTTP Error 404: Not Found); check the address and the network" in missing
         broken = fails(data.download, config({"path": f"{address}/broken.csv"}), tmp_path / "out.parquet")
@@ -576,11 +576,11 @@ def test_hub(tmp_path):
             ],
         )
     assert messages[:2] == ["ok", "ok"]
-    table = schemas.read_table(found)
+    table = artifacts.read_table(found)
     assert table["text_b"].to_pylist() == ["t0", "t1", "t2"]
     assert table["label"].to_pylist() == [1, 0, 2]  # classes by name: the hub's order is another one
-    assert schemas.read_metadata(found)["revision"] == COMMIT
-    assert schemas.read_table(pinned)["label"].to_pylist() == [0]
+    assert artifacts.read_metadata(found)["revision"] == COMMIT
+    assert artifacts.read_table(pinned)["label"].to_pylist() == [0]
     expected = [
         "split train: the label column 'label' holds '-1', in 1 of 4 rows",
         "split test: Unknown split \"test\". Should be one of ['train', 'dev']",
@@ -606,7 +606,7 @@ def test_hub(tmp_path):
     )
     assert messages[:2] == ["ok", "ok"]
     assert offline.read_bytes() == found.read_bytes()
-    assert schemas.read_metadata(offline_pinned)["revision"] == COMMIT
+    assert artifacts.read_metadata(offline_pinned)["revision"] == COMMIT
     assert f"revision {'b' * 40} is wanted, but only {COMMIT} is at hand" in messages[2]
     assert messages[3].startswith("hub dataset some/thing: cannot be fetched ([Errno ")
     assert "run this rule on a machine with network, or set HF_HOME to a cache filled on one" in messages[3]
@@ -631,4 +631,4 @@ def test_real_corpora(tmp_path, source, settings, rows):
     if not folder.is_dir():
         pytest.skip("the corpora are not here: ../shared/data")
     data.download(config(source, **settings), tmp_path / "out.parquet", folder)
-    assert schemas.read_table(tmp_path / "out.parquet").num_rows == rows
+    assert artifacts.read_table(tmp_path / "out.parquet").num_rows == rows

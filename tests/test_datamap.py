@@ -6,8 +6,9 @@ import pytest
 from scipy import special, stats
 
 from ftft import datamap, measures
+from ftft.artifacts import read_metadata, read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import DATAMAP, data_schema, dynamics_schema, read_metadata, read_table, write_table
+from ftft.schemas import DATAMAP, data_schema, dynamics_schema
 
 
 def logits_of(gold_probability):
@@ -19,7 +20,7 @@ def logits_of(gold_probability):
 def random_dynamics(epochs=5, n=200, classes=3, seed=0):
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2, size=(epochs, n, classes)).astype(np.float32)
-    return logits, rng.integers(0, classes, n).astype(np.int8), [f"u{i:04}" for i in range(n)]
+    return logits, rng.integers(0, classes, n).astype(np.int16), [f"u{i:04}" for i in range(n)]
 
 
 def test_three_examples_by_hand():
@@ -158,7 +159,7 @@ def write_dynamics(path, logits, rows=None, epochs=None):
 
 
 def write_data(path, labels, uids):
-    table = pa.table({"uid": uids, "text_a": ["text"] * len(uids), "label": pa.array(labels, pa.int8())})
+    table = pa.table({"uid": uids, "text_a": ["text"] * len(uids), "label": pa.array(labels, pa.int16())})
     write_table(table, path, data_schema(pairs=False))
 
 
@@ -273,7 +274,7 @@ def test_wrong_rows_are_damage(paths, rows):
     logits, labels, uids = random_dynamics(epochs=2, n=4)
     write_dynamics(paths[0], logits, rows=rows)
     write_data(paths[1], labels, uids)
-    check_error(paths, "damaged", "delete the file and rerun")
+    check_error(paths, "damaged", "delete the file and run again")
 
 
 @pytest.mark.parametrize("epochs", [[0, 0], [0, 2], [1, 0]])
@@ -281,7 +282,7 @@ def test_wrong_epochs_are_damage(paths, epochs):
     logits, labels, uids = random_dynamics(epochs=2, n=4)
     write_dynamics(paths[0], logits, epochs=epochs)
     write_data(paths[1], labels, uids)
-    check_error(paths, "damaged", f"{epochs[0]}, {epochs[1]}", "delete the file and rerun")
+    check_error(paths, "damaged", f"{epochs[0]}, {epochs[1]}", "delete the file and run again")
 
 
 def test_other_data_is_damage(paths):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from ftft import config, describe, schemas, tables
+from ftft import artifacts, config, describe, schemas, tables
 from ftft.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -172,7 +172,7 @@ def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
     for path, kind in FILES.items():
         row = {field.name: value(field) for field in ALL_SCHEMAS[kind]}
         table = pa.Table.from_pylist([row], ALL_SCHEMAS[kind])
-        schemas.write_table(table, tmp_path / path, ALL_SCHEMAS[kind], {"labels": '["no", "maybe", "yes"]'})
+        artifacts.write_table(table, tmp_path / path, ALL_SCHEMAS[kind], {"labels": '["no", "maybe", "yes"]'})
     monkeypatch.chdir(tmp_path)
     stem = DEMO / "tables/results-minilm-l6"
     tables.write_results(

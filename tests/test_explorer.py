@@ -3,10 +3,11 @@ import pyarrow as pa
 import pytest
 
 from ftft import explorer
+from ftft.artifacts import read_table, write_table
 from ftft.datamap import REGIONS
 from ftft.datamap import write as write_datamap
 from ftft.errors import UserError
-from ftft.schemas import SUBSET, data_schema, read_table, write_dynamics, write_table
+from ftft.schemas import SUBSET, data_schema, write_dynamics
 
 LABELS = ["no", "yes"]
 
@@ -29,7 +30,7 @@ def write(tmp_path):
         uids = [f"u{row:04}" for row in range(n)]
         columns = {"uid": uids, "text_a": texts or [f"text {row}" for row in range(n)]}
         columns |= {
-            "label": pa.array(labels, pa.int8()),
+            "label": pa.array(labels, pa.int16()),
             "kind": ["rare", *["common"] * (n - 1)],
         }
         train = tmp_path / "train.parquet"

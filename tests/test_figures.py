@@ -10,10 +10,11 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from ftft import figures
+from ftft.artifacts import write_table
 from ftft.figure_style import image
 from ftft.figures import curves_figure, robustness_figure, transfer_figure
 from ftft.method_styles import method_styles
-from ftft.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER, write_table
+from ftft.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
 
 KEYS = [("erm", ""), ("random", ""), ("ftft", "small"), ("wise", "")]
 STYLES = method_styles(KEYS)
@@ -256,7 +257,7 @@ def test_many_references_have_labels_that_fit_and_no_numbers():
 
 def write_datamap(path):
     columns = {field.name: np.linspace(0, 0.4, 9) for field in DATAMAP}
-    columns |= {"uid": [str(row) for row in range(9)], "label": pa.array([0] * 9, pa.int8())}
+    columns |= {"uid": [str(row) for row in range(9)], "label": pa.array([0] * 9, pa.int16())}
     columns |= {"forgetting": pa.array([0] * 9, pa.int32()), "region": ["ambiguous"] * 3 + ["hard-to-learn"] * 6}
     write_table(pa.table(columns), path, DATAMAP)
     return str(path)

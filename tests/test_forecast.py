@@ -7,9 +7,10 @@ from conftest import TOY_DATA
 from pyarrow import csv
 
 from ftft import config, forecast
+from ftft.artifacts import read_table, write_table
 from ftft.forecast import Replay, break_even, earliest_stop
 from ftft.plan import Plan
-from ftft.schemas import FORECAST, SUMMARY, read_table, write_table
+from ftft.schemas import FORECAST, SUMMARY
 from ftft.stopping import EarlyStopping
 from ftft.summary import EN_DASH
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
-from ftft import heads, modelling, schemas, training
+from ftft import artifacts, heads, modelling, schemas, training
 from ftft.batching import epoch_batches
 from ftft.config import HEAD
 from ftft.schemas import IN_DISTRIBUTION
@@ -35,10 +35,10 @@ def prepared(tmp_path_factory):
         values[np.arange(rows), labels] += 12
         values[:, 5] = 7.0
         schema = schemas.features_schema(WIDTH)
-        columns = [pa.array([f"{name}{row}" for row in range(rows)]), pa.array(labels, pa.int8())]
+        columns = [pa.array([f"{name}{row}" for row in range(rows)]), pa.array(labels, pa.int16())]
         for part in (values[:, :WIDTH], values[:, WIDTH:]):
             columns.append(pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), type=schema.field("first").type))
-        schemas.write_table(pa.table(columns, schema=schema), folder / f"{name}.parquet", schema)
+        artifacts.write_table(pa.table(columns, schema=schema), folder / f"{name}.parquet", schema)
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ftft import schemas
+from ftft import artifacts, schemas
 
 SCRIPTS = Path(schemas.__file__).parents[1]
 
@@ -30,7 +30,7 @@ def datamap(tmp_path):
     }
     columns |= {name: [1 - row / n for row in range(n)] for name in schemas.DATAMAP.names if name not in columns}
     columns["forgetting"] = [0] * n
-    schemas.write_table(pa.table(columns), tmp_path / "datamap.parquet", schemas.DATAMAP)
+    artifacts.write_table(pa.table(columns), tmp_path / "datamap.parquet", schemas.DATAMAP)
     return tmp_path / "datamap.parquet"
 
 
@@ -48,7 +48,7 @@ def select(datamap: Path, fraction: float) -> subprocess.CompletedProcess[str]:
 def test_a_script_runs_by_hand(datamap):
     done = select(datamap, 0.3)
     assert done.returncode == 0, done.stderr
-    assert schemas.read_table(datamap.parent / "subset.parquet")["uid"].to_pylist() == ["u0", "u1", "u2"]
+    assert artifacts.read_table(datamap.parent / "subset.parquet")["uid"].to_pylist() == ["u0", "u1", "u2"]
 
 
 def test_what_the_user_can_mend_is_one_line_without_a_traceback(datamap):

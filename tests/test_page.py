@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ftft import explorer, report
-from ftft.schemas import read_table
+from ftft.artifacts import read_table
 
 EVIL = '<script>alert("first")</script> & <b>bold</b>'
 ROWS = 600

@@ -13,7 +13,7 @@ from conftest import FAMILIES
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
-from ftft import features, heads, modelling, replay, schemas, selection, tokens, training
+from ftft import artifacts, features, heads, modelling, replay, schemas, selection, tokens, training
 from ftft.batching import padded
 from ftft.config import Training
 from ftft.errors import UserError
@@ -133,7 +133,7 @@ def three(tmp_path, source):
     columns = {"uid": ["x", "y", "z"], "label": [0, 1, 2], "input_ids": [[1] * 3, [1] * 9, [1] * 17]}
     schema = schemas.tokens_schema(token_types=False)
     table = pa.table(columns | {"length": [3, 9, 17]}).cast(schema)
-    schemas.write_table(table, tmp_path / "tokens.parquet", schema)
+    artifacts.write_table(table, tmp_path / "tokens.parquet", schema)
     return work(tmp_path, source, epochs=None, steps=1)
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ftft import findings, report
+from ftft.artifacts import write_table
 from ftft.errors import UserError
 from ftft.schemas import (
     COMPARISON,
@@ -24,7 +25,6 @@ from ftft.schemas import (
     SUMMARY,
     data_schema,
     write_dynamics,
-    write_table,
 )
 from ftft.summary import COST as COSTS
 from ftft.summary import DIFFERENCE, EN_DASH
@@ -76,7 +76,7 @@ def write_datamap(path, regions):
     """A data map and the dynamics that it is of; returns where they lie."""
     n = len(regions)
     columns = {field.name: np.linspace(0, 1, n) for field in DATAMAP}
-    columns |= {"uid": UIDS[:n], "label": pa.array([0, 1] * (n // 2), pa.int8()), "region": regions}
+    columns |= {"uid": UIDS[:n], "label": pa.array([0, 1] * (n // 2), pa.int16()), "region": regions}
     columns |= {"forgetting": pa.array([0] * n, pa.int32())}
     write_table(pa.table(columns), path, DATAMAP, {"burn_in": "0", "epochs": "2"})
     dynamics = path.with_suffix(".dynamics.parquet")
@@ -91,7 +91,7 @@ def write_subset(path, uids):
 
 def write_data(path, kinds=None):
     table = pa.table(
-        {"uid": UIDS, "text_a": [EVIL] * 10, "label": pa.array([0, 1] * 5, pa.int8()), "kind": kinds or KINDS}
+        {"uid": UIDS, "text_a": [EVIL] * 10, "label": pa.array([0, 1] * 5, pa.int16()), "kind": kinds or KINDS}
     )
     write_table(table, path, data_schema(pairs=False, extra=[pa.field("kind", pa.string())]))
     return path

@@ -8,8 +8,9 @@ from scipy import stats
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from ftft import criteria, ranking, selection
+from ftft.artifacts import read_metadata, read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import DATAMAP, SUBSET, data_schema, read_metadata, read_table, write_table
+from ftft.schemas import DATAMAP, SUBSET, data_schema
 
 UIDS = ["d", "b", "a", "c", "e"]
 VARIABILITY = [0.2, 0.3, 0.1, 0.3, 0.4]
@@ -255,14 +256,14 @@ def write_datamap(path, uids, labels, variability, confidence=None):
         field.name: pa.array([""] * len(uids)) if field.type == pa.string() else np.zeros(len(uids))
         for field in DATAMAP
     }
-    columns |= {"uid": uids, "label": pa.array(labels, pa.int8()), "variability": variability}
+    columns |= {"uid": uids, "label": pa.array(labels, pa.int16()), "variability": variability}
     if confidence is not None:
         columns["confidence"] = confidence
     write_table(pa.table(columns), path, DATAMAP)
 
 
 def write_data(path, uids, labels):
-    table = pa.table({"uid": uids, "text_a": uids, "label": pa.array(labels, pa.int8())})
+    table = pa.table({"uid": uids, "text_a": uids, "label": pa.array(labels, pa.int16())})
     write_table(table, path, data_schema(pairs=False))
 
 

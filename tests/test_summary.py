@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from ftft import summary
+from ftft.artifacts import read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY, read_table, write_table
+from ftft.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY
 
 
 def write_cost(path, rows):

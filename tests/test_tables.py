@@ -8,7 +8,8 @@ import pytest
 from test_report import write_comparison
 
 from ftft import tables
-from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY, write_table
+from ftft.artifacts import write_table
+from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
 
 
 def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):

@@ -7,8 +7,9 @@ from conftest import FAMILIES, MAX_POSITIONS
 from transformers import AutoTokenizer
 
 from ftft import tokens
+from ftft.artifacts import read_metadata, read_table
 from ftft.errors import UserError
-from ftft.schemas import read_metadata, read_table, tokens_schema
+from ftft.schemas import tokens_schema
 
 WITH_TOKEN_TYPES = {"bert", "electra"}
 

@@ -25,7 +25,7 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
 
-from ftft import datamap, devices, launch, pretrained, schemas, selection, tokens, training
+from ftft import artifacts, datamap, devices, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
 from ftft.config import Runtime
 from ftft.errors import UserError
@@ -50,9 +50,9 @@ def prepared(tmp_path_factory):
             for label in labels
         ]
         table = pa.table(
-            {"uid": [f"{name}{row:03d}" for row in range(rows)], "text_a": texts, "label": pa.array(labels, pa.int8())}
+            {"uid": [f"{name}{row:03d}" for row in range(rows)], "text_a": texts, "label": pa.array(labels, pa.int16())}
         )
-        schemas.write_table(table, folder / f"{name}.parquet", schemas.data_schema(pairs=False))
+        artifacts.write_table(table, folder / f"{name}.parquet", schemas.data_schema(pairs=False))
     scratch = {"architecture": "bert", "layers": 2, "hidden_size": 32, "heads": 2, "intermediate_size": 64}
     pretrained.prepare(
         {"scratch": scratch | {"vocab_size": 200, "max_positions": 64}}, folder / "source", folder / "train.parquet"
@@ -250,7 +250,7 @@ def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_pa
     chosen = pa.table(
         {"uid": ["train005", "train003", "train060"], "score": [3.0, 2.0, 1.0], "rank": pa.array([0, 1, 2], pa.int32())}
     )
-    schemas.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    artifacts.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
     train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
     logits = dynamics(tmp_path)
     seen = np.flatnonzero(np.abs(logits).sum(axis=(0, 2)))
@@ -262,7 +262,7 @@ def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_pa
 
 def test_a_subset_of_another_train_set_is_refused(prepared, tmp_path):
     chosen = pa.table({"uid": ["elsewhere"], "score": [1.0], "rank": pa.array([0], pa.int32())})
-    schemas.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    artifacts.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
     with pytest.raises(UserError, match="1 examples that are not in the train set"):
         train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
 
@@ -355,7 +355,7 @@ def test_a_reference_that_never_settles_is_trained_to_the_end(prepared, tmp_path
     train(prepared, tmp_path, settings(reference_stop=rule, final=False, epochs=4))
     assert len(dynamics(tmp_path)) == 4
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["settled"]
-    metadata = schemas.read_metadata(tmp_path / "metrics.parquet")
+    metadata = artifacts.read_metadata(tmp_path / "metrics.parquet")
     assert json.loads(metadata["checkpoints"]) == {"settled": 20}
     cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index(["checkpoint", "stage"])
     assert cost.loc[("settled", "train"), "steps"] == 20
@@ -389,7 +389,7 @@ def test_early_stopping_really_stops_and_keeps_the_best_model(prepared, tmp_path
     train(prepared, tmp_path, cfg)
     curve = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
     score = curve[(curve["metric"] == "accuracy") & (curve["dataset"] == "other")].set_index("step")["value"]
-    metadata = schemas.read_metadata(tmp_path / "metrics.parquet")
+    metadata = artifacts.read_metadata(tmp_path / "metrics.parquet")
     best = json.loads(metadata["checkpoints"])[STOP]
     assert score.index.max() == best + 5 < 200  # one evaluation of patience after the best, far from the end
     assert score[best] == score.max()
@@ -664,16 +664,16 @@ def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run
     )
     np.testing.assert_allclose(dynamics(one), dynamics(two), atol=1e-4)
     for folder in (one, two):
-        uids = pa.table({"uid": [f"train{row:03d}" for row in range(N)], "label": pa.array([0] * N, pa.int8())})
-        labels = schemas.read_table(prepared / "train.parquet", ["label"])["label"]
-        schemas.write_table(
+        uids = pa.table({"uid": [f"train{row:03d}" for row in range(N)], "label": pa.array([0] * N, pa.int16())})
+        labels = artifacts.read_table(prepared / "train.parquet", ["label"])["label"]
+        artifacts.write_table(
             uids.set_column(1, "label", labels).append_column("text_a", uids["uid"]),
             folder / "data.parquet",
             schemas.data_schema(pairs=False),
         )
         datamap.write(folder / "dynamics.parquet", folder / "data.parquet", folder / "datamap.parquet")
         selection.write(folder / "datamap.parquet", folder / "subset.parquet", "ambiguous", 0.33)
-    chosen = [schemas.read_table(folder / "subset.parquet")["uid"].to_pylist() for folder in (one, two)]
+    chosen = [artifacts.read_table(folder / "subset.parquet")["uid"].to_pylist() for folder in (one, two)]
     assert chosen[0] == chosen[1]
     costs = [pq.read_table(folder / "cost.parquet").to_pandas().set_index("stage") for folder in (one, two)]
     for column in ("steps", "examples", "tokens"):

@@ -7,8 +7,9 @@ from scipy import stats
 from sklearn.metrics import f1_score, jaccard_score
 
 from ftft import datamap, transfer
+from ftft.artifacts import read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import COST, DATAMAP, METRICS, data_schema, read_table, write_table
+from ftft.schemas import COST, DATAMAP, METRICS, data_schema
 from ftft.summary import EN_DASH
 
 N = 60
@@ -43,7 +44,7 @@ def write_run(folder, name, seed, *, confidence, variability, dev, steps=(10, 20
 @pytest.fixture
 def dev(tmp_path):
     labels = [0, 0, 0, 1, 2]
-    columns = {"uid": [f"d{row}" for row in range(5)], "text_a": ["a"] * 5, "label": pa.array(labels, pa.int8())}
+    columns = {"uid": [f"d{row}" for row in range(5)], "text_a": ["a"] * 5, "label": pa.array(labels, pa.int16())}
     write_table(pa.table(columns), tmp_path / "dev.parquet", data_schema(pairs=False))
     return tmp_path / "dev.parquet"
 

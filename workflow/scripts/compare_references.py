@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ftft import transfer
+from ftft.artifacts import read_table
 from ftft.job import Job, run
-from ftft.schemas import read_table
 
 
 def main(job: Job) -> None:

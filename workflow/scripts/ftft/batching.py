@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ftft import schemas
+from ftft import artifacts
 
 # What a head can read, by the columns of the features artifact that it is made of.
 FEATURES = {"first": ("first",), "mean": ("mean",), "both": ("first", "mean")}
@@ -58,7 +58,7 @@ class TokenizedDataset:
     @classmethod
     def read(cls, path: str | Path) -> "TokenizedDataset":
         """Read a tokens artifact."""
-        table = schemas.read_table(path)
+        table = artifacts.read_table(path)
         ids = table["input_ids"].combine_chunks()
         types = table["token_type_ids"].combine_chunks() if "token_type_ids" in table.column_names else None
         lengths = table["length"].to_numpy().astype(np.int64)
@@ -119,7 +119,7 @@ class FeatureDataset:
     @classmethod
     def read(cls, path: str | Path, features: str) -> "FeatureDataset":
         """Read a features artifact; ``features`` is a key of ``FEATURES``, whose columns stand side by side."""
-        table = schemas.read_table(path)
+        table = artifacts.read_table(path)
         columns = [pc.list_flatten(table[name]).to_numpy().reshape(table.num_rows, -1) for name in FEATURES[features]]
         return cls(
             uids=table["uid"],

@@ -23,13 +23,14 @@ from torch.utils.data import IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.training_args import ParallelMode
 
+from ftft.artifacts import read_table, write_table
 from ftft.dynamics import DynamicsRecorder
 from ftft.errors import UserError
-from ftft.schemas import read_table, write_table
+from ftft.schemas import LABEL
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = pa.schema({"uid": pa.string(), "label": pa.int8()})
+EXAMPLES = pa.schema({"uid": pa.string(), "label": LABEL})
 
 # Keys of the batch between collator and model.
 _ROWS, _LABELS = "ftft_rows", "ftft_labels"

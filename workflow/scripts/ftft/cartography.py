@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ftft.artifacts import atomic_path, read_metadata, read_table, write_table
 from ftft.datamap import region
 from ftft.errors import UserError
 from ftft.job import reporting
 from ftft.measures import threshold_closeness
-from ftft.schemas import DATAMAP, atomic_path, read_metadata, read_table, write_dynamics, write_table
+from ftft.schemas import DATAMAP, write_dynamics
 
 # What dataset cartography writes for the forgetfulness of an example that is never predicted correctly.
 NEVER_LEARNT = 1000

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft import metrics, statistics
+from ftft.artifacts import read_table
 from ftft.errors import UserError
-from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, read_table
+from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import ERM, Entry, write_both
 
 Floats = NDArray[np.float64]

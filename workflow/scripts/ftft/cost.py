@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ftft.schemas import COST, FINAL, write_table
+from ftft.artifacts import write_table
+from ftft.schemas import COST, FINAL
 
 
 @dataclass

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ftft.schemas import COST_CURVE, IN_DISTRIBUTION, OOD_MEAN, read_metadata, read_table
+from ftft.artifacts import read_metadata, read_table
+from ftft.schemas import COST_CURVE, IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import ERM, Entry, main_cost, preparation_cost, write_both
 
 _METRICS = ("accuracy", "macro_f1")

@@ -21,9 +21,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from ftft import planted
+from ftft.artifacts import write_table
 from ftft.errors import UserError
 from ftft.files import resolve, sha256
-from ftft.schemas import DATA_COLUMNS, data_schema, write_table
+from ftft.schemas import DATA_COLUMNS, LABEL, data_schema
 
 log = logging.getLogger(__name__)
 
@@ -333,7 +334,7 @@ def _uids(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.Chun
 def _labels(
     where: str, raw: pa.ChunkedArray, column: str, names: Sequence[str], relabel: dict[str, str | None]
 ) -> pa.Array:
-    """Class indices (int8) for labels as the source spells them; null for rows that ``relabel`` drops.
+    """Class indices (int16) for labels as the source spells them; null for rows that ``relabel`` drops.
 
     A label is looked up in ``relabel``, then among ``names``. If ``relabel`` names no class and the source has no
     label by name, ``"0"`` to ``"n-1"`` are the classes in their order.
@@ -359,7 +360,7 @@ def _labels(
     if gone:
         log.info("%s: %d rows dropped by relabel", where, gone)
     codes = [None if value in dropped else index[value] for value in values]
-    return pa.array(codes, pa.int8()).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
+    return pa.array(codes, LABEL).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
 
 
 def _check_rows(where: str, data: pa.Table, cfg: dict[str, Any], read: int) -> None:

@@ -10,9 +10,10 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from ftft import measures
+from ftft.artifacts import damaged, read_table, write_table
 from ftft.errors import UserError
 from ftft.ranking import order
-from ftft.schemas import DATAMAP, count_epochs, damaged_dynamics, read_dynamics, read_table, write_table
+from ftft.schemas import DATAMAP, count_epochs, read_dynamics
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +90,7 @@ def write(
         )
     labels = examples["label"].to_numpy()
     if labels.max() >= logits.shape[2]:
-        raise damaged_dynamics(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
+        raise damaged(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
     columns = compute(
         logits,
         labels,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ftft import devices, modelling, pretrained, schemas
+from ftft import artifacts, devices, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset
 from ftft.metrics import detailed_scores
 from ftft.prediction import predict
@@ -50,13 +49,13 @@ def evaluate(
     accelerator = devices.accelerator(device, precision, threads=threads)
     classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
     labels = [classifier.config.id2label[index] for index in range(classifier.config.num_labels)]
-    run = schemas.read_metadata(curve)
+    run = artifacts.read_metadata(curve)
     step = json.loads(run["checkpoints"])[trained]
     rows: list[dict[str, Any]] = []
     for dataset, path in datasets.items():
         data = TokenizedDataset.read(path)
         logits = predict(classifier, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
-        _write_predictions(pq.read_table(path, columns=["uid", "label"]), logits, labels, predictions[dataset])
+        _write_predictions(artifacts.read_table(path, ["uid", "label"]), logits, labels, predictions[dataset])
         results = detailed_scores(logits, data.labels, labels)
         for metric, value in sorted(results.items()):
             rows.append(
@@ -71,10 +70,10 @@ def evaluate(
             )
         shown = {metric: value for metric, value in sorted(results.items()) if "/" not in metric}
         log.info("%s on %s: %s", title, dataset, " ".join(f"{metric} {value:.4f}" for metric, value in shown.items()))
-    schemas.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
+    artifacts.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
 
 
 def _write_predictions(table: pa.Table, logits: Any, labels: list[str], path: Path) -> None:
     schema = schemas.predictions_schema(len(labels))
     column = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), type=schema.field("logits").type)
-    schemas.write_table(table.append_column("logits", column), path, schema, {"labels": json.dumps(labels)})
+    artifacts.write_table(table.append_column("logits", column), path, schema, {"labels": json.dumps(labels)})

@@ -13,13 +13,13 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ftft.artifacts import column_names, read_metadata, read_table
 from ftft.datamap import REGIONS
 from ftft.errors import UserError
 from ftft.measures import softmax
-from ftft.schemas import read_dynamics, read_metadata, read_table
+from ftft.schemas import read_dynamics
 
 # What the page carries at most. The bytes are those of texts and numbers before compression, which makes a third of it.
 MAX_EXAMPLES = 20_000
@@ -117,7 +117,7 @@ def explore(
     groups, group_of = _groups(table[group]) if group else (None, np.zeros(len(gold), np.int64))
     maps = [_read(datamap, subsets, uids, gold) for datamap in datamaps]
 
-    columns = [name for name in ("text_a", "text_b") if name in pq.read_schema(train_data).names]
+    columns = [name for name in ("text_a", "text_b") if name in column_names(train_data)]
     texts = read_table(train_data, columns=columns)
     limit = _limit(texts, maps)
     rows, top = _carried(maps, limit)

@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from ftft import devices, modelling, pretrained, schemas
+from ftft import artifacts, devices, modelling, pretrained, schemas
 from ftft.batching import FEATURES, TokenizedDataset
 from ftft.cost import CostMeter, Stage, peak_memory_mb
 from ftft.flops import FlopCount
@@ -59,7 +59,7 @@ def embed(
         _write(path, features, outputs[name])
         log.info("%s: features of %d examples", name, len(data))
     rows = meter.rows(FINAL, devices.name(accelerator.device), peak_memory_mb())
-    schemas.write_table(pa.Table.from_pylist(rows, schemas.COST), cost, schemas.COST)
+    artifacts.write_table(pa.Table.from_pylist(rows, schemas.COST), cost, schemas.COST)
 
 
 def _features(
@@ -79,8 +79,8 @@ def _features(
 
 def _write(tokens: Path, features: dict[str, np.ndarray], output: Path) -> None:
     schema = schemas.features_schema(features["first"].shape[1])
-    table = schemas.read_table(tokens, ["uid", "label"])
+    table = artifacts.read_table(tokens, ["uid", "label"])
     for name, values in features.items():
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=schema.field(name).type)
         table = table.append_column(name, column)
-    schemas.write_table(table, output, schema, schemas.read_metadata(tokens))
+    artifacts.write_table(table, output, schema, artifacts.read_metadata(tokens))

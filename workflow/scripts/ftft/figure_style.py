@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from ftft.schemas import atomic_path
+from ftft.artifacts import atomic_path
 
 # Inches: the text width of a page of A4 or letter size, at which the font is as large as that of a caption.
 WIDTH = 6.8

@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ftft.artifacts import read_table
 from ftft.datamap_figure import datamap_figure
 from ftft.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.method_styles import MethodStyle, method_styles
 from ftft.pareto import pareto_front
-from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, read_table
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import EN_DASH, ERM, METRIC_NAMES, costs, headline, overview
 
 Styles = Mapping[tuple[str, str], MethodStyle]

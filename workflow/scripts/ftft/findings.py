@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ftft.artifacts import column_names, read_table
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.outcomes import agreement, by_verdict
-from ftft.schemas import OOD_MEAN, read_table
+from ftft.schemas import OOD_MEAN
 from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
 
 MAX_CHEAPER = 3  # methods that are named
@@ -160,7 +160,7 @@ def _two_digits(value: float) -> str:
 
 def groups_of(train_data: str | Path, group: str) -> pd.Series:
     """The group of each example of the train set as text, indexed by uid."""
-    columns = pq.read_schema(train_data).names
+    columns = column_names(train_data)
     if group not in columns:
         raise UserError(
             f"data.group is {group!r}, but the train set has no such column; found: {', '.join(columns)}; "

@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ftft.schemas import FORECAST, atomic_path, read_table
+from ftft.artifacts import atomic_path, read_table
+from ftft.schemas import FORECAST
 from ftft.summary import EN_DASH, ERM, aligned, write_both
 
 PAYS, IF_IT_STOPS, NEVER = "yes", "if it stops early", "no"

@@ -81,7 +81,7 @@ def class_scores(labels: ArrayLike, predicted: ArrayLike, n_labels: int) -> dict
 
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, n_labels: int) -> Ints:
     """(C, C) int64 counts: rows are gold classes, columns predicted ones."""
-    # int8 labels would overflow in the product.
+    # int16 labels would overflow in the product.
     cells = np.asarray(labels, dtype=np.int64) * n_labels + np.asarray(predicted, dtype=np.int64)
     return np.bincount(cells, minlength=n_labels**2).reshape(n_labels, n_labels)
 

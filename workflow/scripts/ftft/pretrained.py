@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftft import schemas
+from ftft import artifacts
 from ftft.errors import UserError
 from ftft.files import sha256
 
@@ -266,7 +266,7 @@ def _tokenizer(architecture: str, size: int, train: Path) -> Any:
 
 
 def _texts(train: Path) -> Iterator[list[str]]:
-    table = schemas.read_table(train)
+    table = artifacts.read_table(train)
     for name in ("text_a", "text_b"):
         if name in table.column_names:
             for batch in table[name].chunks:

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from transformers import AutoConfig, PreTrainedModel
 
 from ftft import devices, heads, modelling, selection, steps
+from ftft.artifacts import read_table
 from ftft.batching import FEATURES, epoch_batches, micro_batches, padded
 from ftft.criteria import RANDOM
 from ftft.errors import UserError
 from ftft.flops import FlopCount
 from ftft.forecast import Replay
-from ftft.schemas import read_table
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -20,12 +20,13 @@ import yaml
 
 from ftft import charts, findings
 from ftft import forecast as forecasts
+from ftft.artifacts import atomic_path, read_table
 from ftft.cost_curve import reaching
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
 from ftft.outcomes import outcomes, to_erm
 from ftft.pareto import pareto_front
-from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, difference_text, formatted, headline, overview
 from ftft.summary import costs as costs_of
 

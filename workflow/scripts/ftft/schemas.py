@@ -1,24 +1,24 @@
-"""What passes between stages: the Parquet schemas, and how the files are written and read.
+"""What passes between stages: the Parquet schemas, and training dynamics, which are read epoch by epoch.
 
-Every artifact is written whole or not at all, zstd-compressed and deterministic to the byte, with its metadata in the
-Parquet schema. Columns are described in ``docs/artifacts.md``.
+Columns are described in ``docs/artifacts.md``.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ftft.errors import UserError
+from ftft.artifacts import count_groups, damaged, read_groups, write_table
+from ftft.errors import UserError, listed
 
 # The columns that every dataset has; all others are carried along unread.
 DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
+
+# A class index. Nothing here has more than 32,767 classes.
+LABEL = pa.int16()
 
 # The name under which in-distribution dev and test scores stand beside those of the OOD sets.
 IN_DISTRIBUTION = "in_distribution"
@@ -32,7 +32,7 @@ OOD_MEAN = "OOD mean"
 DATAMAP = pa.schema(
     {
         "uid": pa.string(),
-        "label": pa.int8(),
+        "label": LABEL,
         "confidence": pa.float64(),
         "variability": pa.float64(),
         "correctness": pa.float64(),
@@ -187,13 +187,13 @@ def data_schema(*, pairs: bool, extra: Iterable[pa.Field] = ()) -> pa.Schema:
     fields = [pa.field("uid", pa.string()), pa.field("text_a", pa.string())]
     if pairs:
         fields.append(pa.field("text_b", pa.string()))
-    return pa.schema([*fields, pa.field("label", pa.int8()), *extra])
+    return pa.schema([*fields, pa.field("label", LABEL), *extra])
 
 
 def tokens_schema(*, token_types: bool) -> pa.Schema:
     """Schema of a tokenised dataset; ``token_type_ids`` only for models that use them."""
     ids = pa.list_(pa.field("element", pa.int32(), nullable=False))
-    fields = [pa.field("uid", pa.string()), pa.field("label", pa.int8()), pa.field("input_ids", ids)]
+    fields = [pa.field("uid", pa.string()), pa.field("label", LABEL), pa.field("input_ids", ids)]
     if token_types:
         fields.append(pa.field("token_type_ids", ids))
     return pa.schema([*fields, pa.field("length", pa.int32())])
@@ -206,7 +206,7 @@ def _logits(n_labels: int) -> pa.DataType:
 def features_schema(width: int) -> pa.Schema:
     """Schema of frozen features, in row order; ``width`` is that of the encoder."""
     vector = pa.list_(pa.field("element", pa.float32(), nullable=False), width)
-    return pa.schema({"uid": pa.string(), "label": pa.int8(), "first": vector, "mean": vector})
+    return pa.schema({"uid": pa.string(), "label": LABEL, "first": vector, "mean": vector})
 
 
 def dynamics_schema(n_labels: int) -> pa.Schema:
@@ -216,48 +216,7 @@ def dynamics_schema(n_labels: int) -> pa.Schema:
 
 def predictions_schema(n_labels: int) -> pa.Schema:
     """Schema of a model's predictions on one dataset, in the dataset's row order."""
-    return pa.schema({"uid": pa.string(), "label": pa.int8(), "logits": _logits(n_labels)})
-
-
-@contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that takes the place of ``path`` only when the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_table(
-    table: pa.Table | Iterable[pa.Table],
-    path: str | os.PathLike[str],
-    schema: pa.Schema,
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Write ``table`` atomically as Parquet; an iterable of tables becomes one row group each.
-
-    Args:
-        table: columns are cast to ``schema``; a missing or surplus one raises ``ValueError``.
-        path: the file; missing folders are made.
-        schema: the artifact's schema, from this module.
-        metadata: strings kept in the Parquet schema; keys are sorted.
-    """
-    schema = schema.with_metadata({key: metadata[key] for key in sorted(metadata)} if metadata else None)
-    groups = [table] if isinstance(table, pa.Table) else table
-    with (
-        atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", version="2.6") as writer,
-    ):
-        for group in groups:
-            if sorted(group.column_names) != sorted(schema.names):
-                raise ValueError(f"columns must be {schema.names}; found {group.column_names}")
-            # An empty group would still write a row group, and Parquet readers differ on those.
-            if group.num_rows or isinstance(table, pa.Table):
-                writer.write_table(group.select(schema.names).cast(schema), row_group_size=max(group.num_rows, 1))
+    return pa.schema({"uid": pa.string(), "label": LABEL, "logits": _logits(n_labels)})
 
 
 def write_dynamics(
@@ -279,8 +238,7 @@ def write_dynamics(
 
 def count_epochs(path: str | os.PathLike[str]) -> int:
     """Number of complete epochs in a dynamics artifact."""
-    with _open_dynamics(path) as file:
-        return file.num_row_groups
+    return count_groups(path)
 
 
 def read_dynamics(path: str | os.PathLike[str], n_rows: int, epochs: slice = slice(None)) -> np.ndarray:
@@ -294,29 +252,18 @@ def read_dynamics(path: str | os.PathLike[str], n_rows: int, epochs: slice = sli
     Raises:
         UserError: not exactly one row per example and epoch, or logits that are not finite.
     """
-    with _open_dynamics(path) as file:
-        found = [_read_epoch(file, index, n_rows, path) for index in range(file.num_row_groups)[epochs]]
+    found = [_epoch(group, n_rows, path) for group in read_groups(path, epochs)]
     numbers = [number for number, _ in found]
     if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        raise damaged_dynamics(path, f"its epochs are {', '.join(map(str, numbers))}")
+        raise damaged(path, f"its epochs are {listed(numbers)}")
     return np.stack([logits for _, logits in found]) if found else np.empty((0, n_rows, 0), np.float32)
 
 
-def _open_dynamics(path: str | os.PathLike[str]) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, memory_map=True)
-    except pa.ArrowInvalid:
-        raise damaged_dynamics(path, "it is not a Parquet file") from None
-
-
-def _read_epoch(
-    file: pq.ParquetFile, index: int, n_rows: int, path: str | os.PathLike[str]
-) -> tuple[int, NDArray[np.float32]]:
+def _epoch(group: pa.Table, n_rows: int, path: str | os.PathLike[str]) -> tuple[int, NDArray[np.float32]]:
     """The number and the (N, C) logits of the epoch in one row group."""
-    group = file.read_row_group(index)
     numbers = group["epoch"].to_numpy()
     if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (numbers != numbers[0]).any():
-        raise damaged_dynamics(path, f"row group {index} is not one epoch with rows 0 to {n_rows - 1} in order")
+        raise damaged(path, f"a row group is not one epoch with rows 0 to {n_rows - 1} in order")
     logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
@@ -325,19 +272,3 @@ def _read_epoch(
             "training has diverged; lower the reference's learning_rate and rerun"
         )
     return int(numbers[0]), logits
-
-
-def damaged_dynamics(path: str | os.PathLike[str], reason: str) -> UserError:
-    """What to raise about a dynamics artifact that is not what it should be."""
-    return UserError(f"training dynamics {path} are damaged: {reason}; delete the file and rerun")
-
-
-def read_table(path: str | os.PathLike[str], columns: list[str] | None = None) -> pa.Table:
-    """Read an artifact, or some of its columns, memory-mapped."""
-    return pq.read_table(path, columns=columns, memory_map=True, partitioning=None)
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The metadata that ``write_table`` stored, without reading the table."""
-    metadata = pq.read_schema(path).metadata or {}
-    return {key.decode(): value.decode() for key, value in metadata.items() if key != b"ARROW:schema"}

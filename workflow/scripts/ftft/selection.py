@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from ftft.artifacts import read_table, write_table
 from ftft.criteria import CRITERIA, RANDOM
 from ftft.errors import UserError
 from ftft.ranking import doubled_ranks, order, subset_size
-from ftft.schemas import SUBSET, read_table, write_table
+from ftft.schemas import SUBSET
 
 log = logging.getLogger(__name__)
 

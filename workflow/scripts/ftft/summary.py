@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from ftft.artifacts import atomic_path, read_table, write_table
 from ftft.errors import UserError
-from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, SUMMARY, atomic_path, read_table, write_table
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, SUMMARY
 
 ERM = "erm"
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}

@@ -6,8 +6,9 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
+from ftft.artifacts import atomic_path, read_table
 from ftft.outcomes import outcomes, to_erm
-from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, atomic_path, read_table
+from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, METRIC_NAMES, SEEDS, STEP, difference_text, formatted, overview
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.

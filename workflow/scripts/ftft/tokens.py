@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from ftft import schemas
+from ftft import artifacts, schemas
 from ftft.errors import UserError
 
 CHUNK = 20_000
@@ -39,12 +39,12 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
     encoder.no_padding()
     encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
-    table = schemas.read_table(data)
-    schemas.write_table(
+    table = artifacts.read_table(data)
+    artifacts.write_table(
         _encode(table, encoder, token_types),
         output,
         schemas.tokens_schema(token_types=token_types),
-        schemas.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)},
+        artifacts.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)},
     )
 
 

@@ -25,7 +25,19 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import AutoConfig, PreTrainedModel
 
-from ftft import checkpointing, devices, guidance, heads, kernels, manifest, modelling, pretrained, schemas, steps
+from ftft import (
+    artifacts,
+    checkpointing,
+    devices,
+    guidance,
+    heads,
+    kernels,
+    manifest,
+    modelling,
+    pretrained,
+    schemas,
+    steps,
+)
 from ftft.batching import Examples, FeatureDataset, TokenizedDataset, epoch_batches, micro_batches
 from ftft.cost import CostMeter, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
@@ -574,10 +586,10 @@ class _Run:
         metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
         metadata["steps_per_epoch"] = str(self.steps_per_epoch)
         metadata["checkpoints"] = json.dumps({name: self._step_of(name) for name in sorted(self.best)})
-        schemas.write_table(
+        artifacts.write_table(
             pa.Table.from_pylist(self.curve, schemas.METRICS), self.files.metrics, schemas.METRICS, metadata
         )
-        schemas.write_table(pa.Table.from_pylist(self.costs, schemas.COST), self.files.cost, schemas.COST)
+        artifacts.write_table(pa.Table.from_pylist(self.costs, schemas.COST), self.files.cost, schemas.COST)
         if self.recorder is not None and self.files.dynamics is not None:
             self.recorder.write(self.files.dynamics, {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)})
         if self.runtime["tracker"]:
@@ -667,7 +679,7 @@ def _rows_of(data: Examples, subset: Path | None) -> np.ndarray:
     """Row numbers to train on, ascending."""
     if subset is None:
         return np.arange(len(data))
-    rows = pc.index_in(schemas.read_table(subset, ["uid"])["uid"], data.uids.combine_chunks())
+    rows = pc.index_in(artifacts.read_table(subset, ["uid"])["uid"], data.uids.combine_chunks())
     if rows.null_count:
         raise UserError(f"{subset} names {rows.null_count} examples that are not in the train set: select again")
     return np.sort(rows.to_numpy())

@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft import metrics
+from ftft.artifacts import read_table
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.ranking import correlations, overlaps, shared
-from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER, read_table
+from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER
 from ftft.summary import EN_DASH, ReferenceCost, aligned, write_both
 
 Floats = NDArray[np.float64]
@@ -150,7 +151,7 @@ def _dev_scores(run: ReferenceRun, metric: str) -> tuple[float, float | None]:
     return float(last[IN_DISTRIBUTION]), None if ood.empty else float(ood.mean())
 
 
-def _chance(labels: NDArray[np.int8], metric: str, n_labels: int) -> float:
+def _chance(labels: NDArray[np.int16], metric: str, n_labels: int) -> float:
     """The score of always predicting the most common class, the lowest among equals."""
     constant = np.full(len(labels), np.bincount(labels).argmax())
     if metric == "accuracy":

@@ -1,7 +1,9 @@
 """The choice of GPUs, with devices that are only names and jobs that are real processes."""
 
+import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,9 @@ from ftft.errors import UserError
 
 JOB = """
 import sys, time
-from pathlib import Path
 from ftft import gpus
-gpus.LOCKS = Path(sys.argv[1])
-with gpus.assigned(int(sys.argv[2])) as assigned:
+gpus.torch.cuda.device_count = lambda: 8
+with gpus.assigned(int(sys.argv[1])) as assigned:
     print(",".join(assigned.devices), time.monotonic(), flush=True)
     sys.stdin.readline()
 print(time.monotonic(), flush=True)
@@ -25,14 +26,17 @@ print(time.monotonic(), flush=True)
 
 @pytest.fixture(autouse=True)
 def locks(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpus, "LOCKS", tmp_path / "locks")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(gpus.tempfile, "tempdir", None)  # or it would go on with what it found first
+    monkeypatch.setattr(gpus.torch.cuda, "device_count", lambda: 8)
+    monkeypatch.delenv(gpus.SHARED, raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
 
 
-def start(folder: Path, visible: str, wanted: int = 1) -> subprocess.Popen:
+def start(visible: str, wanted: int = 1) -> subprocess.Popen:
     environment = os.environ | {gpus.VISIBLE: visible, "PYTHONPATH": str(Path(gpus.__file__).parents[1])}
-    command = [sys.executable, "-c", JOB, str(folder / "locks"), str(wanted)]
+    command = [sys.executable, "-c", JOB, str(wanted)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, text=True, **pipes)
 
@@ -44,11 +48,11 @@ def finish(job: subprocess.Popen) -> float:
     return float(out)
 
 
-def test_jobs_get_devices_of_their_own_and_wait_for_one_that_is_free(tmp_path):
-    jobs = [start(tmp_path, "0,1") for _ in range(2)]
+def test_jobs_get_devices_of_their_own_and_wait_for_one_that_is_free():
+    jobs = [start("0,1") for _ in range(2)]
     devices = [job.stdout.readline().split()[0] for job in jobs]
     assert sorted(devices) == ["0", "1"]
-    third = start(tmp_path, "0,1")
+    third = start("0,1")
     freed = finish(jobs[0])
     device, begun = third.stdout.readline().split()
     assert device == devices[0]
@@ -57,21 +61,21 @@ def test_jobs_get_devices_of_their_own_and_wait_for_one_that_is_free(tmp_path):
     finish(jobs[1])
 
 
-def test_a_killed_job_frees_its_device(tmp_path):
-    first = start(tmp_path, "5")
+def test_a_killed_job_frees_its_device():
+    first = start("5")
     assert first.stdout.readline().split()[0] == "5"
-    second = start(tmp_path, "5")
+    second = start("5")
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert second.stdout.readline().split()[0] == "5"
     finish(second)
 
 
-def test_a_job_takes_several_and_never_holds_some_while_it_waits(tmp_path):
-    one = start(tmp_path, "0,1,2")
+def test_a_job_takes_several_and_never_holds_some_while_it_waits():
+    one = start("0,1,2")
     assert one.stdout.readline().split()[0] == "0"
-    three = start(tmp_path, "0,1,2", wanted=3)
-    two = start(tmp_path, "0,1,2", wanted=2)
+    three = start("0,1,2", wanted=3)
+    two = start("0,1,2", wanted=2)
     assert two.stdout.readline().split()[0] == "1,2"
     finish(two)
     finish(one)
@@ -120,9 +124,18 @@ def test_a_job_that_asks_for_none_still_gets_one_to_itself_where_there_are_some(
         assert assigned.devices == ("0",)
     with gpus.assigned(0, device="cpu") as assigned:
         assert assigned.devices == ()
-    monkeypatch.setenv(gpus.VISIBLE, "")  # hidden on purpose
-    with gpus.assigned(0) as assigned:
-        assert assigned.devices == ()
+    for hidden in ("", "-1", "NoDevFiles"):  # on purpose, or as SLURM says it
+        monkeypatch.setenv(gpus.VISIBLE, hidden)
+        with gpus.assigned(0) as assigned:
+            assert assigned.devices == ()
+
+
+def test_a_gpu_that_is_named_twice_is_one(monkeypatch):
+    monkeypatch.setenv(gpus.VISIBLE, "0,0,1,-1,2")
+    with gpus.assigned(2) as assigned:
+        assert assigned.devices == ("0", "1")
+    with pytest.raises(UserError, match=r"asks for 3 GPUs, but sees 2 \(0, 1\)"), gpus.assigned(3):
+        pass
 
 
 def test_more_than_there_are_is_one_line(monkeypatch):
@@ -132,3 +145,111 @@ def test_more_than_there_are_is_one_line(monkeypatch):
         gpus.assigned(3),
     ):
         pass
+
+
+@pytest.mark.parametrize(("visible", "there"), [(None, 0), ("", 0), ("0,1", 0), ("0,1", 1)])
+def test_several_where_there_are_fewer_are_refused(monkeypatch, visible, there):
+    """Two processes on one CPU or GPU are what nobody wants."""
+    monkeypatch.setattr(gpus.torch.cuda, "device_count", lambda: there)
+    if visible is not None:
+        monkeypatch.setenv(gpus.VISIBLE, visible)
+    with (
+        pytest.raises(UserError, match=rf"asks for 2 GPUs, but PyTorch finds .* set resources: {{gpu: {there}}}"),
+        gpus.assigned(2),
+    ):
+        pass
+
+
+def test_one_where_there_is_none_is_a_warning_and_cpu_on_purpose_is_none(monkeypatch, caplog):
+    monkeypatch.setattr(gpus.torch.cuda, "device_count", lambda: 0)
+    with gpus.assigned(1) as assigned:
+        assert assigned == gpus.Assigned()
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "computing on the CPU" in warning.getMessage()
+    caplog.clear()
+    for wanted, device in ((0, "auto"), (1, "cpu"), (2, "cpu")):
+        with gpus.assigned(wanted, device=device) as assigned:
+            assert assigned == gpus.Assigned()
+    assert not caplog.records
+
+
+@pytest.fixture
+def mine(tmp_path) -> Path:
+    return tmp_path / f"ftft-gpus-{os.getuid()}"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_locks_lie_in_a_folder_that_only_their_user_can_enter(monkeypatch, mine, mask):
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    before = os.umask(mask)
+    try:
+        with gpus.assigned(1):
+            assert stat.S_IMODE(mine.stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+    mine.chmod(0o777)  # somebody's slip is mended
+    with gpus.assigned(1):
+        assert stat.S_IMODE(mine.stat().st_mode) == 0o700
+
+
+def assign() -> None:
+    with gpus.assigned(1):
+        pass
+
+
+def test_a_planted_link_in_place_of_the_folder_is_not_followed(monkeypatch, tmp_path, mine):
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    target = tmp_path / "target"
+    target.mkdir(0o755)
+    mine.symlink_to(target)
+    with pytest.raises(UserError, match=f"{mine}.* cannot be used"):
+        assign()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+    assert not list(target.iterdir())
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(monkeypatch, mine):
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    mine.write_text("")
+    with pytest.raises(UserError, match=f"cannot be used.* {gpus.SHARED}"):
+        assign()
+
+
+def test_a_folder_of_somebody_else_is_not_used(monkeypatch, mine):
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    mine.mkdir()
+    status = os.stat_result([*os.stat(mine)[:4], os.getuid() + 1, *os.stat(mine)[5:]])
+    monkeypatch.setattr(gpus.os, "fstat", lambda _: status)
+    with pytest.raises(UserError, match="belongs to somebody else"):
+        assign()
+
+
+def test_a_planted_pipe_or_link_in_place_of_a_lock_neither_hangs_nor_is_followed(monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv(gpus.SHARED, str(shared))
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    os.mkfifo(shared / "0.lock")
+    with pytest.raises(UserError, match=r"0\.lock', the lock of a GPU, is no ordinary file"):
+        assign()
+    (shared / "0.lock").unlink()
+    (shared / "0.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(UserError, match=r"0\.lock', the lock of a GPU: .*; delete it"):
+        assign()
+    assert not (tmp_path / "made").exists()
+
+
+def test_users_meet_in_a_folder_that_a_variable_names(monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    monkeypatch.setenv(gpus.SHARED, str(shared))
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    with pytest.raises(UserError, match=f"shared.* cannot be used .*: make it, .* {gpus.SHARED}"):
+        assign()
+    shared.mkdir(0o755)
+    before = os.umask(0o077)
+    try:
+        assign()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((shared / "0.lock").stat().st_mode) == 0o644  # or the next user could not lock it
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755

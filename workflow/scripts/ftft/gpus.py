@@ -7,22 +7,24 @@ per GPU, and the system gives the lock back however the job ends.
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
 
-from ftft.errors import UserError
+from ftft.errors import UserError, named, shown
 
 log = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# On every machine the same for all users; jobs of one machine have to meet here.
-LOCKS = Path(tempfile.gettempdir()) / "ftft-gpus"
+# A folder in which the jobs of several users meet; without it, those of one user meet in a folder of theirs.
+SHARED = "FTFT_GPU_LOCKS"
 
 
 @dataclass(frozen=True)
@@ -51,29 +53,45 @@ def assigned(gpus: int, *, device: str = "auto") -> Iterator[Assigned]:
         device: see ``config.Runtime``.
 
     Raises:
-        UserError: the machine has fewer than are asked for.
+        UserError: the machine has fewer than are asked for, or the folder of the locks is not safe.
     """
     candidates = _candidates()
     wanted = gpus if device == "cpu" else max(gpus, 1)
+    if candidates and len(candidates) < wanted:
+        raise UserError(
+            f"the job asks for {wanted} GPUs, but sees {len(candidates)} ({named(candidates)}): set resources: "
+            f"{{gpu: {len(candidates)}}} for the model, or make more visible"
+        )
+    if device != "cpu":
+        _check(gpus, torch.cuda.device_count() if candidates else 0)
     if not candidates or not wanted:
         yield Assigned()
         return
-    if len(candidates) < wanted:
-        raise UserError(
-            f"the job asks for {wanted} GPUs, but sees {len(candidates)} ({', '.join(candidates)}): set resources: "
-            f"{{gpu: {len(candidates)}}} for the model, or make more visible"
-        )
     granted = len(candidates) == wanted and _scheduled()
     taken = Assigned(tuple(candidates)) if granted else _take(candidates, wanted)
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(taken.devices)
-    log.info("computing on GPU %s", ", ".join(taken.devices))
+    log.info("computing on GPU %s", named(taken.devices))
     try:
         yield taken
     finally:
         _set_visible(before)
         for lock in taken.locks:
             os.close(lock)
+
+
+def _check(gpus: int, there: int) -> None:
+    """Refuse a job that asks for several GPUs and finds fewer, whose processes would share what there is.
+
+    One process computes the same on a CPU, only slower.
+    """
+    if gpus > 1 and there < gpus:
+        raise UserError(
+            f"the job asks for {gpus} GPUs, but PyTorch finds {there or 'none'} here: set resources: {{gpu: {there}}} "
+            "for the model, or runtime: {device: cpu} to compute on the CPU"
+        )
+    if gpus and not there and not torch.backends.mps.is_available():
+        log.warning("the job asks for a GPU, but PyTorch finds none here: computing on the CPU")
 
 
 def _scheduled() -> bool:
@@ -83,7 +101,9 @@ def _scheduled() -> bool:
 def _candidates() -> list[str]:
     visible = os.environ.get(VISIBLE)
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip()]
+        names = dict.fromkeys(name.strip() for name in visible.split(",") if name.strip())
+        # CUDA reads as far as a name that is none; these hide the GPUs.
+        return list(takewhile(lambda name: not name.startswith("-") and name != "NoDevFiles", names))
     # A job that was sent by a scheduler and given no GPU has none to choose from, whatever the node has.
     return [] if _scheduled() else [str(index) for index in range(torch.cuda.device_count())]
 
@@ -98,29 +118,78 @@ def _set_visible(value: str | None) -> None:
 def _take(candidates: list[str], wanted: int) -> Assigned:
     """Lock ``wanted`` of the candidates, the first ones that are free; waits until there are so many at once."""
     waiting = False
-    while True:
-        found: dict[str, int] = {}
-        for name in candidates:
-            lock = _lock(name) if len(found) < wanted else None
-            if lock is not None:
-                found[name] = lock
-        if len(found) == wanted:
-            return Assigned(tuple(found), tuple(found.values()))
-        for lock in found.values():  # holding some while waiting for others could make two jobs wait for each other
-            os.close(lock)
-        if not waiting:
-            log.info("waiting for %d of the GPUs %s: other jobs use them", wanted, ", ".join(candidates))
-            waiting = True
-        time.sleep(0.5)
+    with _folder() as folder:
+        while True:
+            found: dict[str, int] = {}
+            for name in candidates:
+                lock = _lock(name, folder) if len(found) < wanted else None
+                if lock is not None:
+                    found[name] = lock
+            if len(found) == wanted:
+                return Assigned(tuple(found), tuple(found.values()))
+            for lock in found.values():  # holding some while waiting for others could make two jobs wait for each other
+                os.close(lock)
+            if not waiting:
+                log.info("waiting for %d of the GPUs %s: other jobs use them", wanted, named(candidates))
+                waiting = True
+            time.sleep(0.5)
 
 
-def _lock(name: str) -> int | None:
+@contextmanager
+def _folder() -> Iterator[int]:
+    """Open the folder of the locks: the shared one where a variable names it, else one that only this user can enter.
+
+    Everybody can write into the folder for temporary files. So what lies there under our name is used only if it is a
+    folder of ours, and links are not followed.
+    """
+    path, shared = _where(), bool(os.environ.get(SHARED))
+    try:
+        if not shared:
+            with suppress(FileExistsError):
+                path.mkdir(0o700)
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | (0 if shared else os.O_NOFOLLOW))
+    except OSError as failure:
+        advice = "make it, or name another folder" if shared else "delete it, or name a folder of yours"
+        raise UserError(
+            f"the folder {shown(str(path), 120)} for the locks of GPUs cannot be used ({failure.strerror}): {advice} "
+            f"in the variable {SHARED}"
+        ) from None
+    try:
+        if not shared:
+            if os.fstat(folder).st_uid != os.getuid():
+                raise UserError(
+                    f"the folder {path} for the locks of GPUs belongs to somebody else: name a folder of yours in the "
+                    f"variable {SHARED}"
+                )
+            os.fchmod(folder, 0o700)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _where() -> Path:
+    return Path(os.environ.get(SHARED) or Path(tempfile.gettempdir()) / f"ftft-gpus-{os.getuid()}")
+
+
+def _lock(name: str, folder: int) -> int | None:
     """Lock a GPU; None if somebody else has it."""
-    if not LOCKS.is_dir():
-        LOCKS.mkdir(exist_ok=True)
-        LOCKS.chmod(0o777)  # other users of the machine lock files here too
-    path = LOCKS / f"{name.replace('/', '_')}.lock"
-    lock = os.open(path, os.O_RDONLY if path.exists() else os.O_RDONLY | os.O_CREAT, 0o644)
+    file = f"{name.replace('/', '_')}.lock"
+    # Not blocking: what lies there in its place may be a pipe that nobody writes to.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        try:
+            lock = os.open(file, flags | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+            os.fchmod(lock, 0o644)  # whatever the umask is: in a shared folder others lock it too
+        except FileExistsError:
+            lock = os.open(file, flags, dir_fd=folder)
+        ordinary = stat.S_ISREG(os.fstat(lock).st_mode)
+    except OSError as failure:
+        raise UserError(
+            f"{shown(str(_where() / file), 120)}, the lock of a GPU: {failure.strerror}; delete it"
+        ) from None
+    if not ordinary:
+        os.close(lock)
+        raise UserError(f"{shown(str(_where() / file), 120)}, the lock of a GPU, is no ordinary file; delete it")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

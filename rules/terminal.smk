@@ -1,11 +1,20 @@
 # In:  what Snakemake says of its jobs; summary.txt, references.txt, forecast.txt
-# Out: nothing but lines in the terminal: how many trainings are done, and at the end what came out, or what failed
+# Out: lines in the terminal: how many trainings are done, and at the end what came out, or what failed;
+#      the locks of a run that was killed are removed
 #
 # Snakemake calls these hooks in no dry run, in no job on a cluster, and not where there is nothing to do.
 import logging
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
+
+from ftft import running
+
+SNAKEMAKE = Path(".snakemake")
+
+# Before Snakemake looks for them. A job on a cluster, which parses this too, has no business with locks.
+if workflow.is_main_process and running.forget_killed(SNAKEMAKE):
+    logger.info("A run was killed here; its locks are removed, and this one goes on.")
 
 
 class Watch(logging.Handler):
@@ -37,6 +46,16 @@ class Watch(logging.Handler):
 WATCH = Watch()
 
 
+def why(log):
+    """The line of a log that says why its job failed, where the terminal has not shown it: on a cluster."""
+    if workflow.local_exec or not Path(log).exists():
+        return ""
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    return next(
+        (f": {line}" for line in text.splitlines() if line[8:15] == " ERROR "), ""
+    )
+
+
 def show(path):
     """Print a table that was made for the terminal."""
     if Path(path).exists():
@@ -45,6 +64,11 @@ def show(path):
 
 onstart:
     WATCH.start(workflow.dag.needrun_jobs())
+    # Jobs on a cluster go on without Snakemake, so there a person has to look before the locks are removed.
+    if workflow.local_exec:
+        running.hold(
+            SNAKEMAKE, getattr(workflow.persistence, "_lockfile", {}).values()
+        )
 
 
 onsuccess:
@@ -63,6 +87,11 @@ onsuccess:
 onerror:
     if WATCH.failed:
         logger.error(
-            "\n".join(["Failed; the end of each log says why:", *WATCH.failed])
+            "\n".join(
+                [
+                    "Failed; the end of each log says why:",
+                    *(f"{log}{why(log)}" for log in WATCH.failed),
+                ]
+            )
         )
     logger.error("Finished results are kept: the same command goes on from here.")

@@ -80,3 +80,108 @@ def test_a_full_disk_is_one_line():
     done = subprocess.run([sys.executable, "-c", code, str(SCRIPTS)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "the disk is full" in done.stderr.splitlines()[0]
+
+
+def report(code: str, folder: Path, log: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` as the body of a job."""
+    body = "\n".join(f"    {line}" for line in code.splitlines())
+    place = repr(str(folder / "job.log")) if log else None
+    program = f"import logging, os, sys, warnings\nfrom ftft.job import reporting\nwith reporting({place}):\n{body}\n"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_unexpected_error_is_one_line_with_its_traceback_in_the_log(tmp_path):
+    done = report("int('x\\x1b[31m' + 'y' * 1_000_000)", tmp_path)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "unexpected ValueError: invalid literal for int() with base 10: 'x" in line
+    assert line.endswith(f"; the traceback is in {tmp_path / 'job.log'}")
+    log = (tmp_path / "job.log").read_text(encoding="utf-8")
+    assert log.count("unexpected ValueError") == 1
+    assert "Traceback (most recent call last):" in log
+    assert 'File "<string>", line 4' in log
+    assert log.rstrip().splitlines()[-1].startswith("ValueError: invalid literal")
+    assert max(map(len, (log + done.stderr).splitlines())) < 450
+    assert "\x1b" not in log + done.stderr
+
+
+def test_without_a_log_the_terminal_has_the_traceback_once(tmp_path):
+    done = report("{}['missing']", tmp_path, log=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert "unexpected KeyError: 'missing'" in done.stderr.splitlines()[0]
+
+
+def test_a_traceback_of_any_length_is_bounded(tmp_path):
+    report("raise RuntimeError('\\n'.join(map(str, range(100_000))))", tmp_path)
+    lines = (tmp_path / "job.log").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 110
+    assert lines[-1] == "99999"
+
+
+def test_what_libraries_log_and_warn_is_bounded_and_harmless(tmp_path):
+    code = (
+        "loud = logging.getLogger('somebody')\n"
+        "loud.propagate = False\n"  # as transformers and datasets do
+        "loud.addHandler(logging.StreamHandler())\n"
+        "loud.warning('%s', '\\x1b]0;title\\x07' + 'x' * 1_000_000)\n"
+        "logging.warning('\\n'.join(['line\\r'] * 10_000))\n"
+        "warnings.warn('careful\\x1b[2J' + 'y' * 1_000_000)\n"
+    )
+    done = report(code, tmp_path)
+    assert done.returncode == 0
+    log = (tmp_path / "job.log").read_text(encoding="utf-8")
+    for text in (done.stderr, log):
+        assert len(text) < 3000
+        assert text.replace("\n", "").isprintable()
+    assert r"\x1b]0;title\x07xxx" in done.stderr
+    assert r"UserWarning: careful\x1b[2Jyyy" in log
+    assert "and 9991 more lines" in log
+
+
+def test_a_crash_in_native_code_leaves_its_place_in_the_log(tmp_path):
+    done = report("os.abort()", tmp_path)
+    assert done.returncode == -6
+    assert "Fatal Python error: Aborted" in (tmp_path / "job.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "OSError(122, 'Disk quota exceeded', 'results/x')",
+        "RuntimeError('I/O error: No space left on device (os error 28)')",
+    ],
+)
+def test_a_full_disk_is_known_in_other_words_too(tmp_path, failure):
+    done = report(f"raise {failure}", tmp_path)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "the disk is full (" in line
+    assert (tmp_path / "job.log").read_text(encoding="utf-8").strip() == line
+
+
+def test_an_interrupted_job_is_one_line(tmp_path):
+    done = report("raise KeyboardInterrupt", tmp_path)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "interrupted; run again" in line
+
+
+def test_a_log_that_cannot_be_written_is_one_line(datamap):
+    (datamap.parent / "logs").write_text("")  # a file where a folder has to be
+    done = select(datamap, 0.3)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "select.log' cannot be written" in line
+
+
+def test_what_killed_jobs_left_of_an_output_is_removed_by_the_next(datamap):
+    ours = datamap.parent / ".subset.parquet.123.tmp"
+    others = datamap.parent / ".other.parquet.123.tmp"
+    for leftover in (ours, others):
+        leftover.write_text("half")
+    assert select(datamap, 0.3).returncode == 0
+    assert not ours.exists()
+    assert others.exists()

@@ -273,6 +273,7 @@ MODULES = {
     "ranking": COUNTED | {"compute_datamap", "select_subset"} | REFERENCES,
     "replay": FORECAST,
     "report": {"report"},
+    "running": ALL,
     "schemas": ALL,
     "selection": {"select_subset"} | FORECAST,
     "statistics": {"compare_methods"},

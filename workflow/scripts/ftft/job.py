@@ -1,7 +1,10 @@
 """What a script is asked to do: by Snakemake, or by hand on the command line."""
 
 import argparse
+import copy
 import errno
+import faulthandler
+import glob
 import json
 import logging
 import os
@@ -12,10 +15,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ftft.errors import InterruptedRunError, UserError
+from ftft import running
+from ftft.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown
 
 # Runtime settings reach a script through the environment, because a change to a parameter would rerun the job.
 RUNTIME_VARIABLE = "FTFT_RUNTIME"
+
+TRACEBACK = 100  # lines of one in a log; what somebody else's exception says may be of any length
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Job:
@@ -37,44 +44,143 @@ class Job:
         self.threads: int = source.threads
         self.gpus = int(getattr(source.resources, "gpu", 0))
         self.log: str | None = source.log[0] if source.log else None
-        self.runtime: dict[str, Any] = json.loads(os.environ.get(RUNTIME_VARIABLE, "{}"))
+        try:
+            self.runtime: dict[str, Any] = json.loads(os.environ.get(RUNTIME_VARIABLE, "{}"))
+        except json.JSONDecodeError as failure:
+            sys.exit(f"the variable {RUNTIME_VARIABLE} is no JSON: {reason(failure)}")
 
 
 def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
     """Call ``main`` with the job, reporting to the terminal and the job's log file."""
     job = Job(snakemake)
     if job.log:
-        Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-        Path(job.log).write_text("", encoding="utf-8")
+        _empty(Path(job.log))
     with reporting(job.log):
+        running.end_with_run()
+        _remove_leftovers(job.output)
         main(job)
 
 
+def _empty(log: Path) -> None:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("", encoding="utf-8")
+    except OSError as failure:
+        sys.exit(f"the log {shown(str(log), 160)} cannot be written: {failure.strerror}")
+
+
+def _remove_leftovers(output: Any) -> None:
+    """Delete what ``artifacts.atomic_path`` left of these outputs in a process that was killed.
+
+    An output belongs to one job, so nobody else is writing it.
+    """
+    for entry in vars(output).values() if isinstance(output, SimpleNamespace) else output:
+        for path in map(Path, entry if isinstance(entry, list) else [str(entry)]):
+            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+
 @contextmanager
-def reporting(log: str | None, level: int = logging.INFO) -> Iterator[None]:
-    """Log to the terminal and the end of the file ``log``; turn what the user can mend into one line and status 1."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
+def reporting(log: str | None, *, rank: int = 0) -> Iterator[None]:
+    """Log to the terminal and the end of the file ``log``; turn what ends the job into one line and status 1.
+
+    A line has a bounded length and no control characters, whoever writes it. The traceback of what is no ``UserError``
+    goes to the file alone, if there is one; so does that of a crash in native code.
+
+    Args:
+        log: the file, or None.
+        rank: of this process where several do one job: all know the same, so the others report no more than trouble.
+    """
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(_Formatter(rank, tracebacks=not log))
+    handlers: list[logging.Handler] = [terminal]
     if log:
-        handlers.append(logging.FileHandler(log, encoding="utf-8"))
-    logging.basicConfig(
-        level=level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        handlers=handlers,
-        force=True,
-    )
+        file = _LogFile(log, encoding="utf-8", errors="backslashreplace")
+        file.setFormatter(_Formatter(rank, tracebacks=True))
+        handlers.append(file)
+        faulthandler.enable(open(log, "a", encoding="utf-8"))  # noqa: SIM115 — stays open for a crash at the very end
+    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, handlers=handlers, force=True)
+    logging.setLogRecordFactory(_Record)
+    logging.captureWarnings(True)
     for noisy in ("httpx", "filelock", "datasets", "accelerate", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         yield
-    except (UserError, InterruptedRunError) as failure:
+    except InterruptedRunError as failure:
+        if not rank:  # all processes have agreed on it
+            logging.error("%s", failure)
+        sys.exit(1)
+    except UserError as failure:
         logging.error("%s", failure)
         sys.exit(1)
-    except OSError as failure:
-        if failure.errno != errno.ENOSPC:
-            raise
-        logging.error("the disk is full (%s): make room and run again; finished results are kept", failure.filename)
+    except KeyboardInterrupt:
+        logging.error("interrupted; run again to go on")
         sys.exit(1)
+    except Exception as failure:
+        if _is_no_room(failure):
+            where = getattr(failure, "filename", None) or reason(failure)
+            logging.error("the disk is full (%s): make room and run again; finished results are kept", where)
+        else:
+            what = f"unexpected {type(failure).__name__}: {reason(failure)}"
+            logging.error("%s%s", what, f"; the traceback is in {log}" if log else "", exc_info=True)
+        sys.exit(1)
+
+
+def _is_no_room(failure: BaseException) -> bool:
+    """Whether the disk or a quota is full, also in the words of libraries that raise something of their own."""
+    number = failure.errno if isinstance(failure, OSError) else None
+    return number in NO_ROOM or any(os.strerror(full) in str(failure) for full in NO_ROOM)
+
+
+class _Record(logging.LogRecord):
+    """A record of any library: few lines of bounded length, in which control characters are shown."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        lines = super().getMessage().rstrip().split("\n")
+        if len(lines) > LINES:
+            lines[LINES - 1 :] = [f"and {len(lines) - LINES + 1} more lines"]
+        return "\n".join(map(_line, lines))
+
+
+class _Formatter(logging.Formatter):
+    """Lines with the time; a traceback, where it belongs, is bounded too."""
+
+    def __init__(self, rank: int, *, tracebacks: bool) -> None:
+        process = f"process {rank}: " if rank else ""
+        super().__init__(f"%(asctime)s %(levelname)s {process}%(message)s", datefmt="%H:%M:%S")
+        self.tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        record = copy.copy(record)  # or what one handler shows would be shown by the next
+        record.exc_text = None
+        if not self.tracebacks:
+            record.exc_info = record.stack_info = None
+        return super().format(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        lines = super().formatException(ei).split("\n")
+        if len(lines) > TRACEBACK:
+            half = TRACEBACK // 2
+            lines[half:-half] = [f"… {len(lines) - 2 * half} lines …"]
+        return "\n".join(map(_line, lines))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that says nothing of its own trouble where the disk is full: the job's own message does."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def _line(text: str) -> str:
+    """One line without control characters, which keeps its indentation and loses its middle if it is too long."""
+    return _cut(printable(_cut(text)))  # the codes of control characters are longer than they
+
+
+def _cut(text: str) -> str:
+    half = MESSAGE // 2
+    return text if len(text) <= MESSAGE else f"{text[:half]} … {text[3 - half :]}"
 
 
 def _from_command_line() -> SimpleNamespace:
@@ -103,7 +209,7 @@ def _pairs(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            sys.exit(f"expected NAME=VALUE, found {word!r}")
+            sys.exit(f"expected NAME=VALUE, found {shown(word)}")
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:

@@ -1,21 +1,22 @@
 """Start the training that a job asks for, in one process or in one per GPU.
 
-Run as ``python -m ftft.launch ARGUMENTS.json``, it is one of several processes.
+Run as ``python -m ftft.launch`` by ``run_processes``, it is one of several processes.
 """
 
 import json
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ftft import gpus, training
+from ftft.errors import UserError
 from ftft.job import Job, reporting
+from ftft.running import end_after
 
 
 def train(job: Job, title: str) -> None:
@@ -48,13 +49,14 @@ def train(job: Job, title: str) -> None:
         "files": files,
         "seed": int(job.wildcards.seed),
         "runtime": runtime,
-        "threads": max(1, job.threads // max(job.gpus, 1)),
         "code": job.params.code,
         "title": title,
     }
     with gpus.assigned(job.gpus, device=runtime.get("device", "auto")) as assigned:
-        if job.gpus > 1:
-            run_processes(arguments, job.gpus, job.log, keep=assigned.locks)
+        processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
+        arguments["threads"] = max(1, job.threads // processes)
+        if processes > 1:
+            run_processes(arguments, processes, job.log, keep=assigned.locks)
         else:
             _train(arguments)
 
@@ -64,15 +66,17 @@ def run_processes(
 ) -> None:
     """Run one training in several processes on this machine; they find each other through the environment.
 
-    A signal to stop is passed on. When one process fails, the others are ended.
+    A signal to stop is passed on. When one process fails, the others are ended, and all end with this one, however it
+    ends.
 
     Args:
         arguments: of ``training.train``.
         processes: how many.
-        log: log file of the first.
+        log: log file.
         keep: open files that the processes inherit.
 
     Raises:
+        UserError: a process was ended by a signal.
         SystemExit: a process failed; it has said why.
     """
     with socket.socket() as probe:
@@ -85,32 +89,55 @@ def run_processes(
         "LOCAL_WORLD_SIZE": str(processes),
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
-        json.dump({"arguments": arguments, "log": log}, file)
-        file.flush()
-        command = [sys.executable, "-m", "ftft.launch", file.name]
-        ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-        children = [subprocess.Popen(command, env=common | rank, pass_fds=keep) for rank in ranks]
-        passed_on = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    children: list[subprocess.Popen[str]] = []
 
-        def pass_on(number: int, _: Any) -> None:
-            for child in children:
-                child.send_signal(number)
+    def pass_on(number: int, _: Any) -> None:
+        for child in children:
+            child.send_signal(number)
 
-        before = {number: signal.signal(number, pass_on) for number in passed_on}
-        try:
-            _wait(children)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    if any(child.returncode for child in children):
-        sys.exit(1)
+    passed_on = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, pass_on) for number in passed_on}
+    try:
+        for rank in range(processes):
+            environment = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            command = [sys.executable, "-m", "ftft.launch"]
+            child = subprocess.Popen(command, env=environment, pass_fds=keep, stdin=subprocess.PIPE, text=True)
+            children.append(child)
+        for child in children:
+            _tell(child, {"arguments": arguments, "log": log})
+        failed = _wait(children)
+    finally:
+        for child in children:  # after a failure of our own, they end by this
+            with suppress(BrokenPipeError):
+                child.stdin.close()  # type: ignore[union-attr]
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if failed is None:
+        return
+    if failed.returncode < 0:
+        raise UserError(
+            f"process {children.index(failed)} of {processes} was ended by {_name(-failed.returncode)}; SIGKILL often "
+            "means that memory ran out: raise mem_mb of the model"
+        )
+    sys.exit(1)
 
 
-def _wait(children: list[subprocess.Popen]) -> None:
-    """Until all processes have ended; once one has failed, the others get a moment to say so too and are ended."""
+def _tell(child: subprocess.Popen[str], given: dict[str, Any]) -> None:
+    """Give a process its arguments. The pipe stays open: when it ends, the process knows that this one is gone."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it has failed already, and is waited for
+        child.stdin.write(json.dumps(given) + "\n")
+        child.stdin.flush()
+
+
+def _wait(children: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+    """Until all processes have ended; once one has failed, the others get a moment to say so too and are ended.
+
+    Returns:
+        the process that failed first.
+    """
     running = list(children)
-    failed = False
+    failed = None
     while running:
         for child in list(running):
             try:
@@ -120,7 +147,16 @@ def _wait(children: list[subprocess.Popen]) -> None:
                     child.kill()
                 continue
             running.remove(child)
-            failed = failed or child.returncode != 0
+            if child.returncode and failed is None:
+                failed = child
+    return failed
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _train(arguments: dict[str, Any]) -> None:
@@ -133,8 +169,11 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    given = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    # All processes know the same; one says it.
-    first = os.environ["RANK"] == "0"
-    with reporting(given["log"] if first else None, logging.INFO if first else logging.WARNING):
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)  # the process that started this one is gone already
+    given = json.loads(line)
+    rank = int(os.environ["RANK"])
+    with reporting(given["log"], rank=rank):
+        end_after(lambda: os.read(sys.stdin.fileno(), 1))  # nothing more is written: it returns at the end of the pipe
         _train(given["arguments"])

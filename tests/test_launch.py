@@ -1,0 +1,122 @@
+"""A training of several processes: real ones, on the CPU, with GPUs that are only names."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from test_training import prepared  # noqa: F401
+
+from ftft import gpus, launch, training
+
+# Long enough that it ends only when it is ended.
+RUNNER = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from dataclasses import fields
+from test_training import Path, files, settings, training
+from ftft import launch
+from ftft.job import reporting
+prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
+paths = {field.name: getattr(files(prepared, folder), field.name) for field in fields(training.Files)}
+paths = json.loads(json.dumps(paths, default=str))
+runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
+cfg = settings(micro_batch_size=8, epochs=100_000, evaluate_every=100_000)
+arguments = {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}
+with reporting(str(folder / "job.log")):
+    launch.run_processes(arguments, 2, str(folder / "job.log"))
+"""
+
+
+@pytest.fixture
+def two(prepared, tmp_path):  # noqa: F811
+    """A running training of two processes; gives the process that started them, and their ids."""
+    paths = json.dumps([str(Path(__file__).parent), str(Path(training.__file__).parents[1])])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", RUNNER, paths, str(prepared), str(tmp_path)], stderr=subprocess.PIPE, text=True
+    )
+    give_up = time.monotonic() + 120
+    while not list(tmp_path.glob("state/step-*")):
+        assert parent.poll() is None, parent.communicate()
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    children = [int(entry) for entry in children_of(parent.pid)]
+    assert len(children) == 2
+    yield parent, children
+    parent.kill()
+    parent.communicate()
+
+
+def children_of(process: int) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+def lives(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for the children of a process")
+
+
+@linux
+def test_the_processes_end_with_the_one_that_started_them(two):
+    parent, children = two
+    parent.kill()
+    give_up = time.monotonic() + 15
+    while any(map(lives, children)):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+
+
+@linux
+def test_a_signal_reaches_all_and_one_says_so(two, tmp_path):
+    parent, children = two
+    parent.send_signal(signal.SIGTERM)
+    _, errors = parent.communicate(timeout=60)
+    assert parent.returncode == 1
+    assert errors.count("asked to stop at step") == 1
+    assert (tmp_path / "job.log").read_text(encoding="utf-8").count("asked to stop at step") == 1
+    assert not any(map(lives, children))
+
+
+@linux
+def test_a_process_that_is_killed_is_named(two):
+    parent, children = two
+    os.kill(children[1], signal.SIGKILL)
+    _, errors = parent.communicate(timeout=60)
+    assert parent.returncode == 1
+    assert "process 1 of 2 was ended by SIGKILL; SIGKILL often means that memory ran out" in errors
+    assert "Traceback" not in errors
+    assert not any(map(lives, children))
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted", "processes", "threads"), [("", 2, None, 4), ("0,1", 2, 2, 2), ("0,1", 1, None, 4)]
+)
+def test_there_is_a_process_for_each_gpu_and_one_on_a_cpu(monkeypatch, tmp_path, visible, wanted, processes, threads):
+    """`device: cpu` takes an experiment for two GPUs to a machine without."""
+    monkeypatch.setenv(gpus.VISIBLE, visible)
+    monkeypatch.setenv(gpus.SHARED, str(tmp_path))
+    asked: dict = {}
+    monkeypatch.setattr(launch, "_train", asked.update)
+    monkeypatch.setattr(launch, "run_processes", lambda given, number, *_, **__: asked.update(given, number=number))
+    job = SimpleNamespace(
+        input={"source": "source/source.json", "train": "train", "dev": []},
+        output=dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file"),
+        params=SimpleNamespace(cfg={"dev": [], "tune": "all"}, code=""),
+        wildcards=SimpleNamespace(seed="0"),
+        runtime={"runtime": {"device": "cpu"}},
+        threads=4,
+        gpus=wanted,
+        log=None,
+    )
+    launch.train(job, "a training")
+    assert (asked.get("number"), asked["threads"]) == (processes, threads)

@@ -16,10 +16,10 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# A file given with --configfile is a complete experiment: the default is not to shine through where it is silent.
-if "task" not in config:
+# Files given with --configfile are a complete experiment: the default is not to shine through where they are silent.
+if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 # What `snakemake --report report.html` begins with.

@@ -1,4 +1,4 @@
-# In:  config, as parsed from YAML.
+# In:  config, as parsed from YAML, and the files that it is from, for the lines of mistakes.
 # Out: PLAN (what the experiment asks for), RESULTS (its folder), and helpers that the rules share.
 #
 # A cluster job parses this again: it must stay light, use no network and print nothing.
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from snakemake.io import IOFile
 
 from ftft import config as settings
-from ftft import manifest, provenance
+from ftft import config_files, manifest, provenance
 from ftft.errors import UserError
 from ftft.files import sha256
 from ftft.job import RUNTIME_VARIABLE
@@ -20,7 +20,9 @@ from ftft.plan import Plan, Run
 from ftft.provenance import LIBRARY
 
 try:
-    PLAN = Plan(settings.load(config))
+    config_files.check_folder(workflow.basedir)
+    PLACES = config_files.places(workflow.configfiles, workflow.config_settings.config)
+    PLAN = Plan(settings.load(config, PLACES))
     CONTENT = {
         name: provenance.content(source, PLAN.config.data_dir)
         for name, source in PLAN.sources.items()

@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ MISTAKES = {
     "unknown key of a model": ("models/small/learnig_rate", 1, "models.small.learnig_rate", "'learning_rate'"),
     "unknown key of resources": ("models/big/resources", {"gpus": 1}, "models.big.resources.gpus", "'gpu'", "mem_mb"),
     "unknown key of select": ("methods/ftft/select/share", 1, "methods.ftft.select.share", "by, fraction"),
-    "text for a number": ("training/batch_size", "many", "training.batch_size", "integer", "'many'"),
+    "text for a number": ("training/batch_size", "many", "training.batch_size", "whole number", "'many'"),
     "fractional count": ("methods/ftft/stop/patience", 2.5, "methods.ftft.stop.patience", "integer", "2.5"),
     "value for a section": ("data/train", "train.csv", "data.train", "section", "'train.csv'"),
     "section for a value": ("data/label", ["a", "b"], "data.label", "string", "['a', 'b']"),
@@ -196,7 +197,7 @@ MISTAKES = {
         "hardest",
         "methods.ftft.select.by",
         "'hardest' is no criterion; did you mean 'hard'?",
-        "allowed: ambiguous, hard, easy, random, confidence-high, ",
+        "allowed: ambiguous, hard, easy, random, confidence-high and ",
     ),
     "easy share of everything": ("methods/ftft/select/easy_share", 1, "ftft.select.easy_share", "less than 1"),
     "easy share of a random subset": (
@@ -280,11 +281,11 @@ MISTAKES = {
     "upweighting by nothing": ("methods/ftft", {"upweight": {"factor": 1}}, "ftft.upweight.factor", "equal to 2"),
     "interpolation with nothing": ("methods/erm", {"interpolate": 0}, "methods.erm.interpolate", "greater than 0"),
     "a mean with a classifier that is not pretrained": (
-        "methods/erm",
+        "methods/wise",
         {"interpolate": 0.5},
-        "methods.erm.interpolate",
+        "methods.wise.interpolate",
         "'big' has a new head",
-        "add head: probe to methods.erm or to models.big",
+        "add head: probe to methods.wise or to models.big",
     ),
     "a head on random features": (
         "models/small",
@@ -302,8 +303,8 @@ MISTAKES = {
     "a method's probe of random features": (
         "models/big",
         {"scratch": {"architecture": "bert"}},
-        {"methods/erm": {"head": "probe"}},
-        "methods.erm.head",
+        {"methods/lpft": {"head": "probe"}},
+        "methods.lpft.head",
         "'big' (scratch) has none of",
     ),
     "a head as main model": ("models/big/tune", "head", "mains names the model 'big'", "leave tune out"),
@@ -313,17 +314,17 @@ MISTAKES = {
     "a budget of nothing": ("methods/erm", {"budget": 0}, "methods.erm.budget", "greater than 0", "found 0"),
     "a budget above 1": ("methods/erm", {"budget": 1.5}, "methods.erm.budget", "less than or equal to 1", "found 1.5"),
     "a budget of no more than the warm-up": (
-        "methods/erm",
+        "methods/tenth",
         {"budget": 0.1},
-        "methods.erm.budget is 0.1 of the steps",
+        "methods.tenth.budget is 0.1 of the steps",
         "the warm-up of 'big', 0.1",
         "raise budget",
     ),
     "a budget of less than one evaluation": (
         "training/evaluate_every",
         4,
-        {"methods/erm": {"budget": 0.3}},
-        "methods.erm.budget is 0.3 of the 10 steps of 'big'",
+        {"methods/third": {"budget": 0.3}},
+        "methods.third.budget is 0.3 of the 10 steps of 'big'",
         "fewer than the 4 to the first evaluation",
     ),
     "a look that does not divide": (
@@ -332,7 +333,7 @@ MISTAKES = {
         {"methods/ftft/stop": {"every": 3}},
         "methods.ftft.stop.every is 3",
         "the evaluate_every of 'big', 20",
-        "allowed: 1, 2, 4, 5, 10, 20",
+        "allowed: 1, 2, 4, 5, 10 and 1 more",
     ),
     "a look without an interval": (
         "methods/ftft/stop",
@@ -352,18 +353,66 @@ MISTAKES = {
         "train.relabel",
         "'hate'",
         "'awful'",
-        "bad, good",
+        "'bad', 'good'",
     ),
     "neither steps nor epochs": ("training", {}, "training", "steps or epochs", "found neither"),
     "both steps and epochs": ("training/epochs", 2, "training", "steps or epochs", "found both"),
     "task that is no file name": ("task", "a/b", "task", "'a/b'", "letters, digits"),
     "model that is no file name": ("models/to p", {"hub": "a"}, "models.to p", "'to p'", "letters, digits"),
-    "duplicate seeds": ("seeds", [1, 1], "seeds", "differ", "[1, 1]"),
-    "negative seed": ("seeds", [-1], "seeds", "0 or more", "[-1]"),
+    "duplicate seeds": ("seeds", [1, 1], "seeds", "differ", "found 1, 1"),
+    "negative seed": ("seeds", [-1], "seeds", "from 0 to 2147483647", "found -1"),
+    "a seed beyond 31 bits": ("seeds", [2**31], "seeds", "at most 2147483647", "found 2147483648"),
+    "a seed beyond all bits": ("seeds", [0, 10**40], "seeds", "at most 2147483647"),
+    "a range as seeds": ("seeds", "0-3", "seeds", "or several as in [0, 1, 2, 3]", "found '0-3'"),
+    "seeds without brackets": ("seeds", "0, 1", "seeds", "or several as in [0, 1, 2, 3]", "found '0, 1'"),
+    "a range within the seeds": ("seeds", ["0-3"], "seeds", "whole number", "found '0-3'"),
+    "a range as a number": ("training/steps", "0+3", "training.steps", "whole number", "found '0+3'"),
+    "true as a seed": ("seeds", [True], "seeds", "truth value true", "number is expected"),
+    "true as the only seed": ("seeds", True, "seeds", "truth value true"),
+    "true as a batch size": ("training/batch_size", True, "training.batch_size", "truth value true"),
+    "true as a rate": ("models/big/learning_rate", True, "models.big.learning_rate", "truth value true"),
+    "true as a budget": ("methods/half", {"budget": True}, "methods.half.budget", "truth value true"),
+    "true as a part": ("data/train/part", [False, 0.5], "data.train.part", "truth value false"),
+    "true as a time": ("models/big/resources", {"runtime": True}, "resources.runtime", "number of minutes"),
+    "steps beyond all memory": ("training/steps", 2**31, "training.steps", "at most 2147483647"),
+    "an infinite rate": ("training/learning_rate", float("inf"), "training.learning_rate", "finite", "inf"),
+    "a rate that is no number": ("models/small/learning_rate", float("nan"), "models.small.learning_rate", "finite"),
+    "infinity as text": ("methods/ftft/stop/min_delta", "inf", "methods.ftft.stop.min_delta", "finite", "'inf'"),
+    "an infinite batch": ("training/batch_size", float("inf"), "training.batch_size", "whole number"),
+    "an infinite part": ("data/train/part", [0.0, float("nan")], "data.train.part.1", "finite"),
+    "a null label": ("data/labels", [None, "good"], "data.labels.0", "as nothing", "between quote marks"),
+    "a truth value as label": ("data/labels", ["bad", False], "data.labels.1", "truth value false", "quote marks"),
+    "a fraction as label": ("data/labels", [1.5, "b"], "data.labels.0", "the number 1.5", "quote marks"),
+    "a date as label": ("data/labels", [date(2024, 1, 2), "b"], "data.labels.0", "date 2024-01-02", "quote marks"),
+    "a date as revision": ("models/big/revision", date(2024, 1, 2), "models.big.revision", "2024-01-02", "quote marks"),
+    "a number as revision": ("models/big/revision", 1234567, "models.big.revision", "1234567", "between quote marks"),
+    "a truth value as a name": ("methods", {"erm": {}, False: {}}, "methods.", "truth value false", "quote marks"),
+    "more classes than 16 bits": ("data/labels", [f"c{n}" for n in range(2**15)], "data.labels", "at most 32767"),
+    "one column as a pair": ("data/text", ["a", "a"], "data: the columns of text (of train)", "found 'a', 'a'"),
+    "one column as a pair of one set": (
+        "data/ood/far/test/text",
+        ["a", "a"],
+        "data: the columns of text (of ood.far.test) must differ",
+    ),
+    "the label as text": ("data/label", "text", "data: 'text' is a column of text and that of the label (of train)"),
+    "one name for two columns": ("data/train/columns", ["a", "b", "a"], "data.train: columns must differ"),
+    "no erm": ("methods", {"plain": {}}, "methods has no erm", "add erm: {}"),
+    "erm on a part": ("methods/erm", {"select": {"by": "random"}}, "methods.erm is plain", "select", "another name"),
+    "erm that stops": ("methods/erm", {"stop": {"patience": 2}}, "methods.erm is plain", "found stop"),
+    "erm on a budget": ("methods/erm", {"budget": 0.5}, "methods.erm is plain", "found budget"),
+    "an empty select": ("methods/ftft/select", None, "methods.ftft.select is empty; leave it out or fill it"),
+    "an empty stop": ("methods/ftft/stop", None, "methods.ftft.stop is empty; leave it out or fill it"),
+    "an empty budget": ("methods/half", {"budget": None}, "methods.half.budget is empty"),
+    "empty references": ("methods/ftft/references", [], "methods.ftft.references", "at least 1"),
+    "models that differ in case": ("models/BIG", {"hub": "a"}, "models: 'big' and 'BIG' differ in case alone"),
+    "methods that differ in case": ("methods/FTFT", {}, "methods: 'ftft' and 'FTFT' differ in case alone"),
+    "sets that differ in case": ("data/ood/Far", {"test": {"path": "a"}}, "data.ood: 'far' and 'Far' differ in case"),
+    "a name that is a folder": ("models/..", {"hub": "a"}, "models...", "'..'", "begin with a letter or digit"),
+    "a long name": ("models/" + "m" * 101, {"hub": "a"}, "has 101 characters", "at most 100"),
     "no seed": ("seeds", [], "seeds", "at least 1", "found []"),
     "no method": ("methods", {}, "methods", "at least 1", "found {}"),
     "one label": ("data/labels", ["bad"], "data.labels", "at least 2", "['bad']"),
-    "equal labels": ("data/labels", ["bad", "bad"], "labels must differ", "['bad', 'bad']"),
+    "equal labels": ("data/labels", ["bad", "bad"], "labels must differ", "'bad', 'bad'"),
     "three text columns": ("data/text", ["a", "b", "c"], "data.text", "at most 2", "['a', 'b', 'c']"),
     "part outside [0, 1]": ("data/train/part", [0.5, 0.1], "data.train", "0 <= start < end <= 1", "[0.5, 0.1]"),
     "heads that do not divide": (
@@ -374,6 +423,11 @@ MISTAKES = {
         "multiple of heads 4",
     ),
     "time without a number": ("models/big/resources", {"runtime": "soon"}, "resources.runtime", "'soon'", "90m, 8h"),
+    "a time in base 60": ("models/big/resources", {"runtime": 43200}, "resources.runtime", "14 days", "write 12h"),
+    "a long time as text": ("models/big/resources", {"runtime": "43200"}, "resources.runtime", "more than 14 days"),
+    "hours or minutes": ("models/big/resources", {"runtime": "12:00"}, "resources.runtime", "'12:00' may be hours or"),
+    "half a time": ("models/big/resources", {"runtime": 1.5}, "resources.runtime", "number of minutes", "found 1.5"),
+    "an endless time": ("models/big/resources", {"runtime": "9" * 400 + "h"}, "resources.runtime", "number of minutes"),
     "negative time": ("models/big/resources", {"runtime": -5}, "models.big.resources.runtime", "-5", "not negative"),
     "layers of scratch": (
         "models/big",
@@ -385,7 +439,11 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(
-    ("runtime", "minutes"), [(30, 30), ("30", 30), ("90m", 90), ("8h", 480), ("1.5 hours", 90), ("2d", 2880), ("5s", 1)]
+    ("runtime", "minutes"),
+    [
+        *[(30, 30), ("30", 30), ("90m", 90), ("8h", 480), ("1.5 hours", 90), ("2d", 2880), ("5s", 1)],
+        *[("12:00:00", 720), ("0:30:00", 30), ("1-12:30:00", 2190), ("00:00:10", 1), ("20d", 28800), (20160, 20160)],
+    ],
 )
 def test_times_are_read_as_snakemake_reads_them(runtime, minutes):
     assert Resources(runtime=runtime).minutes == minutes
@@ -400,6 +458,7 @@ def test_a_mistake_gets_one_line_with_key_found_and_allowed(mistake):
     message = str(failure.value)
     assert "\n" not in message
     assert message.startswith("config: ")
+    assert len(message) <= 400
     assert [part for part in expected if part not in message] == []
 
 
@@ -418,6 +477,57 @@ def test_joint_references_have_no_plus_in_their_names():
     raw["methods"]["ftft"]["select"]["mean_over"] = "references"
     with pytest.raises(UserError, match=r"^config: methods.ftft.select.mean_over joins .* 'small\+' has one: rename"):
         load(raw)
+
+
+def test_numbers_that_are_text_are_read_as_yaml_means_them():
+    """The command line gives text, and YAML takes 1e-5 without a dot for text."""
+    raw = changed("training/learning_rate", "1e-5", {"seeds": ["0", "12"], "data/labels": [0, 10]})
+    config = load(raw)
+    assert (config.training.learning_rate, config.seeds, config.data.labels) == (1e-5, [0, 12], ["0", "10"])
+    assert load(changed("seeds", [0, 2**31 - 1])).seeds[1] == 2**31 - 1
+    assert len(load(changed("data/labels", [f"c{n}" for n in range(2**15 - 1)])).data.labels) == 2**15 - 1
+
+
+def test_hostile_values_give_short_messages():
+    long = "\x1b[31m" + "x" * 10**6
+    for path in (
+        "task",
+        "data/metric",
+        "training/schedule",
+        f"models/{long}",
+        f"training/{long}",
+        "mains",
+        "data/label",
+    ):
+        raw = changed(path, {long: [long] * 9} if path == "data/label" else long)
+        with pytest.raises(UserError) as failure:
+            load(raw)
+        assert "\x1b" not in str(failure.value)
+        assert all(len(line) <= 400 for line in str(failure.value).splitlines())
+
+
+def test_without_a_task_nothing_of_the_default_is_mixed_in():
+    with pytest.raises(
+        UserError, match=r"^config: the key task is missing\. What is given with --configfile is a whole"
+    ):
+        load({"seeds": [1]})
+    with pytest.raises(UserError, match=r"unknown key taks; did you mean 'task'"):
+        load({key.replace("task", "taks"): value for key, value in MINIMAL.items()})
+
+
+def test_a_mistake_is_named_with_its_line():
+    places = {"seeds": "my.yaml, line 9", "methods.ftft": "my.yaml, line 7", "models": "my.yaml, line 2"}
+    for path, value, expected in [
+        ("seeds", "0-3", "my.yaml, line 9: seeds: "),
+        ("methods/ftft/select/by", "harder", "my.yaml, line 7: methods.ftft.select.by: "),
+        ("models/big/resources", {"gpus": 1}, "my.yaml, line 2: unknown key models.big.resources.gpus; "),
+        ("methods/ftft/stop/monitor", "x", "my.yaml, line 7: methods.ftft.stop.monitor is "),
+        ("seeds", [1, 1], "my.yaml, line 9: seeds must differ"),
+        ("training/epochs", 2, "config: training needs either"),
+    ]:
+        with pytest.raises(UserError) as failure:
+            load(changed(path, value), places)
+        assert str(failure.value).startswith(expected)
 
 
 def test_a_missing_key_is_named():

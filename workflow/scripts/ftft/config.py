@@ -7,7 +7,7 @@ descriptions below.
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from humanfriendly import InvalidTimespan, parse_timespan
 from pydantic import (
@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
@@ -24,11 +25,17 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from ftft.criteria import CRITERIA, RANDOM
-from ftft.errors import UserError
+from ftft.errors import UserError, listed, named, shown
 from ftft.schemas import IN_DISTRIBUTION
 from ftft.steps import budgeted
 
 SELF = "self"
+ERM = "erm"
+
+NAME = 100  # characters; several names may stand in one part of a path
+CLASSES = 2**15 - 1  # class indices have 16 bits
+LARGEST = 2**31 - 1  # of whole numbers, seeds among them: what every library takes
+LONGEST = 14 * 24 * 60  # minutes
 
 Metric = Literal["accuracy", "macro_f1"]
 Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
@@ -36,13 +43,18 @@ Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
-        raise ValueError(f"the name {name!r} becomes part of a path: use letters, digits, '_', '-', '+' and '.'")
+        raise ValueError(
+            f"the name {shown(name)} becomes part of a path: begin with a letter or digit, and use letters, digits, "
+            "'_', '-', '+' and '.'"
+        )
+    if len(name) > NAME:
+        raise ValueError(f"the name {shown(name)} has {len(name)} characters; at most {NAME} are allowed")
     return name
 
 
 def _check_criterion(name: str) -> str:
     if name not in CRITERIA:
-        raise ValueError(f"{name!r} is no criterion; {_allowed(name, CRITERIA)}")
+        raise ValueError(f"{shown(name)} is no criterion; {_allowed(name, CRITERIA)}")
     return name
 
 
@@ -51,10 +63,8 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """YAML reads an unquoted 0 as a number and an unquoted no as a truth value."""
-    if isinstance(value, bool):
-        raise ValueError(f"YAML reads this as the truth value {value}: put the text between quote marks")
-    return str(value) if isinstance(value, int) else value
+    """YAML reads an unquoted 0 as a number; whatever else it does not read as text is refused."""
+    return str(value) if type(value) is int else value
 
 
 def _as_section(value: Any) -> Any:
@@ -68,7 +78,30 @@ Strings = Annotated[list[Text], BeforeValidator(_as_list)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """What pydantic would take for a number: true for 1, and the text 0-3 for -3."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = set(_flatten(annotation))
+        for each in value if isinstance(value, list) else [value]:
+            if {int, float} & kinds and bool not in kinds and isinstance(each, bool):
+                raise ValueError(f"YAML reads this as the truth value {str(each).lower()}; a number is expected")
+            if int not in kinds or str in kinds:
+                continue
+            if isinstance(each, str) and not re.fullmatch(r"[-+]?[0-9]+", each.strip()):
+                several = ", or several as in [0, 1, 2, 3]" if get_origin(annotation) is list else ""
+                raise ValueError(f"a whole number is expected{several}; found {shown(each)}")
+            if isinstance(each, int | float) and abs(each) > LARGEST:
+                raise ValueError(f"a whole number is at most {LARGEST}; found {shown(each)}")
+        return value
+
+
+def _check_differ(key: str, values: list[str] | None) -> None:
+    if values is not None and len(set(values)) != len(values):
+        raise ValueError(f"{key} must differ from each other; found {listed(values)}")
 
 
 def _exactly_one(section: BaseModel, *keys: str) -> None:
@@ -112,6 +145,7 @@ class Source(_Section):
             raise ValueError("a hub source needs split, such as train")
         if self.part is not None and not 0 <= self.part[0] < self.part[1] <= 1:
             raise ValueError(f"part must be [start, end] with 0 <= start < end <= 1; found {list(self.part)}")
+        _check_differ("columns", self.columns)
         return self
 
 
@@ -128,7 +162,7 @@ class Data(_Section):
     text: Strings = Field(min_length=1, max_length=2, description="one column, or two for sentence pairs")
     label: str = Field("label", description="the label's column")
     uid: str | None = Field(None, description="column of unique ids; without one, uids are made from row numbers")
-    labels: Strings = Field(min_length=2, description="label names; their order is the class index")
+    labels: Strings = Field(min_length=2, max_length=CLASSES, description="label names; their order is the class index")
     metric: Metric = Field("accuracy", description="the score that is reported, and that stop rules watch")
     group: str | None = Field(None, description="a column that no model sees; the report counts it in each region")
     train: Source = Field(description="train set")
@@ -140,13 +174,18 @@ class Data(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError(f"labels must differ; found {self.labels}")
+        _check_differ("labels", self.labels)
+        labels = set(self.labels)
         for name, source in _sources(self):
-            for raw, label in source.relabel.items():
-                if label is not None and label not in self.labels:
+            text, label = source.text or self.text, source.label or self.label
+            _check_differ(f"the columns of text (of {name})", text)
+            if label in text:
+                raise ValueError(f"{shown(label)} is a column of text and that of the label (of {name}); name another")
+            for raw, new in source.relabel.items():
+                if new is not None and new not in labels:
                     raise ValueError(
-                        f"{name}.relabel maps {raw!r} to {label!r}, which is not in labels: {', '.join(self.labels)}"
+                        f"{name}.relabel maps {shown(raw)} to {shown(new)}, which is not in labels: "
+                        f"{listed(self.labels)}"
                     )
         return self
 
@@ -200,7 +239,8 @@ class Resources(_Section):
     gpu: int = Field(0, ge=0, description="number of GPUs; more than one means as many processes")
     mem_mb: int = Field(8000, ge=1, description="main memory in MB; at the n-th attempt, n times as much")
     runtime: str | int = Field(
-        "4h", description="wall-clock time: minutes, or text such as 8h; at the n-th attempt, n times as much"
+        "4h",
+        description="wall-clock time: minutes, or text such as 8h or '12:30:00'; at the n-th attempt, n times as much",
     )
     threads: int = Field(2, ge=1, description="CPU cores")
 
@@ -209,22 +249,41 @@ class Resources(_Section):
         """``runtime`` in minutes, at least one."""
         return max(_minutes(self.runtime), 1)
 
-    @field_validator("runtime")
+    @field_validator("runtime", mode="before")
     @classmethod
-    def _check_runtime(cls, runtime: str | int) -> str | int:
+    def _check_runtime(cls, runtime: Any) -> str | int:
+        if isinstance(runtime, bool) or not isinstance(runtime, str | int):
+            raise ValueError(f"{_TIMES}; found {shown(runtime)}")
         if _minutes(runtime) < 0:
-            raise ValueError(f"a time is not negative; found {runtime!r}")
+            raise ValueError(f"a time is not negative; found {shown(runtime)}")
+        if _is_number(runtime) and int(runtime) > LONGEST:
+            raise ValueError(
+                f"{shown(runtime)} minutes are more than 14 days. YAML reads 12:00:00 without quote marks in base 60: "
+                "write 12h, or put the time between quote marks"
+            )
         return runtime
 
 
+_TIMES = "a time is a number of minutes, or text such as 90m, 8h, 2d or '12:30:00'"
+
+
+def _is_number(time: str | int) -> bool:
+    return isinstance(time, int) or re.fullmatch(r"\s*[0-9]+\s*", time) is not None
+
+
 def _minutes(time: str | int) -> int:
-    """A time as Snakemake reads it: a number of minutes, or text such as 8h."""
-    if isinstance(time, int) or time.strip().isdecimal():
+    """A time as Snakemake reads it: a number of minutes, or text such as 8h; or as SLURM writes it, with two colons."""
+    if _is_number(time):
         return int(time)
+    if match := re.fullmatch(r"\s*(?:(\d{1,4})-)?(\d{1,4}):(\d\d):(\d\d)\s*", str(time)):
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return round(days * 24 * 60 + hours * 60 + minutes + seconds / 60)
+    if ":" in str(time):
+        raise ValueError(f"{shown(time)} may be hours or minutes; write it as 90m or 12h, or as '12:30:00'")
     try:
-        return round(parse_timespan(time) / 60)
-    except InvalidTimespan:
-        raise ValueError(f"a time is a number of minutes, or text such as 90m, 8h or 2d; found {time!r}") from None
+        return round(parse_timespan(str(time)) / 60)
+    except (InvalidTimespan, OverflowError):
+        raise ValueError(f"{_TIMES}; found {shown(time)}") from None
 
 
 class Scratch(_Section):
@@ -441,6 +500,9 @@ class ProductOfExperts(_Section):
     epoch: int = Field(1, ge=0, description="epoch of the reference's predictions, from 0")
 
 
+_EMPTY = "is empty; leave it out or fill it"
+
+
 class Method(_Section):
     """One way to fine-tune a main model."""
 
@@ -466,8 +528,10 @@ class Method(_Section):
         None, description="probe: start from a trained head, as models.NAME.head; without it, what the model says"
     )
     stop: Stop | None = Field(None, description="without it, training runs to the end")
-    references: list[str] | None = Field(
-        None, description="models whose dynamics are used; self is the main model; without it, the list references"
+    references: Strings | None = Field(
+        None,
+        min_length=1,
+        description="models whose dynamics are used; self is the main model; without it, the list references",
     )
 
     @property
@@ -478,6 +542,14 @@ class Method(_Section):
     @property
     def needs_reference(self) -> bool:
         return self.recipe is not None and (self.select is None or self.select.by != RANDOM)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_filled(cls, value: Any) -> Any:
+        """A key without a value would make another method of it."""
+        if value is None:
+            raise ValueError(_EMPTY)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -527,10 +599,12 @@ class Config(_Section):
     references: Strings = Field(default_factory=list, description="models whose training dynamics select subsets")
     mains: Strings = Field(min_length=1, description="models to make robust")
     methods: dict[Name, Annotated[Method, BeforeValidator(_as_section)]] = Field(
-        min_length=1, description="by names; costs and gains are relative to the one named erm"
+        min_length=1,
+        description="by names; one is erm: {}, plain training, to which costs and gains are relative",
     )
     seeds: Annotated[list[int], BeforeValidator(_as_list)] = Field(
-        min_length=1, description="the reference of seed s is paired with the main model of seed s"
+        min_length=1,
+        description=f"from 0 to {LARGEST}; the reference of seed s is paired with the main model of seed s",
     )
     datamap: DataMap = Field(default_factory=DataMap, description="how the data maps are computed")
     training: Training = Field(description="settings that change results, common to all models")
@@ -541,7 +615,9 @@ class Config(_Section):
     def _check(self) -> Self:
         def defined(key: str, name: str) -> None:
             if name not in self.models:
-                raise ValueError(f"{key} names the model {name!r}, which is not defined; {_allowed(name, self.models)}")
+                raise ValueError(
+                    f"{key} names the model {shown(name)}, which is not defined; {_allowed(name, self.models)}"
+                )
 
         for key in ("references", "mains"):
             for name in getattr(self, key):
@@ -549,13 +625,16 @@ class Config(_Section):
         for key in ("references", "mains", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
-                raise ValueError(f"{key} must differ from each other; found {values}")
+                raise ValueError(f"{key} must differ from each other; found {listed(values)}")
         if min(self.seeds) < 0:
-            raise ValueError(f"seeds must be 0 or more; found {self.seeds}")
+            raise ValueError(f"seeds are from 0 to {LARGEST}; found {listed(self.seeds)}")
+        for key, names in (("models", self.models), ("methods", self.methods), ("data.ood", self.data.ood)):
+            self._check_case(key, list(names))
         if SELF in self.models:
             raise ValueError(f"models: the name {SELF!r} stands for the main model itself; choose another")
         if IN_DISTRIBUTION in self.data.ood:
             raise ValueError(f"data.ood: the name {IN_DISTRIBUTION!r} is taken; choose another")
+        self._check_erm()
         monitors = ["dev", *(["ood_dev"] if any(o.dev for o in self.data.ood.values()) else [])]
         monitors += [f"ood_dev/{name}" for name, ood in self.data.ood.items() if ood.dev]
         for name, method in self.methods.items():
@@ -568,12 +647,12 @@ class Config(_Section):
                 self._check_joint(name, method.references or self.references)
             if method.stop and method.stop.monitor in ("ranking", "subset"):
                 raise ValueError(
-                    f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which ends a reference and no main "
+                    f"methods.{name}.stop.monitor is {shown(method.stop.monitor)}, which ends a reference and no main "
                     "model: set models.NAME.stop for that"
                 )
             if method.stop and method.stop.monitor not in monitors:
                 raise ValueError(
-                    f"methods.{name}.stop.monitor is {method.stop.monitor!r}, which no data.dev or data.ood.*.dev "
+                    f"methods.{name}.stop.monitor is {shown(method.stop.monitor)}, which no data.dev or data.ood.*.dev "
                     f"gives; {_allowed(method.stop.monitor, monitors)}"
                 )
         for main in self.mains:
@@ -589,6 +668,27 @@ class Config(_Section):
                 self._check_pretrained(f"methods.{name}", method, main)
                 self._check_steps(f"methods.{name}", method, main)
         return self
+
+    @staticmethod
+    def _check_case(key: str, names: list[str]) -> None:
+        """Names become folders, and not every file system tells upper from lower case."""
+        found: dict[str, str] = {}
+        for name in names:
+            if other := found.get(name.lower()):
+                raise ValueError(f"{key}: {shown(other)} and {shown(name)} differ in case alone; rename one")
+            found[name.lower()] = name
+
+    def _check_erm(self) -> None:
+        """Every cost and gain is relative to plain training on all data."""
+        if ERM not in self.methods:
+            raise ValueError(
+                "methods has no erm, plain training on all data, to which every cost and gain is relative; add erm: {}"
+            )
+        if extra := sorted(self.methods[ERM].model_fields_set):
+            raise ValueError(
+                f"methods.erm is plain training on all data, to which every cost and gain is relative; found "
+                f"{named(extra)}: give this method another name, and let erm be {{}}"
+            )
 
     def _check_pretrained(self, key: str, method: Method, main: str) -> None:
         """What is about pretrained weights has some, and a mean of weights has a pretrained classifier."""
@@ -616,7 +716,7 @@ class Config(_Section):
                     "set that too"
                 )
             if interval % every:
-                allowed = ", ".join(str(number) for number in range(1, interval + 1) if interval % number == 0)
+                allowed = named(str(number) for number in range(1, min(interval, 10**6) + 1) if interval % number == 0)
                 raise ValueError(
                     f"{key}.stop.every is {every}, which does not divide the evaluate_every of {main!r}, {interval}; "
                     f"allowed: {allowed}"
@@ -642,7 +742,7 @@ class Config(_Section):
         """References that select together: there are several, and the name of the group is no model's."""
         key = f"methods.{method}.select.mean_over"
         if len(set(references)) < 2:
-            raise ValueError(f"{key} is about two or more references; found {', '.join(references)}; name more")
+            raise ValueError(f"{key} is about two or more references; found {named(references)}; name more")
         if plus := [name for name in self.models if "+" in name]:
             raise ValueError(f"{key} joins names of models by '+', but {plus[0]!r} has one: rename this model")
 
@@ -667,10 +767,10 @@ class Config(_Section):
 
 
 def _allowed(found: str, allowed: Any) -> str:
-    """``allowed: a, b, c``, with the closest one named first where ``found`` looks like a slip."""
-    close = get_close_matches(str(found), [str(value) for value in allowed], n=1)
+    """``allowed: a, b, c`` and how many more, the closest named first where ``found`` looks like a slip."""
+    close = get_close_matches(str(found)[:NAME], [str(value) for value in allowed], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(str(value) for value in allowed)}"
+    return f"{hint}allowed: {named(str(value) for value in allowed)}"
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
@@ -694,31 +794,65 @@ def _flatten(annotation: Any) -> list[Any]:
 
 def _message(error: Mapping[str, Any]) -> str:
     """One line for one of pydantic's errors: the key, what was found and what is allowed."""
-    location = tuple(part for part in error["loc"] if part != "[key]")
-    key = ".".join(str(part) for part in location) or "the configuration"
+    location, found = _location(error), error["input"]
+    key = ".".join(location) or "the configuration"
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}; {_allowed(str(location[-1]), _fields_at(location[:-1]))}"
+        return f"unknown key {key}; {_allowed(location[-1], _fields_at(location[:-1]))}"
     if error["type"] == "missing":
         return f"the key {key} is missing"
     if error["type"] == "value_error":
         reason = str(error["ctx"]["error"])
-        return f"{key}: {reason}" if location else reason
+        return f"{key}{'' if reason == _EMPTY else ':'} {reason}" if location else reason
     if error["type"] in ("model_type", "dict_type"):
-        return f"{key}: a section with keys of its own is expected; found {error['input']!r}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; found {error['input']!r}"
+        return f"{key}: a section with keys of its own is expected; found {shown(found)}"
+    if error["type"] == "string_type" and not isinstance(found, Mapping | list):
+        return f"{key}: YAML reads this as {_read_as(found)}; put the text between quote marks"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; found {shown(found)}"
 
 
-def load(raw: Mapping[str, Any]) -> Config:
+def _read_as(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return f"the truth value {str(value).lower()}"
+        case int() | float():
+            return f"the number {value}"
+    return f"the {type(value).__name__} {value}"
+
+
+def _location(error: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(part) for part in error["loc"] if part != "[key]")
+
+
+def _line(error: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """A message, headed by where its key stands; what is about several keys begins with the one to look at."""
+    message = _message(error)
+    key = ".".join(_location(error)) or message.split()[0].rstrip(":")
+    while key and key not in places:
+        key = key.rpartition(".")[0]
+    return f"{places.get(key, 'config')}: {message}"
+
+
+def load(raw: Mapping[str, Any], places: Mapping[str, str] | None = None) -> Config:
     """Validate a configuration as parsed from YAML.
+
+    Args:
+        raw: its keys and values.
+        places: where keys stand, as ``config_files.places`` says.
 
     Raises:
         UserError: one line for every wrong key.
     """
+    if "task" not in raw and set(raw) <= set(Config.model_fields):
+        raise UserError(
+            "config: the key task is missing. What is given with --configfile is a whole experiment: nothing of "
+            "config/config.yaml is mixed into it, and an overlay comes behind the file that it is laid over"
+        )
     try:
         return Config.model_validate(raw)
     except ValidationError as failure:
-        lines = [_message(error) for error in failure.errors(include_url=False)]
-        raise UserError("\n".join(f"config: {line}" for line in lines)) from None
+        raise UserError("\n".join(_line(error, places or {}) for error in failure.errors(include_url=False))) from None
 
 
 def plain(section: Any) -> Any:

@@ -1,12 +1,15 @@
 """Which runs a configuration asks for, under which names, and what they share."""
 
+import re
 from copy import deepcopy
+from random import Random
 from typing import Any
 
 import pytest
 from conftest import TOY_DATA
 
 from ftft.config import HEAD, ReferenceStop, Stop, load
+from ftft.errors import UserError
 from ftft.plan import Plan, Run, checkpoint_name
 from ftft.schemas import IN_DISTRIBUTION
 
@@ -25,8 +28,10 @@ STOP = "stop-ood_dev-patience2"
 
 
 def plan(**changes: Any) -> Plan:
-    """The plan of ``CONFIG`` with some of its sections replaced."""
-    return Plan(load(deepcopy(CONFIG) | changes))
+    """The plan of ``CONFIG`` with some of its sections replaced; without ERM where a test names methods without it."""
+    methods = changes.get("methods", CONFIG["methods"])
+    config = load(deepcopy(CONFIG) | changes | {"methods": {"erm": {}} | methods})
+    return Plan(config.model_copy(update={"methods": {name: config.methods[name] for name in methods}}))
 
 
 def rows(found: Plan) -> list[tuple[str, str, str, str]]:
@@ -386,7 +391,7 @@ def test_datamap_settings_are_of_the_data_map_alone():
             found.train("small"),
             found.train("big", "small/ambiguous-0.5"),
             found.select("small/ambiguous-0.5"),
-            found.evaluate("big", "final"),
+            found.evaluate("big", STOP),
         ]
 
     changed = {"burn_in": 1, "max_epochs": 4, "correction": "sample", "el2n_epoch": 2}
@@ -504,7 +509,6 @@ def test_without_references_and_curves():
     found = plan(methods={"erm": {}})
     assert "figures/transfer" not in stems(found.figures("results/toy"))
     assert stems(found.tables("results/toy")) == ["tables/results-big"]
-    assert not plan(methods={"ftft": {"select": AMBIGUOUS}}).judging("big")
     wise = plan(methods={"wise": {"head": "probe", "interpolate": 0.5}})
     assert stems(wise.figures("results/toy")) == ["figures/robustness-cost-big"]
 
@@ -630,3 +634,179 @@ def test_settings_are_plain_and_sorted():
 )
 def test_checkpoint_names(stop, name):
     assert checkpoint_name(stop) == name
+
+
+def test_numbers_that_are_close_have_different_names():
+    """Names of ordinary numbers are short, and no two numbers share one."""
+    close = [0.33, 1 / 3, 0.333333, 0.3333333, 0.1 + 0.2, 0.3, 0.30000000000000004 - 5e-17, 1e-5, 0.5, 1.0]
+    values = sorted({*close, *(0.33 + n * 2**-54 for n in range(40))})
+    names = {
+        "fraction": [{"select": {"by": "hard", "fraction": value}} for value in values],
+        "easy": [{"select": {"by": "hard", "fraction": 0.5, "easy_share": value}} for value in values if value < 1],
+        "delta": [{"stop": {"min_delta": value}} for value in values],
+        "budget": [{"budget": value} for value in values if value > 0.1],
+        "share": [{"head": "probe", "interpolate": value} for value in values if value < 1],
+    }
+    for kind, methods in names.items():
+        found = plan(methods={f"{kind}{n}": method for n, method in enumerate(methods)})
+        assert len({(result.run, result.checkpoint) for result in found.results}) == len(methods)
+    found = plan(methods={"third": {"select": {"by": "hard", "fraction": 0.33}, "stop": {"min_delta": 1e-5}}})
+    assert rows(found)[0][2:] == ("main/big/small/hard-0.33/seed3", f"{STOP}-delta1e-05")
+
+
+def test_an_interpolated_model_is_known_by_its_settings_not_by_its_name():
+    """A set may be called like the end of such a model's name."""
+    data = CONFIG["data"] | {"ood": {"x+wise0.5": CONFIG["data"]["ood"]["far"]}}
+    stop = {"monitor": "ood_dev/x+wise0.5"}
+    methods = {"stopped": {"stop": stop}, "wise": {"stop": stop, "head": "probe", "interpolate": 0.75}}
+    found = plan(data=data, methods=methods)
+    saved = "stop-ood_dev.x+wise0.5-patience2"
+    assert [row[3] for row in rows(found)] == [saved, f"{saved}+wise0.75"]
+    assert [found.trained_of(name) for name in (saved, f"{saved}+wise0.75")] == [saved, saved]
+    assert found.interpolate(f"{saved}+wise0.75") == {"checkpoint": saved, "share": 0.75}
+    assert found.evaluate("big", saved)["trained"] == saved
+
+
+BERT = {"scratch": {"architecture": "bert"}}
+COLLISIONS = {
+    "another maximum length": ({"m": BERT | {"max_length": 64}, "m+64": BERT}, {}, "models? m ", "'m\\+64'"),
+    "folders that look like it": (
+        {"a": {"path": "x/foo", "max_length": 128}, "b": {"path": "x/foo+128"}},
+        {},
+        "model a and model b differ",
+        r"'foo\+128'",
+    ),
+    "other layers": (
+        {"a": {"path": "x/foo", "layers": 2}, "b": {"path": "x/foo+layers2"}},
+        {},
+        "model a and model b differ",
+        r"'foo\+layers2'",
+    ),
+    "another precision": (
+        {"a": {"path": "x/foo", "precision": "fp32"}, "b": {"path": "x/foo+fp32"}},
+        {},
+        "model a and model b differ",
+        r"'foo\+fp32'",
+    ),
+    "case alone": (
+        {"a": {"path": "x/Foo", "max_length": 128}, "b": {"path": "x/foo+128"}},
+        {},
+        "model a and model b differ",
+        r"'foo\+128'",
+    ),
+    "a model like a random subset": (
+        {"random-0.5": {"hub": "a/b"}},
+        {"random": {"select": {"by": "random", "fraction": 0.5}}},
+        "model random-0.5 and method random differ",
+        "'random-0.5'",
+    ),
+    "names that are too long together": (
+        {f"{letter * 90}": {"hub": f"a/{letter}"} for letter in "xyz"},
+        {"joint": {"select": AMBIGUOUS | {"mean_over": "references"}, "references": [c * 90 for c in "xyz"]}},
+        "method joint would have",
+        "more than 200 characters",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COLLISIONS)
+def test_two_things_of_one_name_are_refused(case):
+    models, methods, *expected = COLLISIONS[case]
+    with pytest.raises(UserError) as failure:
+        plan(models=CONFIG["models"] | models, methods={"erm": {}} | methods)
+    message = str(failure.value)
+    assert "\n" not in message
+    assert len(message) <= 400
+    assert all(re.search(part, message) for part in expected), message
+
+
+@pytest.mark.parametrize("path", ["models/..", "..", "/", "a{seed}", "a\x1bb", "a*", "~", "C:\\models\\b", "x" * 150])
+def test_an_odd_path_of_a_model_names_no_folder(path):
+    models = CONFIG["models"] | {"odd": {"path": path}}
+    assert plan(models=models).source_of("odd") == "odd"
+
+
+@pytest.mark.parametrize(("path", "name"), [("x/Bert v1.0 (mine)", "Bert v1.0 (mine)"), ("größe@2", "größe@2")])
+def test_an_ordinary_path_of_a_model_names_its_folder(path, name):
+    assert plan(models=CONFIG["models"] | {"odd": {"path": path}}).source_of("odd") == name
+
+
+def test_sources_that_differ_in_case_have_names_that_differ_in_more():
+    models = CONFIG["models"] | {"a": {"path": "x/Foo"}, "b": {"path": "x/foo"}}
+    found = plan(models=models)
+    assert [found.source_of(name) for name in ("a", "b")] == ["Foo", "b"]
+
+
+def generated(random: Random) -> dict[str, Any]:
+    """A configuration whose names and numbers are as alike as they may be."""
+    fractions = [0.5, 0.5000000000000001, 0.4999999, 0.49999990000000003]
+    words = ["m", "m+64", "m+layers2", "m+64+layers2", "random-0.5", "x+wise0.5", "all", "all+probe", "big+m"]
+
+    def model(name: str) -> dict[str, Any]:
+        source = random.choice([{"path": f"x/{random.choice(words)}"}, {"hub": random.choice(words)}, BERT])
+        own = {"max_length": random.choice([64, 300]), "precision": random.choice(["bf16", "fp32"])}
+        own |= {"layers": 2} if "scratch" not in source and random.random() < 0.5 else {}
+        return source | {key: value for key, value in own.items() if random.random() < 0.7}
+
+    models = {name: model(name) for name in ["big", *random.sample(words, 5)]}
+
+    def method() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        kind = random.choice(["select", "select", "upweight", "product_of_experts", None])
+        if kind == "select":
+            by = random.choice(["random", "ambiguous", "aum-low"])
+            found["select"] = {"by": by, "fraction": random.choice(fractions)}
+            if by != "random":
+                found["select"] |= random.choice([{}, {"easy_share": random.choice(fractions)}, {"mean_over": "seeds"}])
+            found["select"] |= random.choice([{}, {"balance": "equal"}])
+        elif kind:
+            found[kind] = {"epoch": random.choice([1, 2])}
+        if kind and found.get("select", {}).get("by") != "random":
+            found["references"] = random.sample([*models, "self"], random.choice([1, 2]))
+        if random.random() < 0.5:
+            monitor = random.choice(["dev", "ood_dev", "ood_dev/far", "ood_dev/far-patience2"])
+            found["stop"] = {"monitor": monitor, "min_delta": random.choice([0, *fractions])}
+        if random.random() < 0.5:
+            found["budget"] = random.choice(fractions)
+        return found
+
+    ood = CONFIG["data"]["ood"] | {"far-patience2": CONFIG["data"]["ood"]["far"]}
+    return {
+        "data": CONFIG["data"] | {"ood": ood},
+        "models": models,
+        "references": [],
+        "mains": ["big", *random.sample([name for name in models if name != "big"], 1)],
+        "methods": {"erm": {}} | {f"m{n}": method() for n in range(8)},
+        "seeds": [0, 1],
+    }
+
+
+def test_what_differs_has_names_that_differ_or_is_refused():
+    """Over many configurations: a name stands for one thing, told from the configuration and not from the plan."""
+    refusals = []
+    for seed in range(100):
+        try:
+            found = plan(**generated(Random(seed)))
+        except UserError as failure:
+            refusals.append(str(failure))
+            continue
+        config, things = found.config, {}
+        for name, model in config.models.items():
+            source = repr([model.hub, model.path, name if model.scratch else None])
+            length = model.max_length or config.training.max_length
+            features = (source, length, model.layers, model.precision or config.training.precision)
+            for kind, key, thing in [
+                ("source", found.source_of(name), source),
+                ("tokens", found.tokenizer_of(name), (source, length)),
+                ("features", found.encoder_of(name), features),
+            ]:
+                assert things.setdefault((kind, key.lower()), thing) == thing
+        for result in found.results:
+            method = config.methods[result.method]
+            how = method.model_dump(exclude={"stop", "references"})
+            how["budget"] = how["budget"] or 1.0
+            run = repr((result.main, result.seed, how, result.reference))
+            for key, thing in [(result.run.path, run), (f"{result.run.path}/{result.checkpoint}", (run, method.stop))]:
+                assert things.setdefault(key.lower(), thing) == thing
+    assert 10 < len(refusals) < 90  # the generator makes both
+    assert all("both would have their results in folders called" in message for message in refusals)

@@ -5,11 +5,15 @@ methods use it: as the ERM baseline, for its training dynamics, or both.
 """
 
 import itertools
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ftft.config import (
+    ERM,
+    NAME,
     SELF,
     Config,
     Method,
@@ -21,7 +25,10 @@ from ftft.config import (
     Upweight,
     plain,
 )
+from ftft.errors import UserError, shown
 from ftft.schemas import FINAL, IN_DISTRIBUTION, TRAIN
+
+LONGEST = 200  # characters of a folder's name; file systems take 255, some of which Snakemake needs
 
 
 @dataclass(frozen=True, order=True)
@@ -69,7 +76,7 @@ class Recipe:
             case None:
                 return ""
             case Select() as select:
-                name = f"{select.by}-{select.fraction:.15g}{_variant(select)}"
+                name = f"{select.by}-{_number(select.fraction)}{_variant(select)}"
             case Upweight() as upweight:
                 name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
             case ProductOfExperts() as product:
@@ -77,9 +84,16 @@ class Recipe:
         return "/".join(["+".join(self.group), name] if self.group else [name])
 
     @property
+    def choice(self) -> tuple[Any, ...]:
+        """What ``data`` names: two recipes of one name have the same."""
+        over_seeds = isinstance(self.use, Select) and self.use.over_seeds
+        use = self.use and plain(self.use.model_dump(exclude={"mean_over"}))
+        return (self.group, type(self.use).__name__, use, over_seeds)
+
+    @property
     def name(self) -> str:
         """Its name in paths; empty where nothing is special about the run, which may then serve as a reference."""
-        special = f"+budget{self.budget:.15g}" if self.budget != 1 else ""
+        special = f"+budget{_number(self.budget)}" if self.budget != 1 else ""
         special += "+probe" if self.probe else ""
         return f"{self.data or 'all'}{special}" if special else self.data
 
@@ -111,11 +125,7 @@ class Result:
     @property
     def checkpoint(self) -> str:
         """Name of the model that is evaluated."""
-        return self.trained if self.interpolate is None else f"{self.trained}{_WISE}{self.interpolate:.15g}"
-
-
-# Between the name of a saved model and its share in an interpolated one.
-_WISE = "+wise"
+        return self.trained if self.interpolate is None else f"{self.trained}+wise{_number(self.interpolate)}"
 
 
 class Plan:
@@ -129,6 +139,32 @@ class Plan:
         for name, ood in data.ood.items():
             self.sources |= {f"{name}.dev": ood.dev, f"{name}.test": ood.test}
         self.sources = {name: source for name, source in self.sources.items() if source is not None}
+        self._check()
+
+    def _check(self) -> None:
+        """No two things that differ have one name, or they would share a folder.
+
+        Raises:
+            UserError: two have.
+        """
+        models, methods = self.config.models, self.methods
+        tokens = {name: (self.source_of(name), self.config.training_of(name).max_length) for name in models}
+        features = {
+            name: (tokens[name], model.layers, self.config.training_of(name).precision)
+            for name, model in models.items()
+        }
+        settles = {name: model.stop for name, model in models.items() if model.stop is not None}
+        recipes = [(name, recipe) for name, method in methods.items() for recipe in self._recipes_of(method)]
+        subsets = [(recipe.data, f"method {name}", recipe.choice) for name, recipe in recipes if recipe.use is not None]
+        results = [(result, methods[result.method].stop) for result in self.results]
+        _check_names([(self.tokenizer_of(name), f"model {name}", each) for name, each in tokens.items()])
+        _check_names([(self.encoder_of(name), f"model {name}", each) for name, each in features.items()])
+        _check_names([(checkpoint_name(stop), f"model {name}", plain(stop)) for name, stop in settles.items()])
+        _check_names([*((name, f"model {name}", name) for name in models), *subsets])
+        _check_names([(each.name, f"method {name}", (each.choice, each.budget, each.probe)) for name, each in recipes])
+        _check_names(
+            [(each.checkpoint, f"method {each.method}", (plain(stop), each.interpolate)) for each, stop in results]
+        )
 
     @cached_property
     def results(self) -> list[Result]:
@@ -176,13 +212,12 @@ class Plan:
 
     @cached_property
     def _recipes(self) -> dict[str, Recipe]:
-        found = (
-            self._recipe(method, group, main)
-            for method in self.methods.values()
-            for main in self.config.mains
-            for group in self._groups(method, main)
-        )
+        found = (recipe for method in self.methods.values() for recipe in self._recipes_of(method))
         return {"": Recipe()} | {recipe.name: recipe for recipe in found}
+
+    def _recipes_of(self, method: Method) -> list[Recipe]:
+        mains = self.config.mains
+        return [self._recipe(method, group, main) for main in mains for group in self._groups(method, main)]
 
     @cached_property
     def _selections(self) -> dict[str, Recipe]:
@@ -217,14 +252,15 @@ class Plan:
 
     @cached_property
     def _model_sources(self) -> dict[str, str]:
-        # Two sources may have the same short name; the later one then goes by the model's own, or by a number.
+        # Two sources may have the same short name; the later one then goes by the model's own, or by a number. In lower
+        # case, since not every file system tells it from upper case.
         taken: dict[str, dict[str, Any]] = {}
         names = {}
         for name, model in self.config.models.items():
             identity = _identity(model)
             short = _short_name(name, model)
             candidates = itertools.chain([short, name], (f"{short}-{number}" for number in itertools.count(2)))
-            names[name] = next(each for each in candidates if taken.setdefault(each, identity) == identity)
+            names[name] = next(each for each in candidates if taken.setdefault(each.lower(), identity) == identity)
         return names
 
     def tokenizer_of(self, model: str) -> str:
@@ -388,11 +424,16 @@ class Plan:
 
     def trained_of(self, checkpoint: str) -> str:
         """Name of the saved model of an evaluated one, which may be its mean with the pretrained weights."""
-        return checkpoint.partition(_WISE)[0]
+        return self._evaluated[checkpoint].trained
 
     def interpolate(self, checkpoint: str) -> dict[str, Any]:
         """Settings of rule ``interpolate_weights``."""
-        return {"checkpoint": self.trained_of(checkpoint), "share": float(checkpoint.partition(_WISE)[2])}
+        return {"checkpoint": self.trained_of(checkpoint), "share": self._evaluated[checkpoint].interpolate}
+
+    @cached_property
+    def _evaluated(self) -> dict[str, Result]:
+        """A result with each evaluated model, by the model's name."""
+        return {result.checkpoint: result for result in self.results}
 
     def datamap(self) -> dict[str, Any]:
         """Settings of rule ``compute_datamap``."""
@@ -456,8 +497,7 @@ class Plan:
         work: dict[str, dict[str, Any]] = {}
         methods = []
         for result in chosen:
-            plain_run = Result(result.main, "erm", "", seed, Run(result.main, "", seed), FINAL)
-            erm = next((each for each in chosen if (each.main, each.method) == (result.main, "erm")), plain_run)
+            erm = next(each for each in chosen if (each.main, each.method) == (result.main, ERM))
             work |= self._work(result, results) | self._work(erm, results)
             stop = self.methods[result.method].stop
             methods.append(
@@ -569,8 +609,6 @@ class Plan:
 
         They train it on the plainly ambiguous examples of a single run that has a verdict; the differences are to ERM.
         """
-        if "erm" not in self.methods:  # summary.ERM, without waiting for pandas at parse time
-            return []
         found = [
             result.method
             for result in self.results
@@ -722,6 +760,27 @@ class Plan:
         return {"edges": [list(edge) for edge in edges], "nodes": nodes}
 
 
+def _check_names(named: Iterable[tuple[str, str, Any]]) -> None:
+    """Refuse one name for two things, given as name, whose it is, and what decides it; upper case or lower is the same.
+
+    Raises:
+        UserError: two things that differ have one name, or a name is too long for a folder.
+    """
+    found: dict[str, tuple[str, str, Any]] = {}
+    for name, owner, thing in named:
+        other, first, known = found.setdefault(name.lower(), (name, owner, thing))
+        if (name, thing) != (other, known):
+            raise UserError(
+                f"config: {first} and {owner} differ, but both would have their results in folders called "
+                f"{shown(name)}; rename a model or an OOD set of which the name is a part"
+            )
+        if any(len(part) > LONGEST for part in name.split("/")):
+            raise UserError(
+                f"config: {owner} would have its results in a folder whose name has more than {LONGEST} characters, "
+                f"{shown(name)}; give its models shorter names"
+            )
+
+
 def _trained(run: Run) -> str:
     """What to call a trained model, whatever the seed."""
     return f"{run.model} on {run.recipe}" if run.recipe else run.model
@@ -732,11 +791,17 @@ def checkpoint_name(stop: Stop | ReferenceStop | None) -> str:
     if stop is None:
         return FINAL
     if isinstance(stop, ReferenceStop):
-        size = f"-{stop.fraction:.15g}" if stop.monitor == "subset" else ""
-        return f"stop-{stop.monitor}-{stop.by}{size}-bound{stop.bound:.15g}"
-    delta = f"-delta{stop.min_delta:.15g}" if stop.min_delta else ""
+        size = f"-{_number(stop.fraction)}" if stop.monitor == "subset" else ""
+        return f"stop-{stop.monitor}-{stop.by}{size}-bound{_number(stop.bound)}"
+    delta = f"-delta{_number(stop.min_delta)}" if stop.min_delta else ""
     every = f"-every{stop.every}" if stop.every else ""
     return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}{every}"
+
+
+def _number(value: float) -> str:
+    """A number for a name: no other number has the same."""
+    short = f"{value:.15g}"
+    return short if float(short) == value else repr(value)
 
 
 def _criterion(select: Select) -> str:
@@ -746,7 +811,7 @@ def _criterion(select: Select) -> str:
 
 def _variant(select: Select) -> str:
     """What sets a selection apart from the plain one of the same criterion and size, for its name."""
-    easy = f"+easy{select.easy_share:.15g}" if select.easy_share else ""
+    easy = f"+easy{_number(select.easy_share)}" if select.easy_share else ""
     balance = f"+{select.balance}" if select.balance else ""
     return easy + balance + ("+seeds" if select.over_seeds else "")
 
@@ -778,5 +843,5 @@ def _short_name(name: str, model: Model) -> str:
     """A name for a model's source: its id, package or folder; a ``scratch`` model is its own."""
     if model.scratch is not None:
         return name
-    text = model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]
-    return text.replace("/", "--") or name
+    text = (model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]).replace("/", "--")
+    return text if re.fullmatch(r"\w[\w .,@=()+-]*", text) and len(text) <= NAME else name

@@ -23,8 +23,10 @@ try:
     config_files.check_folder(workflow.basedir)
     PLACES = config_files.places(workflow.configfiles, workflow.config_settings.config)
     PLAN = Plan(settings.load(config, PLACES))
+    # In full, for a message that says where paths start.
+    DATA_DIR = os.path.abspath(os.path.expanduser(PLAN.config.data_dir))
     CONTENT = {
-        name: provenance.content(source, PLAN.config.data_dir)
+        name: provenance.content(source, DATA_DIR)
         for name, source in PLAN.sources.items()
     }
 except UserError as failure:

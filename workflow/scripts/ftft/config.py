@@ -310,7 +310,9 @@ class _ModelSource(_Section):
     package: str | None = Field(
         None, description="an installed Python package that carries the model; path is inside it"
     )
-    path: str | None = Field(None, description="folder saved with save_pretrained")
+    path: str | None = Field(
+        None, description="folder saved with save_pretrained; a relative one starts at the working folder"
+    )
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
@@ -593,7 +595,9 @@ class Config(_Section):
     """One experiment: a task and a matrix of models, methods and seeds."""
 
     task: Name = Field(description="its name; results go to results/{task}")
-    data_dir: str = Field(".", description="where relative data paths start; may change without a rerun")
+    data_dir: str = Field(
+        ".", description="where relative data paths start, itself from the working folder; may change without a rerun"
+    )
     data: Data = Field(description="the labelled text")
     models: dict[Name, Model] = Field(min_length=1, description="by names that become part of paths")
     references: Strings = Field(default_factory=list, description="models whose training dynamics select subsets")

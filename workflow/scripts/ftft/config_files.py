@@ -62,7 +62,7 @@ def _places(path: Path) -> dict[str, str]:
             json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, file))
             return {}  # JSON has none of the traps, and no lines worth naming
         except ValueError:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            return _read_yaml(text, file)
     except yaml.MarkedYAMLError as failure:
         mark = failure.problem_mark or failure.context_mark
         where = f"{file}, line {mark.line + 1}" if mark else file
@@ -75,11 +75,18 @@ def _places(path: Path) -> dict[str, str]:
         raise UserError(f"{file}, line {line}: YAML has no such character: {sign}; remove it") from None
     except RecursionError:
         raise UserError(f"{file}: brackets or keys are nested too deeply") from None
+
+
+def _read_yaml(text: str, file: str) -> dict[str, str]:
+    loader = yaml.SafeLoader(text)
+    root = loader.get_single_node()
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{file}: keys are expected, such as task: my-task; found none")
     if any(key.value == "__use_yte__" for key, _ in root.value):
         return {}  # a template: what it says is known only when it has been evaluated
-    return {key: f"{file}, line {line}" for key, line in _walk(root, "", file, set())}
+    found = {key: f"{file}, line {line}" for key, line in _walk(root, "", file, set())}
+    loader.construct_document(root)  # finds tags of Python objects, and lists as keys
+    return found
 
 
 def _name(path: Path) -> str:
@@ -160,9 +167,16 @@ def _below(key: str, name: str) -> str:
 
 def _check_number(node: yaml.Node, key: str, file: str) -> None:
     """A number that is written like a time, or with a leading zero, is another one to YAML; labels are text."""
-    if node.tag not in (f"{_TAG}int", f"{_TAG}float") or node.style is not None:
+    if node.tag not in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp") or node.style is not None:
         return
-    number = yaml.safe_load(node.value)
+    line = node.start_mark.line + 1
+    try:
+        number = yaml.safe_load(node.value)
+    except ValueError:
+        raise UserError(
+            f"{file}, line {line}: {key}: YAML takes {shown(node.value)} for a number or date, and there is none such; "
+            "put it between quote marks"
+        ) from None
     if _BASE_60.fullmatch(node.value):
         mend = "write a time as 90m, 12h or '12:30:00', and a text between quote marks"
     elif _BASE_8.fullmatch(node.value):
@@ -171,7 +185,4 @@ def _check_number(node: yaml.Node, key: str, file: str) -> None:
         mend = "put it between quote marks"
     else:
         return
-    raise UserError(
-        f"{file}, line {node.start_mark.line + 1}: {key}: YAML reads {shown(node.value)} as the number "
-        f"{shown(number)}; {mend}"
-    )
+    raise UserError(f"{file}, line {line}: {key}: YAML reads {shown(node.value)} as the number {shown(number)}; {mend}")

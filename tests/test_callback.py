@@ -4,6 +4,7 @@ import copy
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,8 +15,8 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.training_args import ParallelMode
 
-from ftft import callback
-from ftft.artifacts import read_metadata, read_table
+from ftft import callback, datamap, selection
+from ftft.artifacts import read_metadata, read_table, write_table
 from ftft.callback import DynamicsCallback, subset_rows
 from ftft.errors import UserError
 
@@ -62,11 +63,13 @@ def arguments(folder, **settings: object) -> TrainingArguments:
     return TrainingArguments(str(folder / "trainer"), **quiet | usual | settings)
 
 
-def train(folder, *others, model=None, data=None, resume=None, trainer=Trainer, uids=None, **settings) -> Trainer:
+def train(
+    folder, *others, model=None, data=None, resume=None, trainer=Trainer, uids=None, collate=collator, **settings
+) -> Trainer:
     run = trainer(
         bert() if model is None else model,
         arguments(folder, **settings),
-        collator,
+        collate,
         train_dataset=Dataset.from_dict(examples()) if data is None else data,
         eval_dataset=Dataset.from_dict(examples()),
         callbacks=[DynamicsCallback(folder, uids), *others],
@@ -202,6 +205,74 @@ def test_logits_in_any_output():
     assert callback._logits((loss,)) is None
 
 
+@pytest.mark.parametrize(
+    "uids",
+    [
+        list(range(7, 7 + N)),
+        np.arange(7, 7 + N),
+        torch.arange(7, 7 + N),
+        Dataset.from_dict({"idx": range(7, 7 + N)})["idx"],
+    ],
+    ids=lambda uids: type(uids).__name__,
+)
+def test_whole_numbers_as_uids_become_text(uids):
+    assert callback._checked_uids(uids, N).to_pylist() == [str(number) for number in range(7, 7 + N)]
+
+
+def test_whole_numbers_of_a_dataset_name_its_examples(tmp_path):
+    data = Dataset.from_dict(examples() | {"idx": list(range(7, 7 + N))})
+    train(tmp_path, data=data, uids=data["idx"])
+    assert read_table(tmp_path / "examples.parquet")["uid"].to_pylist() == [str(row + 7) for row in range(N)]
+
+
+@pytest.mark.parametrize("classes", [151, 300])
+def test_many_classes_from_the_trainer_to_the_subset(tmp_path, classes):
+    """Labels that 8 bits would make others of; the last two examples are of the last two classes."""
+    labels = [(row * 37) % classes for row in range(2 * classes - 2)] + [classes - 2, classes - 1]
+    ids = np.random.default_rng(0).integers(5, 50, (len(labels), 4))
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = BertForSequenceClassification(BertConfig(vocab_size=50, num_labels=classes, **tiny))
+    data = [{"input_ids": row.tolist(), "labels": label} for row, label in zip(ids, labels, strict=True)]
+    train(tmp_path, model=model, data=data, per_device_train_batch_size=64)
+    assert read_table(tmp_path / "examples.parquet")["label"].to_pylist() == labels
+    paths = [tmp_path / f"{name}.parquet" for name in ("dynamics", "examples", "map", "subset")]
+    datamap.write(*paths[:3])
+    assert read_table(paths[2])["label"].to_pylist() == labels
+    logits = np.array(read_table(paths[0])["logits"].to_pylist()).reshape(2, len(labels), classes)
+    gold = (np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True))[:, np.arange(len(labels)), labels]
+    assert read_table(paths[2])["confidence"].to_numpy() == pytest.approx(gold.mean(axis=0), abs=1e-6)
+    selection.write(paths[2], paths[3], by="ambiguous", fraction=0.5, balance="equal")
+    assert sorted(labels[row] for row in subset_rows(paths[3], paths[1])) == list(range(classes))
+
+
+class Broken(TrainerCallback):
+    """Fails in the middle of the second epoch."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+
+
+def test_a_training_that_fails_leaves_the_epochs_before(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Broken(), model=bert(dropout=0.0), learning_rate=0.0)
+    (logits,) = recorded(tmp_path)
+    assert logits == pytest.approx(by_hand(bert(dropout=0.0)), abs=1e-5)
+    assert read_table(tmp_path / "examples.parquet")["label"].to_pylist() == examples()["labels"]
+
+
+def test_dynamics_are_written_though_the_rest_cannot_be(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(callback, "write_table", full)
+    with pytest.raises(UserError, match=r"cannot be written to: .*No space left on device"):
+        train(tmp_path)
+    assert len(recorded(tmp_path)) == 2
+    assert caplog.text.count("tried again after the next epoch") == 2  # training went on
+
+
 @pytest.mark.parametrize("step", [4, 6, 8])
 def test_a_resumed_run_records_what_the_whole_one_does(tmp_path, step):
     """Six steps per epoch: in the middle of the first, at its end, in the second."""
@@ -219,6 +290,13 @@ def test_resuming_without_the_dynamics_so_far(tmp_path):
     (checkpoint / "ftft_dynamics.npz").unlink()
     with pytest.raises(UserError, match=r"checkpoint-4 has no ftft_dynamics\.npz .*; start from the beginning"):
         train(tmp_path, resume=str(checkpoint))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])
+def test_resuming_with_damaged_dynamics(tmp_path, content):
+    (tmp_path / "ftft_dynamics.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"ftft_dynamics\.npz is damaged: .*; resume from an earlier checkpoint"):
+        DynamicsCallback(tmp_path)._restore(tmp_path)
 
 
 def test_resuming_with_other_data(tmp_path):
@@ -278,7 +356,7 @@ def relabelled(labels: list) -> Dataset:
         ({"trainer": Picky}, r"left out 22 of 22 training examples; .* model\(\*\*inputs\)"),
         (
             {"data": relabelled([0.5] * N), "model": bert(problem_type="regression")},
-            r"has torch\.float32 of shape \(4,\)",
+            r"has torch\.float32 of shape \(2,\)",
         ),
         ({"data": relabelled([0, -100] * (N // 2))}, r"labels are from -100 to 0; needed: class indices from 0 to 2"),
     ],
@@ -289,6 +367,65 @@ def test_what_is_not_supported_is_one_line(tmp_path, settings, message):
         train(tmp_path, **settings)
     assert "\n" not in str(failure.value)
     assert not (tmp_path / "dynamics.parquet").exists()
+
+
+def one_based(features: list[dict]) -> dict[str, torch.Tensor]:
+    return collator([feature | {"labels": feature["labels"] - 1} for feature in features])
+
+
+class Untouched(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        raise AssertionError("a step was taken")
+
+
+HIGH = [*examples()["labels"][1:], 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"uids": [*range(N - 1), 0.5]}, r"the uid of row 21 is 0\.5 \(float\); allowed: text and whole numbers"),
+        ({"uids": [None] * N}, r"the uid of row 0 is None \(NoneType\)"),
+        ({"uids": [True] * N}, r"the uid of row 0 is True \(bool\)"),
+        ({"uids": [1, "1", *range(2, N)]}, "22 uids are given, 21 of them different, for 22 training examples"),
+        ({"uids": ["\ud800", *range(1, N)]}, r"the uid '\\ud800' is no valid Unicode"),
+        ({"data": relabelled(HIGH)}, r"labels are from \d to 3; needed: class indices from 0 to 2"),
+        ({"data": list(relabelled(HIGH))}, r"labels are from \d to 3; needed: class indices from 0 to 2"),
+        ({"data": relabelled([0.5] * N)}, r"has torch\.float32 of shape \(2,\); needed: one class index per example"),
+        ({"data": relabelled([-1, *HIGH[:-1]]), "collate": one_based}, r"labels are from -2 to 1; needed"),
+        ({"model": bert(num_labels=1)}, r"the model has 1 class\(es\); allowed: 2 to 32768"),
+        ({"model": SimpleNamespace(classes=40_000)}, r"the model has 40000 class\(es\)"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else ",".join(value),
+)
+def test_what_can_be_checked_is_checked_before_the_first_step(tmp_path, settings, message):
+    if hasattr(settings.get("model"), "classes"):
+        config = BertConfig(vocab_size=50, hidden_size=2, num_attention_heads=1, intermediate_size=2, num_labels=40_000)
+        settings = {"model": BertForSequenceClassification(config)}
+    with pytest.raises(UserError, match=message) as failure:
+        train(tmp_path, Untouched(), **settings)
+    assert "\n" not in str(failure.value)
+
+
+def test_labels_that_a_collator_makes_are_those_that_count(tmp_path):
+    labels = [label + 1 for label in examples()["labels"]]
+    train(tmp_path, data=relabelled(labels), collate=one_based)
+    assert read_table(tmp_path / "examples.parquet")["label"].to_pylist() == examples()["labels"]
+
+
+def test_class_names_that_begin_elsewhere(tmp_path):
+    model = bert()
+    model.config.id2label = {1: "no", 2: "maybe", 3: "yes"}
+    with pytest.raises(UserError, match=r"id2label has names for 1, 2, 3; needed: for the class indices 0 to 2"):
+        train(tmp_path, Untouched(), model=model)
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "full" / "dynamics.parquet").mkdir(parents=True)
+    for name, message in (("file", "File exists"), ("file/deeper", "Not a directory"), ("full", "dynamics.parquet in")):
+        with pytest.raises(UserError, match=f"{name} cannot be written to: .*{message}.*; name another folder"):
+            callback._check_folder(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -327,9 +464,8 @@ def test_the_example_in_the_documentation(tmp_path, monkeypatch):
 
 
 def test_rows_of_a_subset_of_other_examples(tmp_path):
-    import pyarrow as pa
-
     for name, uids in (("subset", ["b", "z"]), ("examples", ["a", "b"])):
-        pq.write_table(pa.table({"uid": uids, "rank": [1, 0]}), tmp_path / f"{name}.parquet")
+        table = pa.table({"uid": uids, "rank": [1, 0]})
+        write_table(table, tmp_path / f"{name}.parquet", table.schema)
     with pytest.raises(UserError, match=r"subset\.parquet names 1 examples that are not in .*examples\.parquet"):
         subset_rows(tmp_path / "subset.parquet", tmp_path / "examples.parquet")

@@ -61,10 +61,10 @@ def write_table(
         for group in groups:
             if sorted(group.column_names) != sorted(schema.names):
                 raise ValueError(f"columns must be {schema.names}; found {group.column_names}")
-            # An empty group would still write a row group, and Parquet readers differ on those.
-            if group.num_rows or isinstance(table, pa.Table):
+            # An empty group would still write a row group, and Parquet readers fail on those.
+            if group.num_rows:
                 group = group.select(schema.names).cast(schema)
-                writer.write_table(group, row_group_size=max(group.num_rows, 1))
+                writer.write_table(group, row_group_size=group.num_rows)
                 for name in schema.names:
                     checksums[name].append(_checksum(group[name]))
         writer.add_key_value_metadata({_CHECKSUMS: json.dumps(checksums, sort_keys=True)})

@@ -10,7 +10,10 @@ the examples come, and batches of other loaders, such as evaluation's, are left 
 
 import json
 import logging
+import tempfile
+import zipfile
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +26,9 @@ from torch.utils.data import IterableDataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.training_args import ParallelMode
 
-from ftft.artifacts import read_table, write_table
+from ftft.artifacts import damaged, read_table, write_table
 from ftft.dynamics import DynamicsRecorder
-from ftft.errors import UserError
+from ftft.errors import UserError, listed, reason, shown
 from ftft.schemas import LABEL
 
 log = logging.getLogger(__name__)
@@ -35,32 +38,39 @@ EXAMPLES = pa.schema({"uid": pa.string(), "label": LABEL})
 # Keys of the batch between collator and model.
 _ROWS, _LABELS = "ftft_rows", "ftft_labels"
 _STATE = "ftft_dynamics.npz"
+_LABEL_NAMES = "labels", "label", "label_ids"  # as transformers' own collators take them
+_FILES = "dynamics.parquet", "examples.parquet"
+_MOST_CLASSES = 2**15  # class indices have 16 bits
 
 
 class DynamicsCallback(TrainerCallback):
     """Records the logits of every training example in every epoch, from the training forward pass itself.
 
-    At the end of training it writes two files: ``dynamics.parquet``, the dynamics artifact, with one row per example
-    and complete epoch; and ``examples.parquet`` with ``uid`` and ``label`` of each example in the order of the train
-    dataset, which ``datamap.write`` takes as its data.
+    It writes two files: ``dynamics.parquet``, the dynamics artifact, with one row per example and complete epoch; and
+    ``examples.parquet`` with ``uid`` and ``label`` of each example in the order of the train dataset, which
+    ``datamap.write`` takes as its data. Both are written after every epoch, so that a training that fails later leaves
+    the epochs before.
 
     It works for sequence classification in one process on one device, with any sampling that takes each example once
     per epoch, gradient accumulation, workers, mixed precision, and training that is resumed from a checkpoint.
 
     Args:
         folder: gets the files.
-        uids: a unique string per example of the train dataset; without them ``row00000001``, … in its order.
+        uids: a unique string or whole number per example of the train dataset; numbers become text. Without them
+            ``row00000001``, … in its order.
 
     Raises:
         UserError: when training starts, on what is not supported: several processes or GPUs, FSDP, DeepSpeed, a train
-            dataset without length, ``dataloader_drop_last``; in training, on labels that are not one class index per
-            example under ``labels``, on output that is not one row of logits per example, and on an epoch, except the
-            last, that leaves examples out.
+            dataset without length, ``dataloader_drop_last``; on uids that are not as above, and on a folder that cannot
+            be written to. Then, or with the first batch that shows it, on labels that are not one class index per
+            example under ``labels``, and on output that is not one row of logits per example; in training on an epoch,
+            except the last, that leaves examples out.
     """
 
-    def __init__(self, folder: str | Path, uids: Sequence[str] | None = None) -> None:
+    def __init__(self, folder: str | Path, uids: Sequence[str] | Sequence[int] | None = None) -> None:
         self.folder = Path(folder)
         self.uids = uids
+        self.examples = pa.array([], pa.string())
         self.names: list[str] = []
         self.recorder: DynamicsRecorder
         self.seen = self.labels = torch.zeros(0, dtype=torch.int64)
@@ -74,9 +84,10 @@ class DynamicsCallback(TrainerCallback):
         model, loader = kwargs["model"], kwargs["train_dataloader"]
         loader = getattr(loader, "base_dataloader", loader)  # what accelerate wraps
         _check_supported(args, model, loader.dataset)
+        _check_folder(self.folder)
         rows = len(loader.dataset)
-        _check_uids(self.uids, rows)
-        self.names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        self.examples = _checked_uids(self.uids, rows)
+        self.names = _class_names(model)
         alone = SimpleNamespace(device=args.device, num_processes=1)
         self.recorder = DynamicsRecorder(rows, len(self.names), alone)  # type: ignore[arg-type]
         self.seen = torch.zeros(rows, dtype=torch.bool, device=args.device)
@@ -84,6 +95,7 @@ class DynamicsCallback(TrainerCallback):
         if state.global_step:
             self._restore(_checkpoint(args, state))
         if not isinstance(loader.dataset, _Numbered):
+            self._check_extremes(loader)
             # A data loader refuses to be given another dataset, but reads it only when it is iterated over.
             object.__setattr__(loader, "dataset", _Numbered(loader.dataset))
             loader.collate_fn = _NumberedCollator(loader.collate_fn)
@@ -96,8 +108,12 @@ class DynamicsCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep the epoch if it is complete."""
+        """Keep the epoch if it is complete, in the files too."""
         if self._close_epoch():
+            try:
+                self._write(args)
+            except UserError as failure:
+                log.warning("%s; tried again after the next epoch", failure)
             return
         rows, left_out = len(self.seen), int((~self.seen).sum())
         if control.should_training_stop:
@@ -124,11 +140,17 @@ class DynamicsCallback(TrainerCallback):
         if not self.recorder.epochs:
             log.warning("no epoch was complete, so there are no training dynamics to write; train for longer")
             return
-        names, rows = {"labels": json.dumps(self.names)}, len(self.labels)
-        self.recorder.write(self.folder / "dynamics.parquet", names | {"seed": str(args.seed)})
-        uids = self.uids if self.uids is not None else [f"row{row:08d}" for row in range(1, rows + 1)]
-        table = pa.table({"uid": pa.array(uids, pa.string()), "label": self.labels.cpu().numpy()})
-        write_table(table, self.folder / "examples.parquet", EXAMPLES, names | {"rows": str(rows)})
+        self._write(args)
+
+    def _write(self, args: TrainingArguments) -> None:
+        dynamics, examples = (self.folder / name for name in _FILES)
+        names = {"labels": json.dumps(self.names)}
+        try:
+            self.recorder.write(dynamics, names | {"seed": str(args.seed)})
+            table = pa.table({"uid": self.examples, "label": self.labels.cpu().numpy()})
+            write_table(table, examples, EXAMPLES, names | {"rows": str(len(self.labels))})
+        except OSError as failure:
+            raise UserError(f"DynamicsCallback: {self.folder} cannot be written to: {reason(failure)}") from None
 
     @torch.compiler.disable
     def _before_forward(self, model: torch.nn.Module, positional: Any, inputs: dict[str, Any]) -> Any:
@@ -137,12 +159,8 @@ class DynamicsCallback(TrainerCallback):
         if _ROWS not in inputs:
             return None
         rows, labels = inputs.pop(_ROWS), inputs.pop(_LABELS, None)
-        if labels is None or labels.shape != rows.shape or labels.is_floating_point():
-            found = "no labels" if labels is None else f"{labels.dtype} of shape {tuple(labels.shape)}"
-            raise UserError(
-                f"DynamicsCallback: a batch of {len(rows)} examples has {found}; needed: one class index per example, "
-                "under 'labels'"
-            )
+        # Looking at values waits for the device, so later epochs are looked at as a whole.
+        self._check_labels(labels, len(rows), values=not self.recorder.epochs)
         if model.training:
             self.batch = rows, labels
         return positional, inputs
@@ -169,15 +187,33 @@ class DynamicsCallback(TrainerCallback):
         """Move a complete epoch to those that are kept; whether it was complete."""
         if not self.seen.all():
             return False
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= len(self.names):
-            raise UserError(
-                f"DynamicsCallback: the labels are from {low} to {high}; needed: class indices from 0 to "
-                f"{len(self.names) - 1}"
-            )
+        self._check_labels(self.labels, len(self.seen))
         self.recorder.end_epoch()
         self.seen.zero_()
         return True
+
+    def _check_labels(self, labels: torch.Tensor | None, examples: int, *, values: bool = True) -> None:
+        """Raise unless there is one class index of the model per example."""
+        if labels is None or labels.shape != (examples,) or labels.is_floating_point():
+            found = "no labels" if labels is None else f"{labels.dtype} of shape {tuple(labels.shape)}"
+            raise UserError(
+                f"DynamicsCallback: a batch of {examples} examples has {found}; needed: one class index per example, "
+                "under 'labels'"
+            )
+        if values and examples:
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.names):
+                raise UserError(
+                    f"DynamicsCallback: the labels are from {low} to {high}; needed: class indices from 0 to "
+                    f"{len(self.names) - 1}, since the model has {len(self.names)} classes; change the labels, or its "
+                    "num_labels"
+                )
+
+    def _check_extremes(self, loader: Any) -> None:
+        """Look at the labels that the model will get for the examples whose own are the lowest and the highest."""
+        if rows := _extremes(loader.dataset):
+            batch = loader.collate_fn([loader.dataset[row] for row in rows])
+            self._check_labels(batch.get("labels"), len(rows))
 
     def _restore(self, checkpoint: Path) -> None:
         """Go on with the dynamics that ``on_save`` put beside a checkpoint."""
@@ -186,9 +222,12 @@ class DynamicsCallback(TrainerCallback):
                 f"DynamicsCallback: training is resumed, but {checkpoint} has no {_STATE} with the dynamics so far; "
                 "start from the beginning, or resume from a checkpoint in output_dir that was saved with this callback"
             )
-        with np.load(checkpoint / _STATE) as state:
-            *epochs, current = torch.from_numpy(state["logits"])
-            seen, labels = torch.from_numpy(state["seen"]), torch.from_numpy(state["labels"])
+        try:
+            with np.load(checkpoint / _STATE) as state:
+                *epochs, current = torch.from_numpy(state["logits"])
+                seen, labels = torch.from_numpy(state["seen"]), torch.from_numpy(state["labels"])
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as failure:
+            raise damaged(checkpoint / _STATE, reason(failure), "resume from an earlier checkpoint") from None
         if current.shape != self.recorder.current.shape:
             raise UserError(
                 f"DynamicsCallback: {checkpoint / _STATE} has (examples, classes) {tuple(current.shape)}, but the run "
@@ -257,12 +296,71 @@ def subset_rows(subset: str | Path, examples: str | Path) -> list[int]:
     return rows.to_pylist()
 
 
-def _check_uids(uids: Sequence[str] | None, rows: int) -> None:
-    if uids is not None and not len(uids) == len(set(uids)) == rows:
+def _checked_uids(uids: Any, rows: int) -> pa.Array:
+    """A uid per row as text: those given, or numbers of rows."""
+    if uids is None:
+        return pa.array([f"row{row:08d}" for row in range(1, rows + 1)], pa.string())
+    given = uids.tolist() if hasattr(uids, "tolist") else list(uids)  # as Python's own, from whatever has them
+    for row, uid in enumerate(given):
+        if not isinstance(uid, str | Integral) or isinstance(uid, bool):
+            raise UserError(
+                f"DynamicsCallback: the uid of row {row} is {shown(uid)} ({type(uid).__name__}); allowed: text and "
+                "whole numbers"
+            )
+    texts = [str(uid) for uid in given]
+    if not len(texts) == len(set(texts)) == rows:
         raise UserError(
-            f"DynamicsCallback: {len(uids)} uids are given, {len(set(uids))} of them different, for {rows} training "
+            f"DynamicsCallback: {len(texts)} uids are given, {len(set(texts))} of them different, for {rows} training "
             "examples; needed: a unique one for each, or none"
         )
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError as failure:
+        raise UserError(f"DynamicsCallback: the uid {shown(failure.object)} is no valid Unicode; change it") from None
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise now on what would keep the files from being written after the training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+        problem = next((f"{name} in it is a folder" for name in _FILES if (folder / name).is_dir()), None)
+    except OSError as failure:
+        problem = reason(failure)
+    if problem:
+        raise UserError(f"DynamicsCallback: {folder} cannot be written to: {problem}; name another folder")
+
+
+def _class_names(model: Any) -> list[str]:
+    """Those of the model, in the order of its logits."""
+    names, classes = model.config.id2label, model.config.num_labels
+    if not 2 <= classes <= _MOST_CLASSES:
+        raise UserError(
+            f"DynamicsCallback: the model has {classes} class(es); allowed: 2 to {_MOST_CLASSES}; set num_labels"
+        )
+    if set(names) != set(range(classes)):
+        raise UserError(
+            f"DynamicsCallback: the model's config.id2label has names for {listed(sorted(names, key=str))}; needed: "
+            f"for the class indices 0 to {classes - 1}"
+        )
+    return [str(names[index]) for index in range(classes)]
+
+
+def _extremes(dataset: Any) -> list[int]:
+    """Rows with the lowest and the highest label, where these can be read without anything happening."""
+    columns = getattr(dataset, "column_names", None)
+    if columns and hasattr(dataset, "with_format") and dataset.format["type"] != "custom":
+        names = [name for name in _LABEL_NAMES if name in columns]
+        found = dataset.with_format("numpy")[names[0]][:] if names else []
+    elif isinstance(dataset, list | tuple) and all(isinstance(example, Mapping) for example in dataset):
+        found = [next((example[name] for name in _LABEL_NAMES if name in example), None) for example in dataset]
+    else:
+        return []
+    try:
+        labels = np.array([int(label) for label in found])
+    except (TypeError, ValueError):  # no class indices, unless the collator makes some of them
+        return [0]
+    return [int(labels.argmin()), int(labels.argmax())] if len(labels) else []
 
 
 def _check_supported(args: TrainingArguments, model: Any, dataset: Any) -> None:

@@ -183,6 +183,16 @@ C = '{"guid":"17","logits_epoch_1":[1,2,3],"gold":1}'
             r"line 3: logits_epoch_1 is \[1,null,3\]; needed: a list with one",
         ),
         ([A, B, C.replace("[1,2,3]", "7")], r"line 3: logits_epoch_1 is 7; needed: a list with one number per class"),
+        ([A, B, C.replace("[1,2,3]", "[1,NaN,3]")], r"line 3: logits_epoch_1 is \[1,NaN,3\]; needed: a list with one"),
+        (
+            [A, B, C.replace("[1,2,3]", "[1,1e39,3]")],
+            r"line 3: logits_epoch_1 is \[1,1e\+39,3\]; needed: .* \(finite\)",
+        ),
+        ([A, B, C.replace("[1,2,3]", str(["x" * 999] * 999))], r"line 3: not JSON \(.*\); needed: one object per line"),
+        ([A, B, "[" * 200_000], r"line 3: not JSON \(.*recursion.*\); needed: one object per line"),
+        ([A, B, C.replace("17", "\\u001b[31m" + "x" * 999)], r"line 3: the guid '\\x1b\[31mx+…'? is none"),
+        (["", A.replace("_epoch_1", "")], r"jsonl: the first line has guid, logits, gold; needed: guid, gold and one"),
+        ([], r"jsonl: the first line has no field; needed: guid, gold and one field logits_epoch_K"),
         ([A, B, C[:-1]], r", line 3: not JSON \(.*\); needed: one object per line"),
         ([A, B, "[1]"], r", line 3: list found; needed: one object per line"),
         ([A, B, "\udcff"], r"dynamics_epoch_1\.jsonl is not text in UTF-8"),
@@ -194,16 +204,90 @@ def test_dynamics_that_cannot_be_imported(tmp_path, data, folder, content, messa
     with pytest.raises(UserError, match=message) as failure:
         cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
     assert "\n" not in str(failure.value)
+    assert len(str(failure.value)) <= 400
     assert "dynamics_epoch_1.jsonl" in str(failure.value)
     assert not (tmp_path / "dynamics.parquet").exists()
 
 
 def test_missing_epochs(tmp_path, data, folder):
     (folder / "dynamics_epoch_0.jsonl").rename(folder / "dynamics_epoch_2.jsonl")
-    with pytest.raises(UserError, match=r"has no file dynamics_epoch_0\.jsonl, but one of epoch 2; epochs must be"):
+    with pytest.raises(UserError, match=r"logits_epoch_0 in dynamics_epoch_2\.jsonl comes after logits_epoch_1 in"):
+        cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
+    (folder / "dynamics_epoch_1.jsonl").rename(folder / "dynamics_epoch_0.jsonl")
+    message = r"training_dynamics: dynamics_epoch_2\.jsonl comes after dynamics_epoch_0\.jsonl; needed: every epoch"
+    with pytest.raises(UserError, match=message):
         cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
     with pytest.raises(UserError, match=r"nowhere has no file dynamics_epoch_0\.jsonl; name the folder"):
         cartography.import_dynamics(tmp_path / "nowhere", data, tmp_path / "dynamics.parquet")
+
+
+@pytest.mark.parametrize(
+    ("files", "fields"), [((1, 2), (1, 2)), ((7, 8), (7, 8)), ((0, 1), (1, 2)), ((5, 6), (0, 1)), ((9, 10), (9, 10))]
+)
+def test_epochs_counted_from_any_number(tmp_path, data, folder, files, fields):
+    cartography.import_dynamics(folder, data, tmp_path / "expected.parquet")
+    contents = [(folder / f"dynamics_epoch_{epoch}.jsonl").read_text() for epoch in range(2)]
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for epoch, (number, field) in enumerate(zip(files, fields, strict=True)):
+        content = contents[epoch].replace(f"logits_epoch_{epoch}", f"logits_epoch_{field}")
+        (moved / f"dynamics_epoch_{number}.jsonl").write_text(content)
+    cartography.import_dynamics(moved, data, tmp_path / "dynamics.parquet")
+    assert (tmp_path / "dynamics.parquet").read_bytes() == (tmp_path / "expected.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("epoch_0", "epoch_99999999999"), r"dynamics_epoch_99999999999\.jsonl comes after dynamics_epoch_0\.jsonl"),
+        (("epoch_1", "epoch_01"), r"has both dynamics_epoch_01\.jsonl and dynamics_epoch_1\.jsonl; delete the one"),
+    ],
+)
+def test_files_that_are_not_one_run(tmp_path, data, folder, names, message):
+    for epoch, name in enumerate(names):
+        (folder / f"dynamics_epoch_{epoch}.jsonl").rename(folder / f"dynamics_{name}.json")
+    for name in names:
+        (folder / f"dynamics_{name}.json").rename(folder / f"dynamics_{name}.jsonl")
+    with pytest.raises(UserError, match=message):
+        cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
+
+
+def test_two_files_of_one_epoch(tmp_path, data, folder):
+    (folder / "dynamics_epoch_2.jsonl").write_text((folder / "dynamics_epoch_1.jsonl").read_text())
+    message = (
+        r"dynamics_epoch_1\.jsonl and dynamics_epoch_2\.jsonl both have logits_epoch_1; needed: one file per epoch"
+    )
+    with pytest.raises(UserError, match=message):
+        cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
+
+
+# As cartography logs them for these ids of SNLI.
+SNLI = {
+    "4705552913.jpg#2r1n": 4705552913212,
+    "4705552913.jpg#2r1e": 4705552913210,
+    "3416050480.jpg#4r1c": 3416050480411,
+    "vg_len1r3e": 555130,
+    "vg_verb20r4c": 4442041,
+    "17": 173,
+}
+
+
+def test_guids_that_cartography_makes_of_ids(tmp_path):
+    assert {uid: cartography.guid_of(uid) for uid in SNLI} == SNLI
+    data = write_data(tmp_path / "data.parquet", list(SNLI), [0, 1, 2, 0, 1, 2])
+    folder = tmp_path / "training_dynamics"
+    folder.mkdir()
+    records = [{"guid": guid, "logits_epoch_0": [row, 0, 0], "gold": row % 3} for row, guid in enumerate(SNLI.values())]
+    (folder / "dynamics_epoch_0.jsonl").write_text("\n".join(map(json.dumps, reversed(records))))
+    cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
+    assert [logits[0] for logits in read_table(tmp_path / "dynamics.parquet")["logits"].to_pylist()] == list(range(6))
+
+
+def test_ids_of_which_cartography_makes_one_number(tmp_path):
+    data = write_data(tmp_path / "data.parquet", ["1a2", "12", "b"], [0, 0, 0])
+    (tmp_path / "td_metrics.jsonl").write_text("\n".join(json.dumps(LINE | {"guid": guid}) for guid in (123, 124, 3)))
+    with pytest.raises(UserError, match=r"line 1: the guid '123' is none of the 3 uids of .*, such as '1a2'; set data"):
+        cartography.import_coordinates(tmp_path / "td_metrics.jsonl", data, tmp_path / "out.parquet", epochs=2)
 
 
 LINE = {"guid": "a", "confidence": 0.5, "variability": 0.1, "correctness": 2, "forgetfulness": 0}

@@ -3,8 +3,9 @@
 Run ``PYTHONPATH=workflow/scripts python -m ftft.cartography --help``. The JSON lines are those of dataset cartography
 (Swayamdipta et al. 2020, https://github.com/allenai/cartography), whose ``guid`` is our ``uid``:
 
-- training dynamics: a file ``dynamics_epoch_K.jsonl`` for each epoch K from 0, with a line
-  ``{"guid": …, "logits_epoch_K": [one number per class], "gold": class index}`` per example, in any order;
+- training dynamics: a file ``dynamics_epoch_K.jsonl`` for each epoch K, with a line
+  ``{"guid": …, "logits_epoch_K": [one number per class], "gold": class index}`` per example, in any order; K counts
+  from 0, or in what is imported from any number;
 - coordinates: one file, ``td_metrics.jsonl`` with them, with a line per example that has ``guid``, ``index`` and the
   measures. Its ``correctness`` is a number of epochs, and its ``forgetfulness`` is 1000 for an example that was never
   predicted correctly, where the data map has a share and the number of epochs.
@@ -17,6 +18,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ftft.artifacts import atomic_path, read_metadata, read_table, write_table
+from ftft.artifacts import atomic_path, read_groups, read_metadata, read_table, write_table
 from ftft.datamap import region
-from ftft.errors import UserError
+from ftft.errors import UserError, named, printable, reason, shortened, shown
 from ftft.job import reporting
 from ftft.measures import threshold_closeness
 from ftft.schemas import DATAMAP, write_dynamics
@@ -35,7 +37,13 @@ from ftft.schemas import DATAMAP, write_dynamics
 # What dataset cartography writes for the forgetfulness of an example that is never predicted correctly.
 NEVER_LEARNT = 1000
 
-_EPOCH_FILE = re.compile(r"dynamics_epoch_(\d+)\.jsonl")
+_EPOCH_FILE = re.compile(r"dynamics_epoch_(\d+)\.jsonl", re.ASCII)
+_LARGEST = float(np.finfo(np.float32).max)
+_LOGITS = re.compile(r"logits_epoch_(\d+)", re.ASCII)
+
+_JSON = json.JSONEncoder(separators=(",", ":"))
+
+Record = tuple[str, dict[str, Any]]  # an object with its place, for messages
 
 
 def export_dynamics(dynamics: str | Path, data: str | Path, folder: str | Path) -> None:
@@ -63,15 +71,16 @@ def export_dynamics(dynamics: str | Path, data: str | Path, folder: str | Path) 
             {"guid": uid, f"logits_epoch_{epoch}": values, "gold": gold}
             for uid, values, gold in zip(uids, logits.tolist(), labels, strict=True)
         )
-        _write_lines(Path(folder) / f"dynamics_epoch_{epoch}.jsonl", map(_to_json, records))
+        _write_lines(Path(folder) / f"dynamics_epoch_{epoch}.jsonl", map(_JSON.encode, records))
 
 
 def import_dynamics(folder: str | Path, data: str | Path, output: str | Path) -> None:
     """Turn one file of JSON lines per epoch into the dynamics artifact, in the order of the data.
 
     Args:
-        folder: has ``dynamics_epoch_0.jsonl``, …, one per epoch.
-        data: artifact of the data, whose uids are the guids as text.
+        folder: has ``dynamics_epoch_0.jsonl``, …, one per epoch, counted from any number; in files that were renamed
+            the fields may be counted otherwise, if in the same order.
+        data: artifact of the data, whose uids are the guids as text, or what ``guid_of`` makes the guids of.
         output: the dynamics artifact.
 
     Raises:
@@ -85,26 +94,32 @@ def import_dynamics(folder: str | Path, data: str | Path, output: str | Path) ->
             f"{folder} has no file dynamics_epoch_0.jsonl; name the folder with the files of all epochs "
             "(training_dynamics in the output of dataset cartography)"
         )
-    missing = sorted(set(range(max(files) + 1)) - set(files))
-    if missing:
-        raise UserError(
-            f"{folder} has no file dynamics_epoch_{missing[0]}.jsonl, but one of epoch {max(files)}; epochs must be "
-            "complete, counted from 0: add the missing file or rename the others"
-        )
+    _check_consecutive(folder, dict(sorted(files.items())))
     names = read_metadata(data).get("labels")
     n_labels = len(json.loads(names)) if names else None
     epochs: list[np.ndarray] = []
-    for epoch in range(len(files)):
-        path, field = Path(folder) / files[epoch], f"logits_epoch_{epoch}"
-        records = _by_uid(path, ("guid", field, "gold"), uids, data)
+    numbers: dict[int, str] = {}
+    for _, name in sorted(files.items()):
+        path = Path(folder) / name
+        found = list(_records(path))
+        number = _epoch_of(path, found)
+        if number in numbers:
+            raise UserError(
+                f"{folder}: {numbers[number]} and {name} both have logits_epoch_{number}; needed: one file per epoch: "
+                "delete the one that is too many"
+            )
+        numbers[number] = name
+        field = f"logits_epoch_{number}"
+        records = _by_uid(path, found, ("guid", field, "gold"), uids, data)
         for (place, record), label in zip(records, labels, strict=True):
             if record["gold"] != label:
                 raise UserError(
-                    f"{place}: gold is {_to_json(record['gold'])}, but the label in {data} is {label}; class indices "
-                    "must be the same: list data.labels in the order of cartography's classes"
+                    f"{place}: gold is {_shown_json(record['gold'])}, but the label in {data} is {label}; class "
+                    "indices must be the same: list data.labels in the order of cartography's classes"
                 )
             n_labels = _check_logits(record[field], n_labels, f"{place}: {field}")
         epochs.append(np.array([record[field] for _, record in records], dtype=np.float32))
+    _check_consecutive(folder, numbers, "logits_epoch_{} in ")
     write_dynamics(epochs, output, n_labels or 0, {"labels": names} if names else {})
 
 
@@ -139,7 +154,7 @@ def export_coordinates(datamap: str | Path, output: str | Path) -> None:
             zip(*columns.values(), strict=True)
         )
     )
-    _write_lines(Path(output), map(_to_json, records))
+    _write_lines(Path(output), map(_JSON.encode, records))
 
 
 def import_coordinates(coordinates: str | Path, data: str | Path, output: str | Path, *, epochs: int) -> None:
@@ -150,7 +165,7 @@ def import_coordinates(coordinates: str | Path, data: str | Path, output: str | 
     Args:
         coordinates: the file; a line has ``guid``, ``confidence`` and ``variability``, and may have ``correctness``
             and ``forgetfulness``.
-        data: artifact of the data, whose uids are the guids as text.
+        data: artifact of the data, whose uids are the guids as text, or what ``guid_of`` makes the guids of.
         output: the data map.
         epochs: number of epochs that the coordinates were computed over.
 
@@ -159,7 +174,8 @@ def import_coordinates(coordinates: str | Path, data: str | Path, output: str | 
             more than ``epochs``.
     """
     uids, labels = _examples(data)
-    records = _by_uid(Path(coordinates), ("guid", "confidence", "variability"), uids, data)
+    path = Path(coordinates)
+    records = _by_uid(path, list(_records(path)), ("guid", "confidence", "variability"), uids, data)
     confidence, variability = (_numbers(records, name, maximum=1.0) for name in ("confidence", "variability"))
     columns: dict[str, Any] = {
         "uid": uids,
@@ -187,7 +203,7 @@ def export_ids(subset: str | Path, output: str | Path) -> None:
     uids = _read(subset, ["uid", "rank"], "a subset").sort_by("rank")["uid"].to_pylist()
     broken = [uid for uid in uids if len(uid.splitlines()) > 1 or uid.endswith("\n")]
     if broken:
-        raise UserError(f"{subset}: the uid {broken[0]!r} contains a line break, so it cannot be a line of text")
+        raise UserError(f"{subset}: the uid {shown(broken[0])} contains a line break, so it cannot be a line of text")
     _write_lines(Path(output), uids)
 
 
@@ -201,13 +217,13 @@ def _check_columns(path: str | Path, columns: list[str], kind: str) -> None:
     try:
         found = pq.read_schema(path).names
     except OSError as failure:
-        reason = os.strerror(failure.errno) if failure.errno else failure  # Arrow's own text repeats the path
-        raise UserError(f"{path} cannot be read: {reason}; name {kind}") from None
+        why = os.strerror(failure.errno) if failure.errno else reason(failure)  # Arrow's own text repeats the path
+        raise UserError(f"{path} cannot be read: {why}; name {kind}") from None
     except pa.ArrowInvalid:
         raise UserError(f"{path} is not a Parquet file; name {kind}") from None
     missing = [name for name in columns if name not in found]
     if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; found: {', '.join(found)}; name {kind}")
+        raise UserError(f"{path} has no column {missing[0]!r}; found: {named(found)}; name {kind}")
 
 
 def _examples(data: str | Path) -> tuple[list[str], list[int]]:
@@ -220,76 +236,127 @@ def _read_dynamics(path: str | Path, n_rows: int) -> list[np.ndarray]:
     """The (N, C) logits of each epoch of a dynamics artifact."""
     _check_columns(path, ["epoch", "row", "logits"], "training dynamics")
     epochs = []
-    with pq.ParquetFile(path, memory_map=True) as file:
-        for epoch in range(file.num_row_groups):
-            group = file.read_row_group(epoch)
-            if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or set(group["epoch"].to_numpy()) != {
-                epoch
-            }:
-                raise UserError(
-                    f"row group {epoch} of training dynamics {path} is not epoch {epoch} with rows 0 to {n_rows - 1} "
-                    "in order; name the data that they belong to"
-                )
-            logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
-            if not np.isfinite(logits).all():
-                raise UserError(
-                    f"training dynamics {path} have logits that are not finite in epoch {epoch}, and JSON has no such "
-                    "numbers: training has diverged; lower the reference's learning_rate and rerun"
-                )
-            epochs.append(logits)
+    for epoch, group in enumerate(read_groups(path)):
+        if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or set(group["epoch"].to_numpy()) != {epoch}:
+            raise UserError(
+                f"row group {epoch} of training dynamics {path} is not epoch {epoch} with rows 0 to {n_rows - 1} "
+                "in order; name the data that they belong to"
+            )
+        logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"training dynamics {path} have logits that are not finite in epoch {epoch}, and JSON has no such "
+                "numbers: training has diverged; lower the reference's learning_rate and rerun"
+            )
+        epochs.append(logits)
     return epochs
 
 
 def _epoch_files(folder: str | Path) -> dict[int, str]:
     """Names of the files of training dynamics in a folder, by epoch; none where there is no such folder."""
-    names = [path.name for path in Path(folder).glob("dynamics_epoch_*.jsonl")]
-    return {int(match[1]): name for name in sorted(names) if (match := _EPOCH_FILE.fullmatch(name))}
+    files: dict[int, str] = {}
+    for name in sorted(path.name for path in Path(folder).glob("dynamics_epoch_*.jsonl")):
+        if match := _EPOCH_FILE.fullmatch(name):
+            if other := files.get(int(match[1])):
+                raise UserError(f"{folder} has both {other} and {name}; delete the one that is too many")
+            files[int(match[1])] = name
+    return files
 
 
-def _by_uid(path: Path, fields: Sequence[str], uids: list[str], data: str | Path) -> list[tuple[str, dict[str, Any]]]:
-    """The records of a file, one per uid and in their order, each with its place for messages."""
+def _check_consecutive(folder: str | Path, files: dict[int, str], what: str = "") -> None:
+    """Raise unless the numbers of epochs, in the order of their files, rise by one."""
+    numbers = list(files)
+    for before, number in pairwise(numbers):
+        if number != before + 1:
+            one, other = (f"{what.format(each)}{files[each]}" for each in (before, number))
+            raise UserError(
+                f"{folder}: {other} comes after {one}; needed: every epoch from the first to the last, in order; add "
+                "the missing file, or take out what belongs to another run"
+            )
+
+
+def _epoch_of(path: Path, records: list[Record]) -> int:
+    """The number of the epoch by the fields of a file, which may have been renamed."""
+    fields = list(records[0][1]) if records else []
+    numbers = [int(match[1]) for name in fields if (match := _LOGITS.fullmatch(name))]
+    if len(numbers) != 1:
+        raise UserError(
+            f"{path}: the first line has {named(fields) or 'no field'}; needed: guid, gold and one field logits_epoch_K"
+        )
+    return numbers[0]
+
+
+def guid_of(uid: str) -> int:
+    """The number that dataset cartography logs for an example whose id is ``uid``, such as SNLI's pairID.
+
+    All digits of the id; before them 555 or 444 where it begins with ``vg_len`` or ``vg_verb``; after them 0, 1 or 2
+    where it ends in e, c or n, else 3 (``data_utils_glue.py`` there). Different ids may get the same number.
+    """
+    before = next((code for start, code in (("vg_len", "555"), ("vg_verb", "444")) if uid.startswith(start)), "")
+    return int(before + re.sub(r"\D", "", uid) + {"e": "0", "c": "1", "n": "2"}.get(uid[-1:], "3"))
+
+
+def _rows_by_guid(guids: set[str], uids: list[str]) -> dict[str, int]:
+    """The row of each guid: that of the uid of this name, or where guids are none, of that whose number it is."""
     rows = {uid: row for row, uid in enumerate(uids)}
-    found: dict[int, tuple[str, dict[str, Any]]] = {}
-    for place, record in _records(path):
+    if guids <= rows.keys():
+        return rows
+    numbered = {str(guid_of(uid)): row for row, uid in enumerate(uids)}
+    if len(numbered) == len(uids) and guids <= numbered.keys():
+        return numbered
+    return rows
+
+
+def _by_uid(
+    path: Path, records: list[Record], fields: Sequence[str], uids: list[str], data: str | Path
+) -> list[Record]:
+    """The records of a file, one per uid and in their order."""
+    for place, record in records:
         absent = [field for field in fields if field not in record]
         if absent:
-            raise UserError(f"{place}: no {absent[0]!r}; found: {', '.join(record)}; needed: {', '.join(fields)}")
-        uid = str(record["guid"])
-        if uid not in rows:
+            raise UserError(f"{place}: no {absent[0]!r}; found: {named(record)}; needed: {', '.join(fields)}")
+    rows = _rows_by_guid({str(record["guid"]) for _, record in records}, uids)
+    found: dict[int, Record] = {}
+    for place, record in records:
+        guid = str(record["guid"])
+        if guid not in rows:
             raise UserError(
-                f"{place}: the guid {uid!r} is none of the {len(uids)} uids of {data}; set data.uid to the column that "
-                "has the guids, or take such lines out"
+                f"{place}: the guid {shown(guid)} is none of the {len(uids)} uids of {data}, such as "
+                f"{shown(uids[0]) if uids else 'none'}; set data.uid to the column that has the guids, or the ids that "
+                "they were made of, or take such lines out"
             )
-        if rows[uid] in found:
-            first = found[rows[uid]][0].rpartition(" ")[2]
-            raise UserError(f"{place}: the guid {uid!r} is in line {first} already; needed: one line per example")
-        found[rows[uid]] = place, record
+        if rows[guid] in found:
+            first = found[rows[guid]][0].rpartition(" ")[2]
+            raise UserError(f"{place}: the guid {shown(guid)} is in line {first} already; needed: one line per example")
+        found[rows[guid]] = place, record
     if len(found) < len(uids):
         first_missing = next(uid for row, uid in enumerate(uids) if row not in found)
         raise UserError(
             f"{path}: no line for {len(uids) - len(found)} of the {len(uids)} examples of {data}, the first of them "
-            f"{first_missing!r}; needed: one line per example"
+            f"{shown(first_missing)}; needed: one line per example"
         )
     return [found[row] for row in range(len(uids))]
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _records(path: Path) -> Iterator[Record]:
     """The JSON objects of a file with their places; empty lines are skipped."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 place = f"{path}, line {number}"
                 try:
                     record = json.loads(line)
-                except ValueError as failure:
-                    raise UserError(f"{place}: not JSON ({failure}); needed: one object per line") from None
+                except (ValueError, RecursionError) as failure:
+                    raise UserError(f"{place}: not JSON ({reason(failure)}); needed: one object per line") from None
                 if not isinstance(record, dict):
                     raise UserError(f"{place}: {type(record).__name__} found; needed: one object per line")
                 yield place, record
     except OSError as failure:
-        raise UserError(f"{path} cannot be read: {failure.strerror or failure}; name a file of JSON lines") from None
+        raise UserError(
+            f"{path} cannot be read: {failure.strerror or reason(failure)}; name a file of JSON lines"
+        ) from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8; name a file of JSON lines") from None
 
@@ -297,27 +364,28 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_logits(values: Any, n_labels: int | None, place: str) -> int:
     """The number of logits, which is that of the classes where it is known."""
     if not isinstance(values, list) or not values or not all(map(_is_number, values)):
-        raise UserError(f"{place} is {_to_json(values)[:80]}; needed: a list with one number per class")
+        raise UserError(f"{place} is {_shown_json(values)}; needed: a list with one number per class (finite)")
     if n_labels not in (None, len(values)):
         raise UserError(f"{place} has {len(values)} numbers; needed: one for each of the {n_labels} classes")
     return len(values)
 
 
-def _numbers(records: list[tuple[str, dict[str, Any]]], name: str, *, maximum: float) -> np.ndarray:
+def _numbers(records: list[Record], name: str, *, maximum: float) -> np.ndarray:
     """(N,) float64 values of one field, checked to lie in [0, maximum]."""
     for place, record in records:
         value = record[name]
         if not _is_number(value) or not 0 <= value <= maximum:
-            raise UserError(f"{place}: {name} is {_to_json(value)[:80]}; allowed: a number from 0 to {maximum:g}")
+            raise UserError(f"{place}: {name} is {_shown_json(value)}; allowed: a number from 0 to {maximum:g}")
     return np.array([record[name] for _, record in records], dtype=np.float64)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that is finite with the 32 bits of a logit."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _shown_json(value: Any) -> str:
+    return shortened(printable(_JSON.encode(value)), 80)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -351,7 +419,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", dest="folder", required=True, metavar="FOLDER", help="gets the files")
 
     command = add("import-dynamics", "turn JSON lines of training dynamics into the dynamics artifact", import_dynamics)
-    command.add_argument("folder", metavar="FOLDER", help="has dynamics_epoch_0.jsonl and so on")
+    command.add_argument("folder", metavar="FOLDER", help="has dynamics_epoch_0.jsonl and so on, from any number")
     command.add_argument("--data", **data)
     command.add_argument("--output", required=True, metavar="FILE", help="dynamics.parquet")
 
@@ -379,7 +447,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} found; needed: a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{shown(text)} found; needed: a whole number of at least 1")
     return int(text)
 
 

@@ -78,6 +78,26 @@ def test_columns_by_hand(write):
     assert (shown["epochs"], shown["first_epoch"], shown["width"], shown["cells"]) == (2, 0, 5000, None)
 
 
+@pytest.mark.parametrize("classes", [151, 300])
+def test_predictions_of_many_classes_are_not_taken_for_others(tmp_path, classes):
+    """With 8 bits the last class of 300 would be class 43, the gold label of the second example."""
+    gold, predicted = [classes - 1, 43, 0], [[classes - 1] * 3, [0, 43, classes - 2]]
+    logits = np.zeros((2, 3, classes), np.float32)
+    np.put_along_axis(logits, np.array(predicted)[:, :, None], [[[9]], [[20]]], axis=2)
+    table = pa.table({"uid": list("abc"), "text_a": list("abc"), "label": pa.array(gold, pa.int16())})
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("dynamics", "train", "path")}
+    write_table(table, paths["train"], data_schema(pairs=False))
+    write_dynamics(list(logits), paths["dynamics"], classes, {})
+    write_datamap(*paths.values())
+    entry = {"reference": "small", "seed": 0, "path": paths["path"], "dynamics": paths["dynamics"]}
+    found = explorer.explore([entry], [], paths["train"], [str(label) for label in range(classes)], None)
+    assert found["examples"]["label"] == gold
+    (shown,) = found["maps"]
+    assert shown["predicted"] == predicted
+    assert shown["correctness"] == [1, 1, 0]
+    assert shown["believed"] == [0, 43, classes - 2]
+
+
 def test_only_the_epochs_of_the_data_map_count(write):
     arguments = write([[0.1, 0.1], [0.9, 0.6], [0.7, 0.8], [0.2, 0.2]], [0, 1], burn_in=1, max_epochs=3)
     (shown,) = explorer.explore(**arguments)["maps"]

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 import torch
+import yaml
 from conftest import FAMILIES, MAX_POSITIONS
+from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, pipeline
 
@@ -140,6 +142,53 @@ def test_package_model_with_three_layers(tmp_path):
     # The pooler too is the published one.
     assert all(torch.equal(value, published[key]) for key, value in found.items() if key in published)
     assert json.loads((tmp_path / "minilm" / "config.json").read_text())["num_hidden_layers"] == 6
+
+
+def card_of(hub, labels, title):
+    cfg = {"labels": labels, "layers": None, "tune": "all", "training": {"steps": 3}}
+    curve = [{"dataset": "dev", "split": "dev", "metric": "accuracy", "value": 0.5}]
+    source = {"hub": hub, "package": None, "path": None}
+    return modelling.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve)
+
+
+STRANGE = [
+    "<script>alert(1)</script>",
+    "a | b",
+    "one\n---\n# two",
+    "[a](http://b)",
+    "*bold*",
+    "`tick`",
+    "``",
+    "![x](y)",
+    "",
+]
+
+
+def test_nothing_in_a_card_is_read_as_markup():
+    hub = "org/model\nlicense: mit\ntags: [a: b] # c"
+    card = card_of(hub, STRANGE, "title\n## Scores <img src=x>")
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification",
+        "base_model": hub,
+    }
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(body)
+    inline = [each for token in tokens for each in token.children or []]
+    assert {token.type for token in inline} == {"text", "code_inline"}
+    # Everything is there, each as code.
+    code = [token.content.strip() for token in inline if token.type == "code_inline"]
+    flat = [" ".join(text.split()) for text in ["title\n## Scores <img src=x>", *STRANGE, hub]]
+    assert code == flat
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h2"]
+    assert {token.type for token in tokens if "html" in token.type} == set()
+
+
+def test_ordinary_names_stay_as_they_are_in_a_card():
+    card = card_of("org/mini_lm-L6.v2", ["not_entailment", "no idea", "größer", "1"], "main/big/random-0.5/seed0")
+    assert "\n# main/big/random-0.5/seed0\n" in card
+    assert "\nbase_model: org/mini_lm-L6.v2\n" in card
+    assert "with the labels not_entailment, no idea, größer, 1, fine-tuned from org/mini_lm-L6.v2 on 2 of 3" in card
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -170,6 +170,23 @@ def test_orders_and_the_exported_list(open_page, page_file, results):
             assert row["believed_label"] == generated.LABELS[(gold + 1) % 3]
 
 
+def test_no_cell_of_the_exported_list_is_a_formula(open_page, page_file):
+    page = open_page(page_file)
+    texts = ["=1+1", "+1 =2", "-a", "@SUM(1)", "\t=1", "\r=1", '=a,"b"', "-0.5", "+1", "-2e-3", "a=1", " =1", ""]
+    script = """(texts) => {
+        texts.forEach((text, i) => (explorer.examples.text_a[i] = text));
+        explorer.labels[0] = "=label";
+        explorer.listed = texts.map((_, i) => i);
+    }"""
+    page.evaluate(script, texts)
+    with page.expect_download() as download:
+        page.click("#export")
+    with open(download.value.path(), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text_a"] for row in rows] == [f"'{text}" for text in texts[:7]] + texts[7:]
+    assert {row["label"] for row in rows} == {"'=label", *generated.LABELS[1:]}
+
+
 def test_tables_are_sorted_by_mouse_and_keyboard(open_page, page_file):
     page = open_page(page_file)
     table = page.locator("table.sortable")

@@ -8,8 +8,9 @@ import pytest
 from test_report import write_comparison
 
 from ftft import tables
-from ftft.artifacts import write_table
+from ftft.artifacts import read_table, write_table
 from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.summary import harmless, write_both
 
 
 def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):
@@ -86,6 +87,23 @@ def test_results_in_numbers(written):
     }.items():
         assert float(ftft[column]) == pytest.approx(value, abs=1e-9), column
     assert ftft["OOD mean"] == "0.45"
+
+
+def test_no_cell_of_a_csv_is_a_formula(tmp_path):
+    """Texts that spreadsheets would compute get a quote mark; numbers stay numbers, also those that are text."""
+    texts = ["=1+1", "+a", "-a", "@SUM(1)", "\t=1", "\n=1", "-1-1", "+1=2", "-0.5", "+1", "-2E-3", "a=1", "", None]
+    safe = [f"'{text}" for text in texts[:8]] + texts[8:]
+    assert [harmless(text) for text in texts] == safe
+    assert harmless(-0.62) == -0.62
+    schema = pa.schema({"name": pa.string(), "value": pa.float64()})
+    table = pa.table({"name": texts, "value": [-0.62] * len(texts)}, schema=schema)
+    write_both(table, tmp_path / "table.parquet", tmp_path / "both.csv", schema)
+    tables._write_csv(table.to_pandas().rename(columns={"value": "=value"}), tmp_path / "table.csv")
+    for name, column in (("both.csv", "value"), ("table.csv", "'=value")):
+        rows = rows_of(tmp_path / name)
+        assert [row["name"] for row in rows] == [text or "" for text in safe], name
+        assert {row[column] for row in rows} == {"-0.62"}
+    assert read_table(tmp_path / "table.parquet")["name"].to_pylist() == texts
 
 
 def test_results_ready_to_print(written):

@@ -74,7 +74,7 @@ class _Map:
     selected: Ints  # bit i: whether it is in subset i
     believed: Ints  # the class of the highest mean probability
     doubt: Ints  # in parts, by how much this exceeds the gold label's
-    predicted: NDArray[np.uint8]  # (E, N) class
+    predicted: NDArray[np.int16]  # (E, N) class
     gold: NDArray[np.uint8]  # (E, N) probability of the gold label, in percent
 
     @property
@@ -167,7 +167,7 @@ def _read(datamap: DataMap, subsets: Sequence[Subset], uids: pa.ChunkedArray, la
     logits = read_dynamics(datamap["dynamics"], len(labels), slice(start, start + int(facts["epochs"])))
     every = np.arange(len(labels))
     mean = np.zeros(logits.shape[1:])
-    predicted, gold = np.empty((2, *logits.shape[:2]), np.uint8)
+    predicted, gold = np.empty(logits.shape[:2], np.int16), np.empty(logits.shape[:2], np.uint8)
     for epoch, values in enumerate(logits):
         probabilities = softmax(values.astype(np.float64))
         mean += probabilities / len(logits)

@@ -1,15 +1,17 @@
 """Build a sequence classifier from a prepared source, and save a trained one so that anyone can load it."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ftft import pretrained
-from ftft.errors import UserError
+from ftft.errors import UserError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -190,8 +192,12 @@ def model_card(
     of: int,
     curve: list[dict[str, Any]],
 ) -> str:
-    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores."""
-    base = source["hub"] or source["package"] or source["path"] or "random weights"
+    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores.
+
+    Names and labels are shown as they are: none of them becomes Markdown, HTML or YAML.
+    """
+    origin = source["hub"] or source["package"] or source["path"]
+    base = _literal(origin) if origin else "random weights"
     depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
     of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
     kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
@@ -199,15 +205,17 @@ def model_card(
     results = "\n".join(
         f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
     )
+    labels = ", ".join(map(_literal, cfg["labels"]))
     front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
-    front += [f"base_model: {source['hub']}"] if source["hub"] else []
+    if source["hub"]:
+        front.append(yaml.safe_dump({"base_model": source["hub"]}, width=1000).strip())
     return "\n".join(
         [
             *front,
             "---",
-            f"# {title}",
+            f"# {_literal(title)}",
             "",
-            f"{kind} with the labels {', '.join(cfg['labels'])}, fine-tuned from {base}{depth}{of_what} on "
+            f"{kind} with the labels {labels}, fine-tuned from {base}{depth}{of_what} on "
             f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
             "",
             "## Scores on development data",
@@ -222,6 +230,15 @@ def model_card(
             "",
         ]
     )
+
+
+def _literal(text: str) -> str:
+    """A text of which Markdown takes nothing as its own: as code, between more backticks than it has in a row."""
+    shown = one_line(text, 200)
+    if re.fullmatch(r"[^\W_]+([ ,.:/+_-][^\W_]+)*", shown):
+        return shown
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence} {shown} {fence}"
 
 
 def load(folder: Path, attention: str | None = None) -> PreTrainedModel:

@@ -27,7 +27,7 @@ from ftft.method_styles import method_styles
 from ftft.outcomes import outcomes, to_erm
 from ftft.pareto import pareto_front
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
-from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, difference_text, formatted, headline, overview
+from ftft.summary import COST, EN_DASH, METRIC_NAMES, SEEDS, difference_text, formatted, headline, overview, tested
 from ftft.summary import costs as costs_of
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -256,12 +256,18 @@ def _details(rows: pa.Table, main: str) -> dict[str, Any] | None:
     if "ece" not in metrics:
         return None
     classes = sorted(metric for metric in metrics if metric.startswith("f1/"))
-    tables = {metric: overview(rows, metric).xs(main, level="main") for metric in ("ece", *classes)}
-    where = headline(tables["ece"])
-    columns = {f"ECE, {IN_DISTRIBUTION}": tables["ece"][IN_DISTRIBUTION, "mean"]} if where == OOD_MEAN else {}
-    columns |= {f"ECE, {where}": tables["ece"][where, "mean"]}
-    columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": tables[metric][where, "mean"] for metric in classes}
-    cells = pd.DataFrame(columns).map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
+    # All at once: an overview of each metric takes its time where there are many classes.
+    scores = tested(rows.filter(pc.equal(rows["main"], main)).to_pandas())
+    means = scores.pivot_table("value", ["method", "reference"], ["dataset", "metric"], sort=False)
+    sets = {name: means[name] for name in means.columns.unique("dataset")}
+    ood = [part for name, part in sets.items() if name != IN_DISTRIBUTION]
+    where = OOD_MEAN if ood else IN_DISTRIBUTION
+    if ood:
+        sets[OOD_MEAN] = sum(ood[1:], ood[0]) / len(ood)
+    columns = {f"ECE, {name}": sets[name]["ece"] for name in dict.fromkeys((IN_DISTRIBUTION, where))}
+    columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": sets[where][metric] for metric in classes}
+    cells = pd.DataFrame(columns)
+    cells = cells.map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
     return _cells(main, cells)
 
 

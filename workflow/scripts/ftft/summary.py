@@ -3,9 +3,10 @@
 A run is one training of a main model (main, method, reference, seed) with its evaluation.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,9 @@ STEP = "stopped at step"
 SEEDS = "number of seeds"
 
 EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
+
+# What spreadsheets take as a formula (OWASP, *CSV injection*): all that begins so, but for a plain number.
+_FORMULA = re.compile(r"(?![+-]?\d+(\.\d+)?(e[+-]?\d+)?$)[=+\-@\t\r\n]", re.ASCII | re.IGNORECASE)
 
 _RUN = ["main", "method", "reference", "seed"]
 _ROW = _RUN[:-1]
@@ -73,10 +77,23 @@ def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: 
 
 
 def write_both(table: pa.Table, output_parquet: str | Path, output_csv: str | Path, schema: pa.Schema) -> None:
-    """Write a table as Parquet and as CSV, where a null is an empty field."""
+    """Write a table as Parquet and as CSV, where a null is an empty field, and no text a formula."""
     write_table(table, output_parquet, schema)
+    columns = {field.name: _harmless(table[field.name].cast(field.type)) for field in schema}
     with atomic_path(output_csv) as temporary:
-        csv.write_csv(table.select(schema.names).cast(schema), temporary, csv.WriteOptions(quoting_style="needed"))
+        csv.write_csv(pa.table(columns), temporary, csv.WriteOptions(quoting_style="needed"))
+
+
+def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_string(column.type):
+        return column
+    texts = pc.unique(column)
+    return pa.array(map(harmless, texts.to_pylist()), pa.string()).take(pc.index_in(column, texts))
+
+
+def harmless(cell: Any) -> Any:
+    """A cell of a CSV file as spreadsheets only show it: before a text that they would compute stands a quote mark."""
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def _rows(entry: Entry) -> pa.Table:
@@ -130,9 +147,7 @@ def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
         NaN: a difference of the baseline to itself, or to one that the experiment does not have.
     """
     rows = summary.to_pandas()
-    rows = rows[rows["metric"] == metric]
-    tested = rows.groupby("dataset")["split"].transform(lambda splits: (splits == "test").any())
-    rows = rows[(rows["split"] == "test") | ~tested]
+    rows = tested(rows[rows["metric"] == metric])
     datasets = sorted(rows["dataset"].unique(), key=lambda name: name != IN_DISTRIBUTION)
     ood = [name for name in datasets if name != IN_DISTRIBUTION]
     # Unlike pivot_table, pivot does not average a run that is there twice: it fails.
@@ -143,6 +158,12 @@ def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
     leading = scores[headline(scores)]
     scores[DIFFERENCE] = (leading - _of_baseline(leading, baseline)).mask(_is(leading, baseline))
     return scores
+
+
+def tested(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a summary that count: those of a dataset's test split, or of its dev split where it has no test."""
+    has_test = rows["dataset"].isin(rows.loc[rows["split"] == "test", "dataset"])
+    return rows[(rows["split"] == "test") | ~has_test]
 
 
 def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa.Table | None = None) -> pd.DataFrame:

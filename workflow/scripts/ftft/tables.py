@@ -9,7 +9,19 @@ import pandas as pd
 from ftft.artifacts import atomic_path, read_table
 from ftft.outcomes import outcomes, to_erm
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
-from ftft.summary import COST, DIFFERENCE, EN_DASH, ERM, METRIC_NAMES, SEEDS, STEP, difference_text, formatted, overview
+from ftft.summary import (
+    COST,
+    DIFFERENCE,
+    EN_DASH,
+    ERM,
+    METRIC_NAMES,
+    SEEDS,
+    STEP,
+    difference_text,
+    formatted,
+    harmless,
+    overview,
+)
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
 _LETTERS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", EN_DASH: "--"}
@@ -160,6 +172,7 @@ def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
 def _write_csv(table: pd.DataFrame, output: str | Path) -> None:
     with atomic_path(output) as temporary:
         # Ten digits: enough to compute with, and no 0.9524999999999999.
+        table = table.map(harmless).rename(columns=harmless)
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 

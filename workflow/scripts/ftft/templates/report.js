@@ -466,7 +466,8 @@ class Explorer {
       new_label: () => "",
     };
     const quoted = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-    const lines = [Object.keys(columns), ...this.listed.map((i) => Object.values(columns).map((column) => quoted(column(i))))];
+    const cells = (i) => Object.values(columns).map((column) => quoted(harmless(column(i))));
+    const lines = [Object.keys(columns), ...this.listed.map(cells)];
     const name = `${document.body.dataset.task}-${map.reference}-seed${map.seed}-${this.order}.csv`;
     save(name, "text/csv", lines.map((line) => `${line.join(",")}\r\n`).join(""));
   }
@@ -477,6 +478,8 @@ function options(select, names) {
   select.replaceChildren(new Option("any", ""), ...names.map((name, value) => new Option(name, value)));
 }
 
+/** A cell of a CSV file as spreadsheets only show it; as `harmless` in summary.py. */
+const harmless = (text) => (/^(?![+-]?\d+(\.\d+)?(e[+-]?\d+)?$)[=+\-@\t\r\n]/i.test(text) ? `'${text}` : text);
 const inGrid = (value, width, cells) => Math.min(Math.floor((cells * value) / width), cells - 1);
 const clipped = (text, length) => (text.length > length ? `${text.slice(0, length)} \u2026` : text);
 /** A text for a figure, which takes some markup. */

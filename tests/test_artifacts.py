@@ -3,6 +3,7 @@
 import json
 import os
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,6 +79,18 @@ def test_atomic_path_replaces_only_at_the_end(tmp_path):
         assert temporary.parent == path.parent  # a rename across file systems would not be atomic
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["page.html"]
+
+
+def test_a_table_without_rows_is_read_by_other_programs(tmp_path):
+    from datasets import load_dataset  # slow to import
+
+    schema = pa.schema({"name": pa.string(), "value": pa.float64()})
+    write_table(schema.empty_table(), tmp_path / "empty.parquet", schema)
+    assert read_table(tmp_path / "empty.parquet").equals(schema.empty_table())
+    assert pq.read_table(tmp_path / "empty.parquet").num_rows == 0
+    assert pd.read_parquet(tmp_path / "empty.parquet").columns.to_list() == ["name", "value"]
+    files = {"train": str(tmp_path / "empty.parquet")}
+    assert list(load_dataset("parquet", data_files=files, split="train", streaming=True)) == []
 
 
 def test_same_bytes_whatever_the_order_of_metadata_and_chunks(tmp_path):

@@ -185,8 +185,10 @@ def test_nothing_in_a_card_is_read_as_markup():
 
 
 def test_ordinary_names_stay_as_they_are_in_a_card():
-    card = card_of("org/mini_lm-L6.v2", ["not_entailment", "no idea", "größer", "1"], "main/big/random-0.5/seed0")
-    assert "\n# main/big/random-0.5/seed0\n" in card
+    card = card_of(
+        "org/mini_lm-L6.v2", ["not_entailment", "no idea", "größer", "1"], "large on small/ambiguous-0.33+equal, seed 0"
+    )
+    assert "\n# large on small/ambiguous-0.33+equal, seed 0\n" in card
     assert "\nbase_model: org/mini_lm-L6.v2\n" in card
     assert "with the labels not_entailment, no idea, größer, 1, fine-tuned from org/mini_lm-L6.v2 on 2 of 3" in card
 

@@ -235,7 +235,7 @@ def model_card(
 def _literal(text: str) -> str:
     """A text of which Markdown takes nothing as its own: as code, between more backticks than it has in a row."""
     shown = one_line(text, 200)
-    if re.fullmatch(r"[^\W_]+([ ,.:/+_-][^\W_]+)*", shown):
+    if re.fullmatch(r"[^\W_]+((, |[ ,.:/+_-])[^\W_]+)*", shown):
         return shown
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}"

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ftft.artifacts import read_table, write_table
 from ftft.criteria import CRITERIA, RANDOM
-from ftft.errors import UserError
+from ftft.errors import UserError, named
 from ftft.ranking import doubled_ranks, order, subset_size
 from ftft.schemas import SUBSET
 
@@ -221,7 +221,7 @@ def write(
             "the subset (%s, fraction %s) has no example of class %s; a larger fraction would include some",
             by,
             fraction,
-            ", ".join(map(str, missing)),
+            named(map(str, missing)),
         )
     facts = {"by": by, "fraction": fraction, "balance": balance or "none", "easy_share": easy_share}
     facts |= {"maps": 0 if column is None else len(paths), "rows": subset.num_rows, "of": examples.num_rows}

@@ -178,8 +178,7 @@ def write(
         seed: of the random numbers; other criteria draw none.
 
     Raises:
-        UserError: as ``select``; data maps of different examples; a subset with fewer rows than the train set has
-            classes.
+        UserError: as ``select``; data maps of different examples.
     """
     _check(by, fraction, balance, easy_share)
     column = CRITERIA[by].column
@@ -209,11 +208,6 @@ def write(
     )
 
     classes = pc.unique(examples["label"]).sort()
-    if subset.num_rows < len(classes):
-        raise UserError(
-            f"select.fraction {fraction} of {examples.num_rows} examples is a subset of {subset.num_rows} for "
-            f"{len(classes)} classes; needed: at least one example per class; raise fraction"
-        )
     chosen = pc.unique(examples["label"].filter(pc.is_in(examples["uid"], subset["uid"])))
     missing = classes.filter(pc.invert(pc.is_in(classes, chosen))).to_pylist()
     if missing:

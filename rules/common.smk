@@ -42,6 +42,7 @@ FIRST = 101
 os.environ[RUNTIME_VARIABLE] = json.dumps(
     {
         "data_dir": PLAN.config.data_dir,
+        "urls": PLAN.urls,
         "runtime": settings.plain(PLAN.config.runtime),
         "cores": workflow.resource_settings.cores,
         "gpus": {

@@ -1,11 +1,12 @@
 # In:  the sources of data and models that the config names.
-# Out: data/{dataset}.parquet, source/{source}/ (identity, configuration and tokenizer of a model),
+# Out: data/{dataset}.parquet, data_checks.parquet and .txt, source/{source}/ (identity, configuration and tokenizer of a model),
 #      tokens/{tokenizer}/{dataset}.parquet
 
 
 localrules:
     download,
     download_model,
+    check_data,
 
 
 rule download:
@@ -23,6 +24,25 @@ rule download:
         code=code("download.py"),
     script:
         "../workflow/scripts/download.py"
+
+
+# Before the first training: which sets share texts with the train set, and which classes have no row.
+rule check_data:
+    input:
+        data=[f"{RESULTS}/data/{name}.parquet" for name in sorted(PLAN.sources)],
+    output:
+        table=f"{RESULTS}/data_checks.parquet",
+        text=f"{RESULTS}/data_checks.txt",
+    log:
+        log_of("check_data", "data_checks"),
+    priority: FIRST
+    conda:
+        "../envs/data.yaml"
+    params:
+        cfg=PLAN.check(),
+        code=code("check_data.py"),
+    script:
+        "../workflow/scripts/check_data.py"
 
 
 rule download_model:

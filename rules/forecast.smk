@@ -1,4 +1,4 @@
-# In:  tokens/{tokenizer}/train.parquet, source/{source}/
+# In:  tokens/{tokenizer}/train.parquet, source/{source}/, data_checks.txt
 # Out: forecast.parquet, forecast.csv and forecast.txt
 
 
@@ -16,6 +16,8 @@ rule forecast:
                 for path in (work["tokens"], f"{work['source']}/config.json")
             }
         ),
+        # Data whose check fails is trained on by nothing; another check of it changes no forecast.
+        checks=ancient(f"{RESULTS}/data_checks.txt"),
     output:
         table=f"{RESULTS}/forecast.parquet",
         csv=csv_file("forecast"),

@@ -148,6 +148,7 @@ rule report:
         forecast=f"{RESULTS}/forecast.parquet",
         references=transfer_files(),
         train=f"{RESULTS}/data/train.parquet",
+        checks=f"{RESULTS}/data_checks.parquet",
         dynamics=[entry["dynamics"] for entry in PLAN.datamap_entries(RESULTS)],
         datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
         subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],

@@ -1,4 +1,4 @@
-# In:  what Snakemake says of its jobs; summary.txt, references.txt, forecast.txt
+# In:  what Snakemake says of its jobs; summary.txt, references.txt, forecast.txt, data_checks.txt
 # Out: lines in the terminal: how many trainings are done, and at the end what came out, or what failed;
 #      the locks of a run that was killed are removed
 #
@@ -57,8 +57,8 @@ def why(log):
 
 
 def show(path):
-    """Print a table that was made for the terminal."""
-    if Path(path).exists():
+    """Print a table that was made for the terminal, or warnings, where there are any."""
+    if Path(path).exists() and Path(path).stat().st_size:
         logger.info("\n" + Path(path).read_text(encoding="utf-8"))
 
 
@@ -73,6 +73,14 @@ onstart:
 
 onsuccess:
     made = set(WATCH.rules.values())
+    if made & {
+        "check_data",
+        "forecast",
+        "compare_references",
+        "summarize",
+        "report",
+    }:
+        show(f"{RESULTS}/data_checks.txt")
     if made & {"summarize", "report"}:
         show(f"{RESULTS}/summary.txt")
     else:

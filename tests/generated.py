@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ftft import comparison, config, cost_curve, datamap, forecast, selection, summary, transfer
+from ftft import comparison, config, cost_curve, data_checks, datamap, forecast, selection, summary, transfer
 from ftft.artifacts import write_table
 from ftft.metrics import detailed_scores
 from ftft.plan import Plan, Run
@@ -75,6 +75,8 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
             path = results / f"subset/{name}/seed{seed}.parquet"
             selection.write(maps or [results / "data/train.parquet"], path, **plan.select(name), seed=seed)
             _write_cost(path.with_suffix(".cost.parquet"), {"select": (0, 1.0)}, ["final"])
+    data = {name: results / f"data/{name}.parquet" for name in ("train", "dev")}
+    data_checks.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
     entries = plan.entries(str(results))
     for entry in entries:
         _write_evaluation(entry, plan)
@@ -98,6 +100,7 @@ def report_arguments(plan: Plan, results: Path) -> dict:
     return {
         "output": results / "report.html",
         "train_data": results / "data/train.parquet",
+        "checks": results / "data_checks.parquet",
         **{name: results / f"{name}.parquet" for name in tables},
         **plan.report(str(results)),
     }

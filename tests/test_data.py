@@ -1,5 +1,7 @@
 """Every kind of source becomes the same kind of dataset, and bad input gets one clear line."""
 
+import bz2
+import gzip
 import hashlib
 import json
 import logging
@@ -7,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +22,7 @@ import pytest
 
 from ftft import artifacts, data, planted, schemas
 from ftft.config import Source, plain
-from ftft.errors import UserError
+from ftft.errors import UserError, without_credentials
 
 NLI = ["entailment", "neutral", "contradiction"]
 
@@ -75,7 +78,7 @@ def test_tsv_without_quoting_and_with_a_header(download):
     rows = download(
         content,
         "mnli.txt",
-        source={"format": "tsv", "quoting": False},
+        source={"format": "tsv"},
         text=("sentence1", "sentence2"),
         label="gold_label",
         labels=NLI,
@@ -316,7 +319,7 @@ def test_label_outside_the_list(download):
     content = "text,label\na,no\nb,Yes\nc,maybe\nd,Yes\n"
     message = fails(download, content)
     assert "column 'label' holds 'Yes', 'maybe', in 3 of 4 rows, the first in row 2; allowed: no, yes" in message
-    assert 'relabel: {"Yes": no}' in message
+    assert 'relabel: {"Yes": yes}' in message
 
 
 def test_class_index_out_of_range(download):
@@ -361,12 +364,12 @@ def test_checksum_of_several_files(download, tmp_path):
 @pytest.mark.parametrize(
     ("content", "name", "message"),
     [
-        ("text,label\na,no\nb\n", "in.csv", "Row #3: Expected 2 columns, got 1"),
-        ("text,label\na,no\nb,yes,c\n", "in.csv", "Row #3: Expected 2 columns, got 3"),
-        (b"text,label\n\xff\xfe,no\n", "in.csv", "cannot be read as csv"),
+        ("text,label\na,no\nb\n", "in.csv", "line 3 has 1 field, and the header 2; a field that holds"),
+        ("text,label\na,no\nb,yes,c\n", "in.csv", "line 3 has 3 fields, and the header 2"),
+        (b"text,label\nab\xe9,no\n", "in.csv", "in.csv: not UTF-8: byte 0xE9, number 14, in line 2; say"),
         ('{"text": "a", "label": "no"}\n{"text": \n', "in.jsonl", "cannot be read as jsonl: line 2: Expecting value"),
         ('{"text": "a", "label": "no"}\n\n7\n', "in.jsonl", "line 3: an object such as"),
-        (b'{"text": "\xff"}\n', "in.jsonl", "cannot be read as jsonl: 'utf-8' codec"),
+        (b'{"text": "\xff"}\n', "in.jsonl", "in.jsonl: not UTF-8: byte 0xFF, number 11, in line 1; say"),
         ("PAR1 or not", "in.parquet", "cannot be read as parquet: "),
         (
             "text,label\na,no\n",
@@ -381,7 +384,331 @@ def test_unreadable_file(download, content, name, message):
 
 def test_columns_of_a_file_that_names_its_own(download):
     message = fails(download, '{"text": "a", "label": "no"}', "in.jsonl", source={"columns": ["text", "label"]})
-    assert "columns names the columns of a csv or tsv file without a header; this is jsonl" in message
+    assert "in.jsonl: columns is for csv or tsv files; this is jsonl: leave it out" in message
+
+
+QUOTED = 'text\tlabel\n"say ""hi"""\tno\nb\tyes\n'
+
+
+def test_a_tsv_file_has_no_quoting_unless_it_is_said_or_seen(download):
+    assert texts(download('text\tlabel\n"Open\tno\nclose"\tyes\n', "in.tsv")) == ['"Open', 'close"']
+    assert texts(download('"text"\t"label"\n"a\nb"\t"no"\n', "in.tsv")) == ["a\nb"]
+    assert texts(download(QUOTED, "in.tsv", source={"quoting": True})) == ['say "hi"', "b"]
+    assert texts(download(QUOTED, "in.tsv", source={"quoting": False})) == ['"say ""hi"""', "b"]
+    message = fails(download, QUOTED, "in.tsv")
+    assert (
+        "line 2: quote marks enclose a field and are doubled within it; set quoting: true, or quoting: false" in message
+    )
+
+
+def texts(rows):
+    return [row["text_a"] for row in rows]
+
+
+NEVER_CLOSED = "a quote mark opens a field and is never closed; if it is part of the text, set quoting: false"
+FOLLOWED = "text follows the quote mark that closes a field; if it is part of the text, set quoting: false"
+ESCAPED = 'quote marks are escaped by a backslash; set escape: "\\\\"'
+SWALLOWED = "a quote mark is not closed: set quoting: false if quote marks are part of the text"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('text,label\na,no\n"b,yes\nc,no\n', f"the row of lines 3 to 4: {NEVER_CLOSED}"),
+        ('text,label\n"b,yes\nc,no\n"d,yes\n', f"the row of lines 2 to 4: {FOLLOWED}"),
+        # The second quote mark is followed by a delimiter: only the lines within show what has happened.
+        ('text,label\n"b,yes\nc,no\nd",yes\ne,no\n', "row 1 holds other rows in its column 'text': 'b,yes\\nc"),
+        ('text,label\n"b,yes\nd",yes\ne,no\n', SWALLOWED),
+        ('label,text\nno,"b\nyes,c"\nyes,e\n', SWALLOWED),
+        ('text,label,n\nx,yes,1\n"b,yes,1\nc,no,2\nd",yes,3\ne,no,4\n', "row 2 holds other rows"),
+        ('text,label\n"say \\"hi\\"",no\n', f"line 2: {ESCAPED}"),
+        ('text,label\n"12\\"",no\n"b",yes\n', f"the row of lines 2 to 3: {ESCAPED}"),
+    ],
+)
+def test_rows_that_quote_marks_swallow_are_refused(download, content, message):
+    assert message in fails(download, content)
+
+
+def test_line_breaks_and_delimiters_in_a_closed_field_are_text(download, caplog):
+    letter = "Dear sir,\nI am, as you know, for it.\r\n\nYours, yes\n"
+    with caplog.at_level(logging.INFO):
+        assert texts(download(f'text,label\n"{letter}",no\nb,yes\n')) == [letter, "b"]
+    assert "2 rows read; 4 line breaks stand within fields" in caplog.text
+
+
+def test_escaped_quote_marks(download, caplog):
+    content = 'text,label\n"say \\"hi\\", he said",no\nb,yes\n'
+    assert texts(download(content, source={"escape": "\\"})) == ['say "hi", he said', "b"]
+    assert "escape" not in caplog.text
+    assert texts(download('text,label\nsay \\"hi\\",no\n')) == ['say \\"hi\\"']
+    assert "1 values in column 'text' hold" in caplog.text
+
+
+def test_a_carriage_return_in_a_line_is_named(download):
+    content = "text,label\na,no\nb\rc,yes\n"
+    for source in ({"quoting": False}, {}):
+        message = fails(download, content, source=source)
+        assert "line 3: a carriage return (\\r) stands in it outside of quote marks; take it out" in message
+    assert texts(download('text,label\r\n"b\rc",yes\r\n')) == ["b\rc"]
+
+
+def test_lines_may_end_in_carriage_returns_alone(download):
+    assert texts(download("text,label\ra,no\rb,yes\r")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "|", "\t"])
+def test_delimiter(download, delimiter):
+    content = f"text{delimiter}label\na, b{delimiter}no\n"
+    message = fails(download, content)
+    assert f"',' is not what separates fields; set delimiter: {json.dumps(delimiter)}" in message
+    assert texts(download(content, source={"delimiter": delimiter})) == ["a, b"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-8-sig", "shift-jis"])
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_encoding(download, encoding, name):
+    text = "\N{HIRAGANA LETTER A}" if encoding == "shift-jis" else "\xe9"
+    content = (
+        f"text,label\n{text},no\n"
+        if name == "in.csv"
+        else json.dumps({"text": text, "label": "no"}, ensure_ascii=False)
+    )
+    assert texts(download(content.encode(encoding), name, source={"encoding": encoding})) == [text]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (
+            "text,label\na,no\n".encode("utf-16"),
+            "utf-8",
+            "is not UTF-8: it begins with the mark of UTF-16; set encoding",
+        ),
+        ("text,label\na,no\n".encode("utf-16-le"), "utf-8", "without its mark, set encoding: utf-16-le"),
+        ("text,label\na,no\n".encode("utf-16-be"), "utf-8", "without its mark, set encoding: utf-16-be"),
+        (b"text,label\n\xe9,no\n", "ascii", "not ASCII: byte 0xE9, number 12, in line 2; correct encoding"),
+        ("text,label\n\xe9,no\n".encode(), "cp1252", "encoding is cp1252, but the file is UTF-8"),
+    ],
+)
+def test_another_encoding_than_the_file_has(download, content, encoding, message):
+    assert message in fails(download, content, source={"encoding": encoding})
+
+
+ZSTANDARD = pa.Codec("zstd")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".ZST", lambda data: ZSTANDARD.compress(data, asbytes=True))],
+)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.csv", "text,label\na,no\n"),
+        ("in.tsv", "text\tlabel\na\tno\n"),
+        ("in.jsonl", '{"text": "a", "label": "no"}'),
+        ("in.json", '[{"text": "a", "label": "no"}]'),
+    ],
+)
+def test_compressed_files(download, name, content, suffix, compress):
+    assert texts(download(compress(content.encode()), name + suffix)) == ["a"]
+    assert f"is compressed by {'gzip' if suffix == '.gz' else 'bzip2' if suffix == '.bz2' else 'Zst'}" in fails(
+        download, compress(content.encode()), name
+    )
+
+
+def test_a_truncated_compressed_file(download):
+    content = gzip.compress(b"text,label\n" + b"".join(b"%d,no\n" % number**5 for number in range(9999)))
+    assert "in.csv.gz: cannot be read as csv: Truncated compressed stream" in fails(
+        download, content[:999], "in.csv.gz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "is a git-lfs pointer"),
+        ("\n <!DOCTYPE html><title>Sign in</title>", "is a page of the web (HTML or XML), such as one to sign in"),
+        ("\ufeff<html>", "is a page of the web"),
+        ("<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a page of the web"),
+    ],
+)
+@pytest.mark.parametrize("name", ["in.csv", "in.tsv", "in.jsonl", "in.json", "in.parquet"])
+def test_what_stands_for_a_file_is_no_file(download, content, name, message):
+    assert f"{name} {message}" in fails(download, content, name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"PAR1\x15\x04", "is a Parquet file; set format: parquet"), (b"PK\x03\x04", "is a zip archive or a spreadsheet")],
+)
+def test_a_file_of_another_kind_than_its_name_says(download, content, message):
+    assert message in fails(download, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"data": [{"text": "a", "label": "no"}, {"text": "b", "label": "yes"}]}',
+        '{"version": 2, "data": [{"text": "a", "label": "no"}, {"text": "b", "label": "yes"}]}',
+        json.dumps([{"text": "a", "label": "no"}, {"text": "b", "label": "yes"}], indent=2),
+        "".join(json.dumps({"text": text, "label": "no"}, indent=1) + "\n" for text in "ab"),
+        '{"text": "a", "label": "no"} {"text": "b", "label": "no", "spans": [{"from": 0}]}',
+    ],
+)
+@pytest.mark.parametrize("name", ["in.json", "in.jsonl"])
+def test_forms_of_json(download, content, name):
+    assert texts(download(content, name)) == ["a", "b"]
+
+
+def test_one_record_that_holds_a_list_of_objects_is_one_record(download):
+    assert texts(download('{"text": "a", "label": "no", "spans": [{"text": "b", "label": "yes"}]}', "in.jsonl")) == [
+        "a"
+    ]
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "values", "list"])
+def test_json_that_is_no_list_of_records(download, orient):
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["no", "yes"]})
+    content = json.dumps(frame.to_dict(orient)) if orient == "list" else frame.to_json(orient=orient)
+    message = fails(download, content, "in.json")
+    expected = {
+        "columns": 'to_json(FILE, orient="records", lines=True)',
+        "list": 'to_json(FILE, orient="records", lines=True)',
+        "values": "item 1: an object such as",
+    }
+    assert expected.get(orient, "no column 'text'; found: ") in message
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (["a", "b", "c"], "a list, 'a', 'b' and 1 more"),
+        ({"title": "a", "body": "b"}, "an object with title, body"),
+        ([], "a list"),
+    ],
+)
+@pytest.mark.parametrize("column", ["text", "label", "id"])
+def test_nested_values_of_json_are_no_text_or_label_or_uid(download, column, value, found):
+    rows = [{"text": "a", "label": "no", "id": "x"}, {"text": "b", "label": "no", "id": "y", column: value}]
+    message = fails(download, "\n".join(map(json.dumps, rows)), "in.jsonl", uid="id")
+    assert f"line 2: '{column}' holds {found}" in message
+
+
+def test_a_key_twice_in_an_object(download):
+    message = fails(download, '{"text": "a", "label": "no"}\n{"text": "a", "label": "no", "text": "b"}', "in.jsonl")
+    assert "line 2: an object has the key 'text' twice" in message
+
+
+def test_half_surrogate_pairs_are_replaced_and_counted(download, caplog):
+    content = (
+        '{"text": "a", "label": "no"}\n{"text": "b \\ud83d", "label": "no"}\n{"text": "\\ud83d\\ude00", "label": "no"}'
+    )
+    assert texts(download(content, "in.jsonl")) == ["a", "b \ufffd", "\U0001f600"]
+    assert "1 values in column 'text' hold half a surrogate pair" in caplog.text
+    assert "the first: line 2" in caplog.text
+
+
+def test_brackets_within_brackets_without_end(download):
+    content = (
+        '{"text": "a", "label": "no"}\n' + '{"text": "a", "label": "no", "x": ' + "[" * 200_000 + "]" * 200_000 + "}"
+    )
+    assert "brackets stand within each other too deep" in fails(download, content, "in.jsonl")
+
+
+def test_a_long_text_is_read_in_seconds(download):
+    words = "word \N{SNOWMAN} " * 2_500_000  # 20 MB in UTF-8
+    content = json.dumps({"text": words, "label": "no"}, ensure_ascii=False)
+    started = time.monotonic()
+    assert texts(download(content, "in.jsonl")) == [words]
+    assert time.monotonic() - started < 30
+
+
+def test_nothing_is_no_word(download, tmp_path, caplog):
+    rows = download('{"text": NaN, "label": "no", "n": NaN}\n{"text": "nan", "label": "no", "n": 1.5}', "in.jsonl")
+    assert [(row["text_a"], row["n"]) for row in rows] == [("", None), ("nan", 1.5)]
+    assert "1 empty texts" in caplog.text
+    message = fails(download, '{"text": "a", "label": NaN}\n{"text": "b", "label": 1}', "in.jsonl")
+    assert "holds '', in 1 of 2 rows" in message
+    pq.write_table(pa.table({"text": ["a", "b"], "label": pa.array([1.0, float("nan")])}), tmp_path / "in.parquet")
+    assert "holds '', in 1 of 2 rows" in fails(download, (tmp_path / "in.parquet").read_bytes(), "in.parquet")
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_whole_numbers_that_pandas_made_fractions(download, tmp_path, name):
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "label": [1, None, 0]})
+    if name == "in.csv":
+        frame.to_csv(tmp_path / name, index=False)
+    elif name == "in.jsonl":
+        frame.to_json(tmp_path / name, orient="records", lines=True)
+    else:
+        frame.to_parquet(tmp_path / name)
+    rows = download((tmp_path / name).read_bytes(), name, source={"relabel": {"": None}})
+    assert [(row["text_a"], row["label"]) for row in rows] == [("a", 1), ("c", 0)]
+
+
+def test_class_names_in_the_metadata_of_a_parquet_file(download, tmp_path):
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["yes", "no"])})
+    Dataset.from_dict({"text": ["a", "b", "c"], "label": [0, 1, 0]}, features).to_parquet(tmp_path / "in.parquet")
+    rows = download((tmp_path / "in.parquet").read_bytes(), "in.parquet")
+    assert [row["label"] for row in rows] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("metadata", [b"", b"{", b"[]", b'{"info": {"features": {"label": 1}}}', b"null"])
+def test_other_metadata_of_a_parquet_file_are_left_alone(download, tmp_path, metadata):
+    table = pa.table({"text": ["a", "b"], "label": [0, 1]}).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert [row["label"] for row in download((tmp_path / "in.parquet").read_bytes(), "in.parquet")] == [0, 1]
+
+
+@pytest.mark.parametrize(("role", "numbers"), [("dev", "123"), ("train", "123"), ("train", "12")])
+def test_numbers_that_count_from_1_are_refused(download, role, numbers):
+    content = "text,label\n" + "".join(f"a,{number}\n" for number in numbers)
+    message = fails(download, content, labels=NLI, role=role)
+    assert f"holds the numbers 1 to {numbers[-1]} and no 0, and the 3 labels are counted from 0" in message
+    assert """by relabel: {"1": 'entailment', "2": 'neutral', …}""" in message
+    relabel = {str(number): name for number, name in enumerate(NLI, 1)}
+    rows = download(content, labels=NLI, role=role, source={"relabel": relabel})
+    assert [row["label"] for row in rows] == [int(number) - 1 for number in numbers]
+
+
+def test_numbers_of_a_dev_set_that_may_count_from_1_are_noted(download, caplog):
+    assert [row["label"] for row in download("text,label\na,1\nb,2\n", labels=NLI)] == [1, 2]
+    assert "holds the numbers 1 to 2 and no 0; they are read as counted from 0" in caplog.text
+
+
+def test_labels_are_compared_in_one_unicode_form(download):
+    composed, apart = "caf\xe9", "cafe\u0301"
+    content = f"text,label\na,{composed}\nb,{apart}\nc,no\n"
+    assert [row["label"] for row in download(content, labels=("no", apart))] == [1, 1, 0]
+    rows = download(content, labels=("no", "yes"), source={"relabel": {apart: "yes"}})
+    assert [row["label"] for row in rows] == [1, 1, 0]
+
+
+def test_labels_with_leading_zeros_want_quote_marks(download):
+    message = fails(download, "text,label\na,010\nb,011\n", labels=("8", "9"))
+    assert 'needs quote marks in the configuration: labels: ["010", "011"]' in message
+    assert "relabel" not in message
+
+
+def test_labels_that_are_texts(download):
+    content = "text,label\n" + "".join(f"no,{'long text ' * 99}{number}\n" for number in range(300))
+    message = fails(download, content)
+    assert "and 297 more, in 300 of 300 rows" in message
+    assert "are these 300 values labels? name the labels' column by label" in message
+    assert len(message) <= 400
+
+
+def test_a_class_without_a_training_row_is_noted(download, caplog):
+    download("text,label\na,entailment\nb,neutral\n", labels=NLI, role="train")
+    assert "no row of the train set has the label 'contradiction'" in caplog.text
+
+
+def test_fewer_rows_than_asked_for_are_noted(download, caplog):
+    download("text,label\na,no\nb,yes\n", source={"rows": 3})
+    assert "rows is 3, but there are only 2" in caplog.text
 
 
 def test_text_column_of_the_wrong_type(download, tmp_path):
@@ -427,6 +754,14 @@ class Quiet(BaseHTTPRequestHandler):
 
 class Files(Quiet):
     def do_GET(self):
+        if self.path.startswith("/secret.csv"):
+            given = (self.headers["Authorization"], self.path.partition("?")[2])
+            wanted = ("Basic bWU6YTpiQGM=", "token=s3cret&raw=1")  # me:a:b@c
+            return self.reply(200 if given == wanted else 403, b"text,label\na,no\nb,yes\n")
+        if self.path == "/moved.csv":
+            return self.reply(302, Location=f"http://localhost:{self.server.server_port}/seen.csv")
+        if self.path == "/seen.csv":
+            return self.reply(200, f"text,label\n{self.headers['Authorization']},no\n".encode())
         if self.path == "/some/in.csv?raw=1":
             self.reply(200, b"text,label\na,no\nb,yes\n")
         elif self.path == "/broken.csv":
@@ -447,6 +782,30 @@ def test_url(tmp_path):
         assert "no.csv: cannot be fetched (HTTP Error 404: Not Found); check the address and the network" in missing
         broken = fails(data.download, config({"path": f"{address}/broken.csv"}), tmp_path / "out.parquet")
         assert "the connection broke after 16 of 100 bytes" in broken
+
+
+def test_credentials_of_a_url_are_used_and_shown_nowhere(tmp_path, caplog):
+    with serving(Files) as address:
+        url = address.replace("//", "//me:a%3Ab%40c@") + "/secret.csv?token=s3cret&raw=1"
+        for cfg, real in ((config({"path": url}), None), (config({"path": without_credentials(url)}), url)):
+            data.download(cfg, tmp_path / "out.parquet", url=real)
+            assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
+            source = json.loads(artifacts.read_metadata(tmp_path / "out.parquet")["source"])
+            assert source == {"path": f"{address}/secret.csv?token=…&raw=1"}
+            assert b"s3cret" not in (tmp_path / "out.parquet").read_bytes()
+        wrong = url.replace("s3cret", "0ther")
+        message = fails(data.download, config({"path": wrong}), tmp_path / "out.parquet")
+        assert f"{address}/secret.csv?token=…&raw=1: cannot be fetched (HTTP Error 403" in message
+        message = fails(data.download, config({"path": url}, label="gold"), tmp_path / "out.parquet")
+        assert "no column 'gold'" in message
+        assert not any(secret in message + caplog.text for secret in ("s3cret", "0ther", "a%3A", "a:b"))
+
+
+def test_credentials_of_a_url_go_to_no_other_server(tmp_path):
+    with serving(Files) as address:
+        url = address.replace("//", "//me:secret@") + "/moved.csv"
+        data.download(config({"path": url}), tmp_path / "out.parquet")
+    assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["None"]
 
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"

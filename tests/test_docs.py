@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from ftft import artifacts, config, describe, schemas, tables
+from ftft import artifacts, config, data_checks, describe, schemas, tables
 from ftft.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +115,7 @@ def anchors(page: Path) -> set[str]:
 
 ALL_SCHEMAS = {
     "data": schemas.data_schema(pairs=True),
+    "data_checks": data_checks.SCHEMA,
     "tokens": schemas.tokens_schema(token_types=True),
     "features": schemas.features_schema(3),
     "dynamics": schemas.dynamics_schema(3),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftft.errors import UserError, listed, named, one_line, reason, shown
+from ftft.errors import UserError, listed, named, one_line, reason, shown, without_credentials
 
 
 def test_values_are_cut_and_control_characters_are_shown():
@@ -11,6 +11,29 @@ def test_values_are_cut_and_control_characters_are_shown():
     assert shown("a\x1b[31mb\n") == r"'a\x1b[31mb\n'"
     assert shown(12) == "12"
     assert len(shown(list(range(1000)))) <= 42
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("https://me:pass@host/a.csv", "https://host/a.csv"),
+        ("FTP://token@host/a.csv", "FTP://host/a.csv"),
+        ("https://host/a?raw=1&token=x&page=2#part", "https://host/a?raw=1&token=…&page=2#part"),
+        ("https://host/a?X-Amz-Date=1&X-Amz-Signature=x%2F", "https://host/a?X-Amz-Date=1&X-Amz-Signature=…"),
+        ("https://host/a?sv=1&sig=x&api_key=y;apiKey=z", "https://host/a?sv=1&sig=…&api_key=…;apiKey=…"),
+        ("https://host/a#access_token=x", "https://host/a#access_token=…"),
+        ("https://host/pkg@1.0/a.csv?keyword=x&design=y", "https://host/pkg@1.0/a.csv?keyword=x&design=y"),
+        ("data/a@b.csv", "data/a@b.csv"),
+    ],
+)
+def test_passwords_and_the_like_are_in_no_message(url, safe):
+    assert without_credentials(url) == safe
+    assert str(UserError(f"{url}: not found; check it")) == f"{safe}: not found; check it"
+    assert shown({"path": url}, 200) == repr({"path": safe})
+
+
+def test_a_password_is_taken_out_before_a_value_is_cut():
+    assert shown("https://me:" + "x" * 99 + "@host/a.csv") == "'https://host/a.csv'"
 
 
 def test_lists_say_how_many_more_there_are():

@@ -601,6 +601,17 @@ def test_what_changes_no_result_is_in_no_settings():
     assert settings(data_dir="elsewhere", runtime={"device": "cpu"})[2] == settings()[2]
 
 
+def test_credentials_of_a_url_are_in_no_settings():
+    url = "https://me:pass@host.org/a.csv?raw=1&access_token=s3cret"
+    data = TOY_DATA | {"train": {"path": url, "format": "csv"}}
+    found = plan(data=data)
+    assert found.urls == {"train": url}
+    settings = [found.download("train"), found.report("results/toy")]
+    assert settings[0]["source"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
+    assert settings[1]["config"]["data"]["train"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
+    assert not any(secret in repr(settings) for secret in ("s3cret", "me:", "pass@"))
+
+
 def only_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(type(key) is str and only_plain(each) for key, each in value.items()) and list(value) == sorted(

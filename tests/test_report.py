@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft import findings, report
+from ftft import data_checks, findings, report
 from ftft.artifacts import write_table
 from ftft.errors import UserError
 from ftft.schemas import (
@@ -94,6 +94,12 @@ def write_data(path, kinds=None):
         {"uid": UIDS, "text_a": [EVIL] * 10, "label": pa.array([0, 1] * 5, pa.int16()), "kind": kinds or KINDS}
     )
     write_table(table, path, data_schema(pairs=False, extra=[pa.field("kind", pa.string())]))
+    return path
+
+
+def write_checks(path, in_train=0):
+    rows = [{"dataset": "far.test", "rows": 50, "in_train": in_train, "other_label": 1, "missing": []}]
+    write_table(pa.Table.from_pylist(rows, data_checks.SCHEMA), path, data_checks.SCHEMA)
     return path
 
 
@@ -205,6 +211,7 @@ def arguments(tmp_path):
             },
         ],
         "train_data": write_data(tmp_path / "data.parquet"),
+        "checks": write_checks(tmp_path / "checks.parquet"),
         "group": "kind",
         "metric": "accuracy",
         "judging": {"big": ["ftft"]},
@@ -515,3 +522,9 @@ def test_many_groups_are_cut(arguments, tmp_path, monkeypatch):
     assert "1 rarer values of kind are left out" in page.text
     assert "counter_example examples" in page.text
     assert "wrong_label" not in page.text
+
+
+def test_the_page_says_which_sets_share_texts_with_the_train_set(arguments, tmp_path):
+    assert "in the train set too" not in written(arguments).text
+    arguments["checks"] = write_checks(tmp_path / "shared.parquet", 5)
+    assert "5 of the 50 rows of far.test (10.0 %) have texts that are in the train set too" in written(arguments).text

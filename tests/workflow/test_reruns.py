@@ -15,10 +15,12 @@ SHOWN = {"draw_figures", "write_tables", "report"}
 END = {"compare_methods", "trace_costs", "summarize"} | SHOWN
 COMPARED = {"compare_references"}
 FORECAST = {"forecast"}
+CHECKED = {"check_data"}
 
 
 def download(*datasets: str) -> set[str]:
-    return {f"download dataset={dataset}" for dataset in datasets}
+    """Data sets anew, and how they compare with each other."""
+    return {f"download dataset={dataset}" for dataset in datasets} | CHECKED
 
 
 def tokenize(tokenizer: str, *datasets: str) -> set[str]:
@@ -166,7 +168,7 @@ BLOGS_TEST = download("blogs.test") | tokenize("large", "blogs.test") | EVALUATI
         row(lambda c: c.update(datamap={"burn_in": 1}), select(OWN) | select(SMALL) | MAIN_OWN | MAIN_SMALL | END
             | {"compute_datamap reference=small, seed=0", "compute_datamap reference=large, seed=0"}
             | COMPARED, "burn-in"),
-        row(lambda c: c["data"].update(group=None), {"report"}, "group of the report"),
+        row(lambda c: c["data"].update(group=None), {"check_data", "report"}, "group of the report"),
         row(lambda c: c.update(report={"blur_text": True}), {"report"}, "texts hidden"),
         row(lambda c: c["runtime"].update(device="auto", compile=False, checkpoint_minutes=1.0, progress=True), set(),
             "device, compilation, checkpoint interval, progress"),
@@ -223,7 +225,7 @@ TORCH = TRAINING | {"evaluate_ood"}
 COUNTED = TRAINING | FORECAST  # what the forecast replays
 TABLES = END
 REFERENCES = COMPARED | SHOWN
-ALL = {"download", "download_model", "tokenize", *FORECAST, "compute_datamap", "select_subset"}
+ALL = {"download", "check_data", "download_model", "tokenize", *FORECAST, "compute_datamap", "select_subset"}
 ALL |= TORCH | TABLES | REFERENCES
 MODULES = {
     "batching": TORCH | FORECAST,
@@ -237,6 +239,7 @@ MODULES = {
     "cost_curve": {"trace_costs", "report"},
     "criteria": COUNTED | {"select_subset"},
     "data": {"download"},
+    "data_checks": CHECKED | {"report"},
     "datamap": {"compute_datamap"} | REFERENCES,
     "datamap_figure": {"draw_figures"},
     "describe": set(),
@@ -255,6 +258,7 @@ MODULES = {
     "gpus": TORCH,
     "guidance": TRAINING,
     "heads": COUNTED,
+    "hub": {"download"},
     "job": ALL,
     "kernels": TRAINING,
     "launch": TRAINING,
@@ -271,6 +275,7 @@ MODULES = {
     "pretrained": {"download_model"} | TORCH | FORECAST,
     "provenance": set(),
     "ranking": COUNTED | {"compute_datamap", "select_subset"} | REFERENCES,
+    "readers": {"download"},
     "replay": FORECAST,
     "report": {"report"},
     "running": ALL,
@@ -288,6 +293,7 @@ MODULES = {
 # What follows from each stage, itself included.
 FOLLOWS = {
     "report": {"report"},
+    "check_data": CHECKED | {"report"},
     "forecast": FORECAST | {"report"},
     "draw_figures": {"draw_figures"},
     "write_tables": {"write_tables"},
@@ -301,7 +307,7 @@ FOLLOWS = {
     "compute_datamap": {"compute_datamap", "select_subset", "train_main", "evaluate_ood"} | TABLES | REFERENCES,
     "train_reference": TORCH | TABLES | REFERENCES | {"compute_datamap", "select_subset"},
     "tokenize": TORCH | TABLES | REFERENCES | FORECAST | {"tokenize", "compute_datamap", "select_subset"},
-    "download_model": ALL - {"download"},
+    "download_model": ALL - {"download", "check_data"},
     "download": ALL,
 }
 

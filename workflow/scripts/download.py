@@ -1,11 +1,14 @@
 """Read one split of labelled text from its source and write it in the common form."""
 
+from pathlib import Path
+
 from ftft import data
 from ftft.job import Job, run
 
 
 def main(job: Job) -> None:
-    data.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."))
+    url = job.runtime.get("urls", {}).get(Path(job.output.data).stem)
+    data.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."), url)
 
 
 if __name__ == "__main__":

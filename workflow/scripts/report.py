@@ -15,6 +15,7 @@ def main(job: Job) -> None:
         references=references,
         transfer=transfer,
         train_data=job.input.train,
+        checks=job.input.checks,
         **job.params.cfg["page"],
     )
 

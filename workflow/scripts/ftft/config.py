@@ -4,6 +4,7 @@
 descriptions below.
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -121,8 +122,19 @@ class Source(_Section):
     format: Literal["csv", "tsv", "jsonl", "json", "parquet"] | None = Field(
         None, description="path: without it, told from the file name"
     )
+    encoding: str = Field("utf-8", description="path: of csv, tsv, jsonl and json, such as `cp1252` or `utf-16`")
     columns: Strings | None = Field(None, description="csv and tsv without a header line: the columns' names, in order")
-    quoting: bool = Field(True, description="csv and tsv: whether quote marks enclose fields (MultiNLI's do not)")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description='csv and tsv: what separates fields, such as ";"'
+    )
+    quoting: bool | None = Field(
+        None,
+        description="csv and tsv: whether quote marks enclose fields; without it, yes in csv and no in tsv, unless all "
+        "of a tsv file's header is enclosed",
+    )
+    escape: str | None = Field(
+        None, min_length=1, max_length=1, description='csv and tsv: what escapes a quote mark, such as "\\"'
+    )
     sha256: str | None = Field(None, description="path: the file's checksum, hexadecimal")
     builtin: Literal["planted"] | None = Field(None, description="a generated data set")
     rows: int | None = Field(None, ge=1, description="builtin: number of examples; path and hub: use the first so many")
@@ -138,11 +150,27 @@ class Source(_Section):
         default_factory=dict, description="label in the source: label here; null drops the row"
     )
 
+    @field_validator("encoding")
+    @classmethod
+    def _check_encoding(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except (LookupError, ValueError):
+            raise ValueError(
+                f"Python knows no text encoding {shown(encoding)}; such as utf-8, utf-16, cp1252"
+            ) from None
+        return codecs.lookup(encoding).name.removesuffix("-sig")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         _exactly_one(self, "hub", "path", "builtin")
         if self.hub is not None and self.split is None:
             raise ValueError("a hub source needs split, such as train")
+        for key in ("delimiter", "escape"):
+            if getattr(self, key) in ('"', "\n", "\r"):
+                raise ValueError(f"{key} is one sign, and no quote mark or line break; found {getattr(self, key)!r}")
+        if self.delimiter is not None and self.delimiter == self.escape:
+            raise ValueError(f"delimiter and escape must differ; found {self.delimiter!r} for both")
         if self.part is not None and not 0 <= self.part[0] < self.part[1] <= 1:
             raise ValueError(f"part must be [start, end] with 0 <= start < end <= 1; found {list(self.part)}")
         _check_differ("columns", self.columns)

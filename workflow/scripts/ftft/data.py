@@ -3,45 +3,39 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 import tempfile
+import unicodedata
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from ftft import planted
 from ftft.artifacts import write_table
-from ftft.errors import UserError
-from ftft.files import resolve, sha256
+from ftft.errors import VALUE, UserError, listed, named, reason, shortened, shown, without_credentials
+from ftft.files import is_url, resolve, sha256
+from ftft.hub import read_hub
+from ftft.readers import read_file
 from ftft.schemas import DATA_COLUMNS, LABEL, data_schema
 
 log = logging.getLogger(__name__)
 
-_FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_BLOCK_BYTES = 1 << 24  # no line of a csv file may be longer
 _TIMEOUT = 60.0  # seconds without a byte from a server
 
 
-def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".") -> None:
+def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".", url: str | None = None) -> None:
     """Read one source and write it as a ``data`` artifact, in the source's row order.
 
     Args:
@@ -52,6 +46,7 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".") -> N
             ``cfg`` are kept; one that is named like a column of the schema gets the prefix ``source_``. Metadata:
             ``labels``, ``source``, ``rows``, ``content_hash`` and, for the hub, ``revision``.
         data_dir: where relative paths start.
+        url: where a file is fetched from, where that has a password or the like in it, which ``cfg`` does not show.
 
     Raises:
         UserError: the source cannot be reached or read, or what it holds does not fit ``cfg``.
@@ -61,11 +56,11 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".") -> N
     label = source["label"] or cfg["label"]
     uid = source["uid"] or cfg["uid"] or ("uid" if source["builtin"] else None)
     wanted = [*text, label, *([uid] if uid else [])]
-    where, table, revision = _read(source, wanted, data_dir)
+    where, table, revision = _read(source, wanted, label, data_dir, url or source["path"])
     columns = {
         "uid": _uids(where, table, uid),
         **{name: _texts(where, table, column) for name, column in zip(("text_a", "text_b"), text, strict=False)},
-        "label": _labels(where, _strings(where, table, label), label, cfg["labels"], source["relabel"]),
+        "label": _labels(where, _strings(where, table, label), label, cfg, source["relabel"]),
     }
     for name in table.column_names:
         if name not in {*text, label, uid}:
@@ -76,6 +71,8 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".") -> N
     if source["part"]:
         data = data.filter(_in_part(data["uid"], *source["part"]))
     if source["rows"]:
+        if data.num_rows < source["rows"]:
+            log.warning("%s: rows is %d, but there are only %d", where, source["rows"], data.num_rows)
         data = data.slice(0, source["rows"])
     _check_rows(where, data, cfg, read=table.num_rows)
 
@@ -91,13 +88,16 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".") -> N
     write_table(data, output, data_schema(pairs=len(text) == 2, extra=extra), metadata)
 
 
-def _read(source: dict[str, Any], wanted: list[str], data_dir: str | Path) -> tuple[str, pa.Table, str | None]:
+def _read(
+    source: dict[str, Any], wanted: list[str], label: str, data_dir: str | Path, path: str | None
+) -> tuple[str, pa.Table, str | None]:
     """What to call the source in messages, its content, and the revision of a hub dataset."""
-    if source["path"]:
-        return source["path"], _read_path(source, wanted, data_dir), None
+    if path:
+        where = without_credentials(path)
+        return where, _read_path(source, where, path, wanted, label, data_dir), None
     if source["hub"]:
         where = f"hub dataset {source['hub']}, split {source['split']}"
-        table, revision = _read_hub(source)
+        table, revision = read_hub(source)
     else:
         where, revision = f"builtin {source['builtin']}", None
         table = planted.generate(source["split"] or "train", source["rows"], source["seed"])
@@ -105,41 +105,54 @@ def _read(source: dict[str, Any], wanted: list[str], data_dir: str | Path) -> tu
     return where, table, revision
 
 
-def _read_path(source: dict[str, Any], wanted: list[str], data_dir: str | Path) -> pa.Table:
-    with _local_files(source["path"], data_dir) as files:
+def _read_path(
+    source: dict[str, Any], where: str, path: str, wanted: list[str], label: str, data_dir: str | Path
+) -> pa.Table:
+    with _local_files(path, where, data_dir) as files:
         if source["sha256"]:
-            _check_sha256(source["path"], files, source["sha256"])
-        tables = [_read_file(source, file) for file in files]
-    for file, table in zip(files, tables, strict=True):
-        _check_columns(source["path"] if len(files) == 1 else str(file), table, wanted)
+            _check_sha256(where, files, source["sha256"])
+        names = [where if is_url(path) else str(file) for file in files]
+        tables = [read_file(source, file, name, wanted, label) for file, name in zip(files, names, strict=True)]
+    for name, table in zip(names, tables, strict=True):
+        _check_columns(where if len(files) == 1 else name, table, wanted)
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as failure:
-        raise UserError(f"{source['path']}: files differ in the types of their columns: {_line(failure)}") from None
+        raise UserError(f"{where}: files differ in the types of their columns: {reason(failure)}") from None
 
 
 @contextmanager
-def _local_files(path: str, data_dir: str | Path) -> Iterator[list[Path]]:
+def _local_files(path: str, where: str, data_dir: str | Path) -> Iterator[list[Path]]:
     """The files that a path, glob or URL names; what comes from a URL is there only within the block."""
-    if not path.startswith(("http://", "https://")):
+    if not is_url(path):
         yield resolve(path, data_dir)
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / (Path(urlsplit(path).path).name or "data")
         try:
-            with urllib.request.urlopen(path, timeout=_TIMEOUT) as response, file.open("wb") as copy:
+            file = Path(folder) / (Path(urlsplit(path).path).name or "data")
+            with urllib.request.urlopen(_request(path), timeout=_TIMEOUT) as response, file.open("wb") as copy:
                 shutil.copyfileobj(response, copy)
                 expected = response.headers["Content-Length"]
-        except (OSError, HTTPException) as failure:
+        except (OSError, HTTPException, ValueError) as failure:
             if isinstance(failure, HTTPError):
                 failure.close()
             raise UserError(
-                f"{path}: cannot be fetched ({_line(failure)}); check the address and the network, or fetch the file "
+                f"{where}: cannot be fetched ({reason(failure)}); check the address and the network, or fetch the file "
                 "elsewhere and give its path"
             ) from None
         if expected is not None and file.stat().st_size != int(expected):
-            raise UserError(f"{path}: the connection broke after {file.stat().st_size} of {expected} bytes; try again")
+            raise UserError(f"{where}: the connection broke after {file.stat().st_size} of {expected} bytes; try again")
         yield [file]
+
+
+def _request(url: str) -> urllib.request.Request:
+    """A request whose address has no user and password: they go into a header, which no other server is shown."""
+    parts = urlsplit(url)
+    request = urllib.request.Request(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {b64encode(pair.encode()).decode()}")
+    return request
 
 
 def _check_sha256(path: str, files: list[Path], expected: str) -> None:
@@ -153,158 +166,34 @@ def _check_sha256(path: str, files: list[Path], expected: str) -> None:
         )
 
 
-def _read_file(source: dict[str, Any], file: Path) -> pa.Table:
-    """One file as a table of whatever columns it has; all columns of a csv or tsv file are strings."""
-    name = source["path"] if "://" in source["path"] else str(file)
-    kind = source["format"] or _FORMATS.get(file.suffix.lower())
-    if kind is None:
-        raise UserError(
-            f"{name}: the file name does not tell the format; set format to one of csv, tsv, jsonl, json, parquet"
-        )
-    if source["columns"] and kind not in ("csv", "tsv"):
-        raise UserError(f"{name}: columns names the columns of a csv or tsv file without a header; this is {kind}")
-    if file.stat().st_size == 0:
-        raise UserError(f"{name}: the file is empty; rows with a label are needed")
-    try:
-        if kind == "parquet":
-            table = pq.read_table(file, partitioning=None)
-        elif kind in ("csv", "tsv"):
-            table = _read_csv(file, "," if kind == "csv" else "\t", source["columns"], source["quoting"])
-        else:
-            table = _read_json(file)
-    except (pa.ArrowException, ValueError) as failure:  # malformed content; ArrowInvalid and UnicodeDecodeError too
-        hint = "; if quote marks are part of the text, set quoting: false" if kind in ("csv", "tsv") else ""
-        raise UserError(f"{name}: cannot be read as {kind}: {_line(failure)}{hint}") from None
-    twice = sorted({column for column in table.column_names if table.column_names.count(column) > 1})
-    if twice:
-        raise UserError(f"{name}: the column {twice[0]!r} occurs more than once; rename one of them")
-    return table.replace_schema_metadata(None)
-
-
-def _read_csv(file: Path, delimiter: str, columns: list[str] | None, quoting: bool) -> pa.Table:
-    # One thread: only then are the rows counted that error messages name.
-    read = pa_csv.ReadOptions(column_names=columns, use_threads=False, block_size=_BLOCK_BYTES)
-    parse = pa_csv.ParseOptions(
-        delimiter=delimiter, quote_char='"' if quoting else False, newlines_in_values=quoting, ignore_empty_lines=True
-    )
-    with pa_csv.open_csv(file, read_options=read, parse_options=parse) as reader:
-        names = reader.schema.names
-    # Types are not guessed: a guess would turn the label "01" into 1 and the text "NA" into nothing.
-    convert = pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    return pa_csv.read_csv(file, read_options=read, parse_options=parse, convert_options=convert)
-
-
-def _read_json(file: Path) -> pa.Table:
-    """Objects, one per line or in one array; values of mixed or nested types become their JSON text."""
-    text = file.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        records = json.loads(text)
-        places = [f"item {number}" for number in range(1, len(records) + 1)]
-    else:
-        # Not splitlines, which also breaks at characters that JSON strings may hold.
-        lines = [(f"line {number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        places = [place for place, _ in lines]
-        records = [_parse(place, line) for place, line in lines]
-    for place, record in zip(places, records, strict=True):
-        if not isinstance(record, dict):
-            raise ValueError(f'{place}: an object such as {{"text": …, "label": …}} is expected')
-    names = dict.fromkeys(name for record in records for name in record)
-    return pa.table({name: _json_column([record.get(name) for record in records]) for name in names})
-
-
-def _parse(place: str, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as failure:
-        raise ValueError(f"{place}: {failure}") from None
-
-
-def _json_column(values: list[Any]) -> pa.Array:
-    try:
-        column = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass
-    else:
-        if not pa.types.is_nested(column.type):
-            return column
-    return pa.array([_json(value) for value in values], pa.string())
-
-
-def _read_hub(source: dict[str, Any]) -> tuple[pa.Table, str]:
-    """One split of a dataset on the Hugging Face hub, class indices as names, and the commit it is from."""
-    import datasets  # takes a second, and no other source needs it
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    hub, commit = source["hub"], source["revision"]
-    where = f"hub dataset {hub}"
-    try:
-        commit = HfApi().dataset_info(hub, revision=commit).sha
-    except RevisionNotFoundError:
-        raise UserError(f"{where}: there is no revision {commit!r}; give a commit of this dataset") from None
-    except GatedRepoError:
-        raise UserError(f"{where}: access must be asked for on its page; then set HF_TOKEN") from None
-    except RepositoryNotFoundError:
-        raise UserError(f"{where}: not found; check the id, or set HF_TOKEN if the dataset is private") from None
-    except Exception as failure:  # whatever the HTTP client raises; the local cache may have the dataset
-        unreachable = _line(failure)
-        datasets.config.HF_HUB_OFFLINE = True  # otherwise datasets tries again for half a minute
-    else:
-        unreachable = ""
-    try:
-        builder = datasets.load_dataset_builder(hub, source["name"], revision=commit)
-        builder.download_and_prepare()
-        dataset = builder.as_dataset(split=source["split"])
-    except ValueError as failure:  # unknown configuration or split: the message lists those there are
-        raise UserError(f"{where}, name {source['name']}, split {source['split']}: {_line(failure)}") from None
-    except Exception as failure:
-        raise UserError(
-            f"{where}: cannot be fetched ({unreachable or _line(failure)}) and is not in the local cache; run this "
-            "rule on a machine with network, or set HF_HOME to a cache filled on one, or HF_ENDPOINT to a mirror"
-        ) from failure
-    if commit and not builder.hash.startswith(commit):
-        raise UserError(
-            f"{where}: revision {commit} is wanted, but only {builder.hash} is at hand ({unreachable}); run this "
-            "rule on a machine with network, or correct revision"
-        )
-    table = dataset.with_format("arrow")[:].replace_schema_metadata(None)
-    for column, feature in dataset.features.items():
-        if isinstance(feature, datasets.ClassLabel):
-            table = table.set_column(
-                table.column_names.index(column), column, _class_names(table[column], feature.names)
-            )
-    return table, builder.hash
-
-
-def _class_names(indices: pa.ChunkedArray, names: list[str]) -> pa.Array:
-    """Names for class indices; an index without a name, such as the hub's -1 for unlabelled, stays a number."""
-    return pa.array([names[i] if i is not None and 0 <= i < len(names) else _json(i) for i in indices.to_pylist()])
-
-
 def _check_columns(where: str, table: pa.Table, wanted: Sequence[str]) -> None:
     for column in wanted:
         if column not in table.column_names:
             raise UserError(
-                f"{where}: no column {column!r}; found: {', '.join(table.column_names) or 'none'}; name the columns by "
-                "text, label and uid, in data or in the source"
+                f"{where}: no column {shown(column)}; found: {named(table.column_names) or 'none'}; name the columns "
+                "by text, label and uid, in data or in the source"
             )
 
 
 def _strings(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
-    """A column as strings, null as the empty one."""
+    """A column as strings; null, and NaN, which pandas writes for it, as the empty one."""
+    values = table[column]
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
     try:
-        return pc.fill_null(table[column].cast(pa.string()), "")
+        return pc.fill_null(values.cast(pa.string()), "")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UserError(
-            f"{where}: the column {column!r} holds {table[column].type}; text or numbers are needed"
-        ) from None
+        kind = shortened(str(values.type), VALUE)
+        raise UserError(f"{where}: the column {shown(column)} holds {kind}; text or numbers are needed") from None
 
 
 def _texts(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
     texts = _strings(where, table, column)
     empty = _rows(pc.equal(texts, ""))
     if empty.size:
-        log.warning("%s: %d empty texts in column %r, kept; the first in row %d", where, empty.size, column, empty[0])
+        log.warning(
+            "%s: %d empty texts in column %s, kept; the first in row %d", where, empty.size, shown(column), empty[0]
+        )
     return texts
 
 
@@ -316,8 +205,8 @@ def _uids(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.Chun
     empty = _rows(pc.equal(uids, ""))
     if empty.size:
         raise UserError(
-            f"{where}: {empty.size} empty uids in column {column!r}, the first in row {empty[0]}; fill them in, or "
-            "leave uid out: uids are then made from row numbers"
+            f"{where}: {empty.size} empty uids in column {shown(column)}, the first in row {empty[0]}; fill them in, "
+            "or leave uid out: uids are then made from row numbers"
         )
     counts = uids.value_counts()
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
@@ -325,42 +214,76 @@ def _uids(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.Chun
         value = repeated[0]["values"].as_py()
         first, second, *_ = _rows(pc.equal(uids, value))
         raise UserError(
-            f"{where}: {len(repeated)} uids in column {column!r} occur more than once, such as {value!r} in rows "
-            f"{first} and {second}; make them unique, or leave uid out: uids are then made from row numbers"
+            f"{where}: {len(repeated)} uids in column {shown(column)} occur more than once, such as {shown(value)} in "
+            f"rows {first} and {second}; make them unique, or leave uid out: uids are then made from row numbers"
         )
     return uids
 
 
 def _labels(
-    where: str, raw: pa.ChunkedArray, column: str, names: Sequence[str], relabel: dict[str, str | None]
+    where: str, raw: pa.ChunkedArray, column: str, cfg: dict[str, Any], relabel: dict[str, str | None]
 ) -> pa.Array:
     """Class indices (int16) for labels as the source spells them; null for rows that ``relabel`` drops.
 
-    A label is looked up in ``relabel``, then among ``names``. If ``relabel`` names no class and the source has no
-    label by name, ``"0"`` to ``"n-1"`` are the classes in their order.
+    A label is looked up in ``relabel``, then among the names, in the same Unicode form (NFC). If ``relabel`` names no
+    class and the source has no label by name, ``"0"`` to ``"n-1"`` are the classes in their order.
     """
+    names = cfg["labels"]
+    raw = pc.utf8_normalize(raw, form="NFC")
     values = raw.unique().to_pylist()
-    index = {name: i for i, name in enumerate(names)}
-    if not any(relabel.values()) and not set(values) & set(names):
-        index = {str(i): i for i in range(len(names))}
-    index |= {old: names.index(new) for old, new in relabel.items() if new is not None}
+    index = {unicodedata.normalize("NFC", name): i for i, name in enumerate(names)}
+    relabel = {unicodedata.normalize("NFC", old): new for old, new in relabel.items()}
     dropped = {old for old, new in relabel.items() if new is None}
+    if not any(relabel.values()) and not set(values) & set(index):
+        _check_first(where, set(values) - dropped, column, cfg)
+        # pandas writes whole numbers as 1.0 in a column where one is missing.
+        index = {f"{i}{end}": i for i in range(len(names)) for end in ("", ".0")}
+    index |= {old: names.index(new) for old, new in relabel.items() if new is not None}
 
     unknown = [value for value in values if value not in index and value not in dropped]
     if unknown:
         rows = _rows(pc.is_in(raw, pa.array(unknown, pa.string())))
-        example = json.dumps(unknown[0], ensure_ascii=False)
-        shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise UserError(
-            f"{where}: the label column {column!r} holds {shown}, in {len(rows)} of {len(raw)} rows, the first in row "
-            f"{rows[0]}; allowed: {', '.join(names)}; rename with relabel: {{{example}: {names[0]}}} or drop such rows "
-            f"with relabel: {{{example}: null}}"
+            f"{where}: the label column {shown(column)} holds {listed(unknown, 3)}, in {len(rows)} of {len(raw)} rows, "
+            f"the first in row {rows[0]}; allowed: {named(names)}; {_advice(unknown, names)}"
         )
     gone = pc.sum(pc.is_in(raw, pa.array(sorted(dropped), pa.string()))).as_py()
     if gone:
         log.info("%s: %d rows dropped by relabel", where, gone)
     codes = [None if value in dropped else index[value] for value in values]
     return pa.array(codes, LABEL).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
+
+
+def _check_first(where: str, values: set[str], column: str, cfg: dict[str, Any]) -> None:
+    """Refuse numbers as labels that count from 1, where they stand for classes that count from 0."""
+    names = cfg["labels"]
+    numbers = {int(value.removesuffix(".0")) for value in values if re.fullmatch(r"(0|[1-9][0-9]{0,8})(\.0)?", value)}
+    if len(numbers) < len(values) or not numbers or 0 in numbers or max(numbers) > len(names):
+        return
+    found = f"{where}: the label column {shown(column)} holds the numbers {min(numbers)} to {max(numbers)} and no 0"
+    if max(numbers) < len(names) and cfg["role"] != "train":
+        log.warning("%s; they are read as counted from 0: if they count from 1, set relabel", found)
+        return
+    example = ", ".join(f'"{number + 1}": {shown(name)}' for number, name in enumerate(names[:2]))
+    raise UserError(
+        f"{found}, and the {len(names)} labels are counted from 0; say which number is which label, if they count from "
+        f"1 by relabel: {{{example}{', …' * (len(names) > 2)}}}"
+    )
+
+
+def _advice(unknown: list[str], names: Sequence[str]) -> str:
+    """What to do about labels that are not among the names."""
+    if any(re.fullmatch("0[0-9]+", value) for value in unknown) and any(name.isdecimal() for name in names):
+        example = ", ".join(f'"{shortened(value, VALUE)}"' for value in sorted(unknown)[:2])
+        more = ", …" * (len(names) > 2)
+        return f"a label that begins with 0 needs quote marks in the configuration: labels: [{example}{more}]"
+    if len(unknown) > max(20, 5 * len(names)):
+        return f"are these {len(unknown)} values labels? name the labels' column by label"
+    lower = {name.lower(): name for name in names}
+    close = get_close_matches(unknown[0][:100].strip().lower(), lower, n=1)
+    example = json.dumps(shortened(unknown[0], VALUE), ensure_ascii=False)
+    meant = shortened(lower[close[0]], VALUE) if close else "LABEL"
+    return f"rename with relabel: {{{example}: {meant}}} or drop such rows with relabel: {{{example}: null}}"
 
 
 def _check_rows(where: str, data: pa.Table, cfg: dict[str, Any], read: int) -> None:
@@ -371,9 +294,12 @@ def _check_rows(where: str, data: pa.Table, cfg: dict[str, Any], read: int) -> N
     present = data["label"].unique().to_pylist()
     if cfg["role"] == "train" and len(present) == 1:
         raise UserError(
-            f"{where}: the train set has one class only: {cfg['labels'][present[0]]!r} in all {data.num_rows} rows; at "
-            "least two are needed: check label, relabel and rows"
+            f"{where}: the train set has one class only: {shown(cfg['labels'][present[0]])} in all {data.num_rows} "
+            "rows; at least two are needed: check label, relabel and rows"
         )
+    missing = [name for number, name in enumerate(cfg["labels"]) if number not in present]
+    if cfg["role"] == "train" and missing:
+        log.warning("%s: no row of the train set has the label %s", where, listed(missing))
 
 
 def _in_part(uids: pa.ChunkedArray, start: float, end: float) -> pa.Array:
@@ -394,8 +320,9 @@ def _content_hash(data: pa.Table) -> str:
 
 def _settings(source: dict[str, Any]) -> dict[str, Any]:
     """The settings of a source that say what is in it: those that differ from the defaults."""
-    unused = {"quoting": True, "relabel": {}, **({} if source["builtin"] else {"seed": 0})}
-    return {key: value for key, value in source.items() if value is not None and value != unused.get(key)}
+    unused = {"encoding": "utf-8", "relabel": {}, **({} if source["builtin"] else {"seed": 0})}
+    found = {key: value for key, value in source.items() if value is not None and value != unused.get(key)}
+    return found | ({"path": without_credentials(source["path"])} if source["path"] else {})
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -408,14 +335,3 @@ def _free_name(name: str, taken: set[str]) -> str:
 def _rows(mask: pa.ChunkedArray) -> np.ndarray:
     """Numbers of the rows for which ``mask`` holds, from 1 as people count them."""
     return np.flatnonzero(mask.to_numpy()) + 1
-
-
-def _json(value: Any) -> str | None:
-    """A JSON value as text; strings stay as they are."""
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-
-
-def _line(failure: BaseException) -> str:
-    """The message of a failure as one line."""
-    text = " ".join(str(failure).split()) or type(failure).__name__
-    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -4,6 +4,7 @@ A message is for one line of a terminal or a log. What stands in it may come fro
 cut, lists too, and control characters are shown instead of sent.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,15 @@ MESSAGE = 400  # characters of a line
 LINES = 10  # of one message, which has more than one where several keys of a configuration are wrong
 VALUE = 40
 LISTED = 5
+_LOOKED_AT = 1_000
+
+_SECRET_NAME = (
+    r"token|secret|passw|pwd|credential|signature|authoriz|jwt|api_?key|access_?key|\b(?:key|sig|auth|pass|pw|sas)="
+)
+_PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@")
+_SECRET = re.compile(
+    rf"(?<=[?&;#])(?=[^=&;#\s]*?(?:{_SECRET_NAME}))([^=&;#\s]*=)(?:[^&;#\s:'\")]|:(?!\s|$))*", re.IGNORECASE
+)
 
 
 class UserError(Exception):
@@ -24,7 +34,7 @@ class UserError(Exception):
         lines = message.split("\n")
         if len(lines) > LINES:
             lines[LINES - 1 :] = [f"and {len(lines) - LINES + 1} more"]
-        super().__init__("\n".join(one_line(line, MESSAGE) for line in lines))
+        super().__init__("\n".join(one_line(without_credentials(line), MESSAGE) for line in lines))
 
 
 class InterruptedRunError(Exception):
@@ -33,8 +43,13 @@ class InterruptedRunError(Exception):
 
 def shown(value: Any, limit: int = VALUE) -> str:
     """A value as Python writes it, cut to ``limit`` characters; control characters are shown as codes."""
-    text = value[: limit + 1] if isinstance(value, str) else value  # or the rest would be escaped for nothing
-    return shortened(printable(repr(text)), limit + 2)
+    text = repr(value[:_LOOKED_AT] if isinstance(value, str) else value)  # or the rest would be escaped for nothing
+    return shortened(printable(without_credentials(text)), limit + 2)
+
+
+def without_credentials(text: str) -> str:
+    """Text whose URLs have no user and password, and no values of parameters that are named like a secret."""
+    return _SECRET.sub(r"\1…", _PASSWORD.sub("", text))
 
 
 def listed(values: Iterable[Any], limit: int = LISTED) -> str:

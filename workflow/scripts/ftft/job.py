@@ -33,8 +33,8 @@ class Job:
         threads: CPU cores.
         gpus: number of GPUs that the job was given.
         log: log file, or None.
-        runtime: what reruns nothing: ``data_dir``, the config's ``runtime``, the ``cores`` that jobs share, and the
-            ``gpus`` of each model.
+        runtime: what reruns nothing: ``data_dir``, ``urls`` that no setting may show, the config's ``runtime``, the
+            ``cores`` that jobs share, and the ``gpus`` of each model.
     """
 
     def __init__(self, snakemake: Any = None) -> None:

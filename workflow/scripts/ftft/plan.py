@@ -25,7 +25,8 @@ from ftft.config import (
     Upweight,
     plain,
 )
-from ftft.errors import UserError, shown
+from ftft.errors import UserError, shown, without_credentials
+from ftft.files import is_url
 from ftft.schemas import FINAL, IN_DISTRIBUTION, TRAIN
 
 LONGEST = 200  # characters of a folder's name; file systems take 255, some of which Snakemake needs
@@ -135,10 +136,10 @@ class Plan:
         self.config = config
         self.methods = dict(sorted(config.methods.items(), key=lambda item: (_order(item[1]), item[0])))
         data = config.data
-        self.sources = {"train": data.train, "dev": data.dev, "test": data.test}
+        sources = {"train": data.train, "dev": data.dev, "test": data.test}
         for name, ood in data.ood.items():
-            self.sources |= {f"{name}.dev": ood.dev, f"{name}.test": ood.test}
-        self.sources = {name: source for name, source in self.sources.items() if source is not None}
+            sources |= {f"{name}.dev": ood.dev, f"{name}.test": ood.test}
+        self.sources = {name: source for name, source in sources.items() if source is not None}
         self._check()
 
     def _check(self) -> None:
@@ -364,11 +365,12 @@ class Plan:
     def download(self, dataset: str) -> dict[str, Any]:
         """Settings of rule ``download``."""
         data = self.config.data
+        source = self.sources[dataset]
         role = dataset.rpartition(".")[2]
         # Where the file lies is not what it is: the rule tracks the content itself.
         return plain(
             {
-                "source": self.sources[dataset],
+                "source": source.model_copy(update={"path": source.path and without_credentials(source.path)}),
                 "text": data.text,
                 "label": data.label,
                 "uid": data.uid,
@@ -376,6 +378,17 @@ class Plan:
                 "role": role,
             }
         )
+
+    def check(self) -> dict[str, Any]:
+        """Settings of rule ``check_data``."""
+        data = self.config.data
+        return plain({"datasets": sorted(self.sources), "labels": data.labels, "group": data.group})
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where data is fetched from, by data artifact, where no setting may show it: it has a password or the like."""
+        paths = {name: source.path for name, source in self.sources.items() if source.path and is_url(source.path)}
+        return {name: path for name, path in paths.items() if path != without_credentials(path)}
 
     @property
     def dev_sets(self) -> dict[str, str]:
@@ -676,7 +689,7 @@ class Plan:
         return plain(
             {
                 "task": self.config.task,
-                "config": self.config.model_dump(exclude_unset=True, exclude=hidden),
+                "config": _without_credentials(self.config.model_dump(exclude_unset=True, exclude=hidden)),
                 "labels": self.config.data.labels,
                 "datamaps": self.datamap_entries(results),
                 "subsets": self.subset_entries(results),
@@ -779,6 +792,13 @@ def _check_names(named: Iterable[tuple[str, str, Any]]) -> None:
                 f"config: {owner} would have its results in a folder whose name has more than {LONGEST} characters, "
                 f"{shown(name)}; give its models shorter names"
             )
+
+
+def _without_credentials(section: Any) -> Any:
+    """A section in which no URL has a password or the like."""
+    if isinstance(section, dict):
+        return {key: _without_credentials(value) for key, value in section.items()}
+    return without_credentials(section) if isinstance(section, str) else section
 
 
 def _trained(run: Run) -> str:

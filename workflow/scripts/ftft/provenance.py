@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from ftft.config import Source
-from ftft.files import resolve, sha256
+from ftft.files import is_url, resolve, sha256
 
 LIBRARY = Path(__file__).parent
 
@@ -20,7 +20,7 @@ def content(source: Source, data_dir: str | Path = ".") -> list[str]:
     Raises:
         UserError: a ``path`` names no file.
     """
-    if source.path is None or source.path.startswith(("http://", "https://")):
+    if source.path is None or is_url(source.path):
         return []
     return [sha256(path) for path in resolve(source.path, data_dir)]
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ftft import charts, findings
+from ftft import charts, data_checks, findings
 from ftft import forecast as forecasts
 from ftft.artifacts import atomic_path, read_table
 from ftft.cost_curve import reaching
@@ -63,6 +63,7 @@ def write(
     datamaps: Sequence[DataMap],
     subsets: Sequence[Subset],
     train_data: str | Path,
+    checks: str | Path,
     group: str | None,
     metric: str,
     judging: Mapping[str, Sequence[str]],
@@ -84,6 +85,7 @@ def write(
         datamaps: in the order in which they are shown; a reference may have several, one per seed.
         subsets: in the order in which they are shown; groups are counted in plainly ambiguous ones.
         train_data: the train set's artifact.
+        checks: the table of ``data_checks``, whose warnings the page repeats.
         group: column of the train set whose values are counted per region and subset; None leaves that out.
         metric: ``accuracy`` or ``macro_f1``, as named in the summary.
         judging: by main model, the methods that train on what a single reference run finds ambiguous.
@@ -116,6 +118,7 @@ def write(
         "runs": int(table[SEEDS, "number"].sum()),
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [
+            *data_checks.warnings(read_table(checks)),
             *(findings.sentence(table, main, metric_name) for main in mains),
             *filter(None, (findings.savings(table, main) for main in mains)),
             *(each for main in mains for each in findings.budget_sentences(table, main, metric_name, budgets)),

@@ -2,6 +2,7 @@
 # fine-tune a larger main model on that, and compare with the usual alternatives out of distribution.
 #
 #   results/{task}/data, tokens       the labelled text, and its tokens for each tokenizer
+#   results/{task}/data_checks.txt    what of the data can mislead: texts that sets share, classes without a row
 #   results/{task}/forecast.csv       what each method will cost, before the first training
 #   results/{task}/features, probe    what frozen encoders compute, and heads trained on it for main models to start from
 #   results/{task}/reference, datamap models trained on all data (ERM is one of them), and their data maps

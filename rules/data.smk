@@ -1,6 +1,6 @@
 # In:  the sources of data and models that the config names.
-# Out: data/{dataset}.parquet, data_checks.parquet and .txt, source/{source}/ (identity, configuration and tokenizer of a model),
-#      tokens/{tokenizer}/{dataset}.parquet
+# Out: data/{dataset}.parquet, data_checks.parquet and data_checks.txt,
+#      source/{source}/ (identity, configuration and tokenizer of a model), tokens/{tokenizer}/{dataset}.parquet
 
 
 localrules:

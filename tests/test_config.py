@@ -577,3 +577,28 @@ def test_plain_is_sorted_and_built_in_all_the_way_down():
 def test_plain_does_not_depend_on_the_order_of_keys():
     backwards = {key: MINIMAL[key] for key in reversed(MINIMAL)}
     assert repr(plain(load(backwards))) == repr(plain(load(MINIMAL)))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"encoding": "utf-9"}, "Python knows no text encoding 'utf-9'; such as utf-8"),
+        ({"encoding": "hex"}, "Python knows no text encoding 'hex'"),
+        ({"delimiter": ";;"}, "data.train.delimiter"),
+        ({"delimiter": ""}, "data.train.delimiter"),
+        ({"delimiter": '"'}, "delimiter is one sign, and no quote mark or line break; found '\"'"),
+        ({"escape": "\n"}, "escape is one sign, and no quote mark or line break; found '\\n'"),
+        ({"delimiter": "|", "escape": "|"}, "delimiter and escape must differ; found '|' for both"),
+    ],
+)
+def test_how_a_file_is_read(source, message):
+    with pytest.raises(UserError) as failure:
+        load(changed("data/train", {"path": "a.csv", **source}))
+    assert message in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("UTF8", "utf-8"), ("utf-8-sig", "utf-8"), ("latin1", "iso8859-1"), ("Windows-1252", "cp1252")]
+)
+def test_names_of_one_encoding_are_one(given, name):
+    assert load(changed("data/train", {"path": "a.csv", "encoding": given})).data.train.encoding == name

@@ -23,6 +23,8 @@ def test_every_stage_leaves_its_artifact(finished):
     expected = [
         "data/train.parquet",
         "data/blogs.test.parquet",
+        "data_checks.parquet",
+        "data_checks.txt",
         "tokens/large/train.parquet",
         "reference/small/seed0/dynamics.parquet",
         "reference/large/seed0/models/final/model.safetensors",

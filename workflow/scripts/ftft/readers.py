@@ -321,20 +321,27 @@ def _check_rows(name: str, table: pa.Table, delimiter: str, label: str) -> None:
         values = table[column]
         several = pc.and_(pc.match_substring(values, "\n"), pc.match_substring(values, delimiter))
         for row in pc.indices_nonzero(several).to_pylist():
-            lines = [line.rstrip("\r").split(delimiter) for line in values[row].as_py().split("\n")]
+            text = values[row].as_py()
+            first, *between, last = text.split("\n")
             # The first line lacks the fields before the quote mark, the last those after it.
-            whole = any(len(fields) == len(names) and fields[place] in labels for fields in lines[1:-1])
-            head = place > index and len(lines[0]) == len(names) - index and lines[0][place - index] in labels
-            tail = place < index and len(lines[-1]) == index + 1 and lines[-1][place] in labels
-            if whole or head or tail:
+            head = place > index and _is_row(first, delimiter, len(names) - index, place - index, labels)
+            tail = place < index and _is_row(last, delimiter, index + 1, place, labels)
+            whole = any(_is_row(line, delimiter, len(names), place, labels) for line in between)
+            if head or tail or whole:
                 raise UserError(
                     f"{name}: row {row + 1} holds other rows in its column {shown(column)}: "
-                    f"{shown(values[row].as_py())}; a quote mark is not closed: set quoting: false if quote marks are "
+                    f"{shown(text)}; a quote mark is not closed: set quoting: false if quote marks are "
                     "part of the text; if not, close it, or save the data as Parquet"
                 )
     breaks = sum(pc.sum(pc.count_substring(table[column], "\n")).as_py() or 0 for column in names)
     if breaks:
         log.info("%s: %d rows read; %d line breaks stand within fields", name, table.num_rows, breaks)
+
+
+def _is_row(line: str, delimiter: str, width: int, place: int, labels: set[str]) -> bool:
+    """Whether a line has so many fields, and a label at its place."""
+    fields = line.rstrip("\r").split(delimiter)
+    return len(fields) == width and fields[place] in labels
 
 
 def _note_escapes(name: str, table: pa.Table, wanted: Sequence[str], source: dict[str, Any]) -> None:

@@ -118,7 +118,9 @@ class Source(_Section):
     name: str | None = Field(None, description="hub: the dataset's configuration, where it has several")
     split: str | None = Field(None, description="hub: name of the split; builtin: train, dev, or an OOD set")
     revision: str | None = Field(None, description="hub: commit; without one, the first download's is recorded")
-    path: str | None = Field(None, description="file, glob or URL; relative ones start at data_dir")
+    path: str | None = Field(
+        None, description="file, glob or URL; relative ones start at data_dir, `~` is the home folder"
+    )
     format: Literal["csv", "tsv", "jsonl", "json", "parquet"] | None = Field(
         None, description="path: without it, told from the file name"
     )

@@ -341,7 +341,7 @@ def test_fewer_rows_than_classes(tmp_path, caplog):
 
 def test_an_empty_subset(tmp_path):
     write_datamap(tmp_path / "map.parquet", UIDS, [0, 0, 0, 0, 0], VARIABILITY)
-    with pytest.raises(UserError, match="a subset of 0 for 1 classes"):
+    with pytest.raises(UserError, match="a subset of 0; at least one is needed"):
         selection.write(tmp_path / "map.parquet", tmp_path / "subset.parquet", "hard", 0.1)
 
 

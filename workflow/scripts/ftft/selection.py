@@ -178,7 +178,7 @@ def write(
         seed: of the random numbers; other criteria draw none.
 
     Raises:
-        UserError: as ``select``; data maps of different examples.
+        UserError: as ``select``; data maps of different examples; a subset of no example.
     """
     _check(by, fraction, balance, easy_share)
     column = CRITERIA[by].column
@@ -206,7 +206,11 @@ def write(
         confidence=scores.get("confidence"),
         easy_share=easy_share,
     )
-
+    if not subset.num_rows:
+        raise UserError(
+            f"select.fraction {fraction} of {examples.num_rows} examples is a subset of 0; at least one is needed: raise "
+            "fraction"
+        )
     classes = pc.unique(examples["label"]).sort()
     chosen = pc.unique(examples["label"].filter(pc.is_in(examples["uid"], subset["uid"])))
     missing = classes.filter(pc.invert(pc.is_in(classes, chosen))).to_pylist()

@@ -29,6 +29,10 @@ try:
         name: provenance.content(source, DATA_DIR)
         for name, source in PLAN.sources.items()
     }
+    MODEL_CONTENT = {
+        PLAN.source_of(name): provenance.model_content(PLAN.config.models[name])
+        for name in dict.fromkeys(run.model for run in PLAN.runs)
+    }
 except UserError as failure:
     sys.exit(str(failure))
 

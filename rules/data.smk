@@ -65,7 +65,8 @@ rule download_model:
     conda:
         "../envs/train.yaml"
     params:
-        cfg=lambda wildcards: PLAN.model_sources[wildcards.source],
+        cfg=lambda wildcards: PLAN.model_sources[wildcards.source]
+        | {"content": MODEL_CONTENT.get(wildcards.source, {})},
         code=code("download_model.py"),
     script:
         "../workflow/scripts/download_model.py"

@@ -65,7 +65,10 @@ def test_package(tmp_path):
         "sha256": MINILM_SHA256,
         "token_types": True,
         "pad_id": 0,
+        "unk_id": 100,
+        "vocab_size": 30522,
         "max_positions": 512,
+        "files": {name: sha256(tmp_path / "minilm" / name) for name in pretrained.FILES[1:]},
     }
     folder = pretrained.weights_folder(tmp_path / "minilm")
     assert folder is not None

@@ -5,6 +5,7 @@ descriptions below.
 """
 
 import codecs
+import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -40,6 +41,11 @@ LONGEST = 14 * 24 * 60  # minutes
 
 Metric = Literal["accuracy", "macro_f1"]
 Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is fit to be part of a path."""
+    return len(text) <= NAME and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text) is not None
 
 
 def _check_name(name: str) -> str:
@@ -341,12 +347,26 @@ class _ModelSource(_Section):
         None, description="an installed Python package that carries the model; path is inside it"
     )
     path: str | None = Field(
-        None, description="folder saved with save_pretrained; a relative one starts at the working folder"
+        None,
+        description="folder saved with save_pretrained, the tokenizer's too; a relative one starts in Snakemake's "
+        "working folder",
     )
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
     resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
+
+    @field_validator("hub")
+    @classmethod
+    def _check_hub(cls, hub: str | None) -> str | None:
+        """A model on the hub is never looked for on this machine, and the other way round."""
+        if hub is not None and os.path.isfile(os.path.join(os.path.expanduser(hub), "config.json")):
+            raise ValueError(f"{shown(hub)} is a folder: use path instead of hub")
+        if hub is not None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", hub):
+            raise ValueError(
+                f"{shown(hub)} is no model id, which is NAME or OWNER/NAME; for a folder use path instead of hub"
+            )
+        return hub
 
 
 def _override(field: FieldInfo) -> tuple[Any, FieldInfo]:

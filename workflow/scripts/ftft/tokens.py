@@ -1,18 +1,24 @@
 """Tokenise a dataset once for all models that share the tokenizer."""
 
 import itertools
-import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
 from ftft import artifacts, schemas
-from ftft.errors import UserError
+from ftft.errors import UserError, reason
+from ftft.files import sha256
+
+log = logging.getLogger(__name__)
 
 CHUNK = 20_000
+# Shares of the tokens of a data set that say nothing, [UNK]: with so many, it is refused or mentioned.
+USELESS, DOUBTFUL = 0.9, 0.1
 
 
 def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length: int) -> None:
@@ -26,26 +32,63 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
         max_length: number of tokens kept, special ones included.
 
     Raises:
-        UserError: the model has fewer positions than ``max_length``.
+        UserError: the model has fewer positions than ``max_length``, or the tokenizer is damaged, does not fit the
+            model or knows none of the words.
     """
-    identity = json.loads(source.read_text(encoding="utf-8"))
+    identity = artifacts.read_json(source, "max_positions", "token_types", "unk_id", "vocab_size", "files")
     allowed = identity["max_positions"]
     if allowed is not None and max_length > allowed:
         raise UserError(
             f"max_length is {max_length}, but the model {source.parent.name} has only {allowed} positions: "
             f"set training.max_length, or the model's own max_length, to {allowed} or less"
         )
-    encoder = Tokenizer.from_file(str(tokenizer))
+    encoder = _read(tokenizer, identity["files"]["tokenizer.json"])
     encoder.no_padding()
     encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
     table = artifacts.read_table(data)
+    tokens = _encode(table, encoder, token_types)
+    special = encoder.num_special_tokens_to_add(is_pair="text_b" in table.column_names)
+    _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)
     artifacts.write_table(
-        _encode(table, encoder, token_types),
+        tokens,
         output,
         schemas.tokens_schema(token_types=token_types),
         artifacts.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)},
     )
+
+
+def _read(tokenizer: Path, checksum: str) -> Tokenizer:
+    artifacts.read_json(tokenizer)
+    if sha256(tokenizer) != checksum:
+        raise artifacts.damaged(tokenizer, "it is not what was written")
+    try:
+        return Tokenizer.from_file(str(tokenizer))
+    except Exception as failure:  # the library raises nothing more exact
+        raise artifacts.damaged(tokenizer, reason(failure)) from None
+
+
+def _check(tokens: pa.Table, identity: dict[str, Any], special: int, name: str, data: Path) -> None:
+    """Refuse tokens that the model has no embedding of, and those that say nothing."""
+    ids = np.concatenate([chunk.flatten().to_numpy() for chunk in tokens["input_ids"].chunks])
+    rows = identity["vocab_size"]
+    if rows is not None and ids.max(initial=0) >= rows:
+        raise UserError(
+            f"{name} gives the token {ids.max()}, but its embedding has only {rows} rows, from 0: call "
+            "resize_token_embeddings(len(tokenizer)) on the model and save it again, or give the tokenizer that it "
+            "was trained with"
+        )
+    if identity["unk_id"] is None:
+        return
+    words = max(len(ids) - special * tokens.num_rows, 1)
+    unknown = (ids == identity["unk_id"]).sum() / words
+    if unknown > USELESS:
+        raise UserError(
+            f"{name} knows next to nothing of {data}: {unknown:.0%} of the tokens are unknown to it; give the "
+            "tokenizer that the model was trained with, or a model for this language"
+        )
+    if unknown > DOUBTFUL:
+        log.warning("%s knows %.0f %% of the tokens of %s not", name, 100 * unknown, data)
 
 
 def _encode(table: pa.Table, encoder: Tokenizer, token_types: bool) -> pa.Table:

@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ftft import (
     artifacts,
@@ -667,7 +667,7 @@ def _dev_scores(curve: list[dict[str, Any]], metric: str) -> dict[str, str]:
 def _features(cfg: dict[str, Any], source: Path) -> str | None:
     """The name of the features that are trained on; None where whole texts are."""
     if cfg["tune"] == "probe":
-        return heads.features_of(AutoConfig.from_pretrained(source))
+        return heads.features_of(modelling.read_config(source))
     return cfg["features"] if cfg["tune"] == "head" else None
 
 

@@ -7,8 +7,8 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +24,21 @@ import torch
 from conftest import FAMILIES, MAX_POSITIONS, WORDS
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from transformers import CanineConfig, CanineModel, DebertaV2Config, DebertaV2Model
+from transformers import (
+    BartConfig,
+    BartModel,
+    BertTokenizer,
+    CanineConfig,
+    CanineModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    GPT2Config,
+    GPT2Model,
+    T5Config,
+    T5Model,
+    ViTConfig,
+    ViTModel,
+)
 
 from ftft import modelling, pretrained
 from ftft.errors import UserError
@@ -99,7 +113,26 @@ def test_missing_package(tmp_path):
     ],
 )
 def test_missing_folder(tmp_path, source, title):
-    assert message(source, tmp_path / "out") == f"{title} has no config.json: give a folder saved with save_pretrained"
+    assert message(source, tmp_path / "out") == (
+        f"{title} has no config.json (there is no such folder): give a folder saved with save_pretrained"
+    )
+
+
+def test_folder_without_a_model(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "has no config.json (found nothing)" in message({"path": str(tmp_path / "empty")}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("package", ["", ".relative", "no.such.package", "os.path.x"])
+def test_package_that_cannot_be_one(tmp_path, package):
+    assert "not installed" in message({"package": package or " ", "path": "model"}, tmp_path / "out")
+
+
+def test_home_directory_in_a_path(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pretrained.prepare({"path": "~/model"}, tmp_path / "out")
+    assert pretrained.read_source(tmp_path / "out")["path"] == "~/model"  # the same for everybody
+    assert pretrained.weights_folder(tmp_path / "out") == model
 
 
 def test_folder_without_weights(tmp_path, model):
@@ -118,7 +151,7 @@ def test_folder_of_an_unknown_architecture(tmp_path, model):
 
 def test_no_fast_tokenizer(tmp_path):
     size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    CanineModel(CanineConfig(**size, num_hash_buckets=32)).save_pretrained(tmp_path / "canine")
+    CanineModel(CanineConfig(**size, num_hash_buckets=32, pad_token_id=0)).save_pretrained(tmp_path / "canine")
     assert message({"path": str(tmp_path / "canine")}, tmp_path / "out") == (
         f"the model in {tmp_path / 'canine'} has no fast tokenizer: choose a model with a tokenizer.json"
     )
@@ -208,10 +241,226 @@ class Trap:
 def test_code_in_legacy_weights_is_never_run(tmp_path, model):
     (model / "model.safetensors").unlink()
     torch.save({"weight": Trap(tmp_path / "sprung")}, model / "pytorch_model.bin")
-    pretrained.prepare({"path": str(model)}, tmp_path / "source")
-    with pytest.raises(pickle.UnpicklingError):
-        modelling.build(tmp_path / "source", ["a", "b"], seed=0)
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        f"{model / 'pytorch_model.bin'} is refused: it is a pickle that holds other things than tensors, which could "
+        "run code, or it is damaged; of pickles only plain weights are read: save the model as model.safetensors, "
+        "where you trust it"
+    )
     assert not (tmp_path / "sprung").exists()
+
+
+def test_code_in_weights_that_take_the_place_of_others_is_never_run(tmp_path, model):
+    """The file is looked at again when it is loaded, not only when the source is prepared."""
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(weights, model / "pytorch_model.bin")
+    out = tmp_path / "out"
+    pretrained.prepare({"path": str(model)}, out)
+    torch.save({"weight": Trap(tmp_path / "sprung")}, model / "pytorch_model.bin")
+    identity = pretrained.read_source(out) | {"sha256": sha256(model / "pytorch_model.bin")}
+    (out / "source.json").write_text(json.dumps(identity))
+    with pytest.raises(UserError, match="is refused"):
+        modelling.build(out, ["a", "b"], seed=0)
+    assert not (tmp_path / "sprung").exists()
+
+
+# Files that are not what they seem.
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("kind", ["bert", "own"])
+def test_code_that_a_model_brings_is_never_run(tmp_path, model, where, kind):
+    """Neither for an architecture of its own nor for a known one, whatever standard input answers."""
+    code = "from pathlib import Path\nPath(__file__).parent.joinpath('sprung').touch()\nPath({0!r}).touch()\n"
+    (model / "own.py").write_text(code.format(str(tmp_path / "sprung")) + "class Own: pass\n")
+    classes = {"AutoConfig": "own.Own", "AutoModel": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
+    edit(model / where, auto_map=classes | {"AutoTokenizer": ["own.Own", "own.Own"]})
+    if kind == "own":
+        edit(model / "config.json", model_type="own")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom ftft import pretrained\nfrom ftft.errors import UserError\n"
+        "try: pretrained.prepare({'path': sys.argv[1]}, Path(sys.argv[2]))\n"
+        "except UserError as failure: print(failure)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(model), str(tmp_path / "out")],
+        input="y\ny\ny\n",
+        env=os.environ | {"PYTHONPATH": str(LIBRARY), "HF_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (
+        f"the model in {model} comes with Python code of its own (auto_map in {where}), which is never run: such "
+        "models are not supported; choose one of an architecture that transformers has itself\n"
+    )
+    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def pointer(path: Path) -> None:
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 133\n")
+
+
+DAMAGE = {
+    "cut": (truncate, "damaged|transformers can load"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "noise": (lambda path: path.write_bytes(random.Random(1).randbytes(5000)), "damaged|transformers can load"),
+    "list": (lambda path: path.write_text("[1, 2]"), "damaged|transformers can load"),
+    "deep": (lambda path: path.write_text("[" * 200_000), "damaged|transformers can load"),
+    "pointer": (pointer, "is a pointer of git-lfs, not the file itself: run git lfs pull"),
+    "page": (lambda path: path.write_text("\n<!DOCTYPE html><title>Sign in</title>"), "is a web page"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_damaged_model(tmp_path, model, name, damage):
+    """One line that names the file, or for the tokenizer the model."""
+    how, expected = DAMAGE[damage]
+    how(model / name)
+    found = message({"path": str(model)}, tmp_path / "out")
+    assert re.search(expected, found)
+    assert str(model) in found
+    assert len(found) <= 400
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_legacy_weights(tmp_path, model, damage):
+    weights = load_file(model / "model.safetensors")
+    (model / "model.safetensors").unlink()
+    torch.save(weights, model / "pytorch_model.bin")
+    DAMAGE[damage][0](model / "pytorch_model.bin")
+    found = message({"path": str(model)}, tmp_path / "out")
+    assert found.startswith(str(model / "pytorch_model.bin"))
+    assert "weights_only" not in found
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", pretrained.FILES)
+def test_damaged_source(tmp_path, pretrained_sources, name, damage):
+    source = Path(shutil.copytree(pretrained_sources["bert"], tmp_path / "source"))
+    DAMAGE[damage][0](source / name)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(source / name))} is damaged: .*run again"):
+        modelling.build(source, ["a", "b"], seed=0)
+
+
+def test_source_of_which_a_file_is_missing_or_lacks_a_key(tmp_path, pretrained_sources):
+    source = Path(shutil.copytree(pretrained_sources["bert"], tmp_path / "source"))
+    (source / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read: .*No such file"):
+        pretrained.read_source(source)
+    (source / "source.json").write_text("{}")
+    with pytest.raises(UserError, match=r"source\.json is damaged: it lacks hub, package"):
+        pretrained.read_source(source)
+
+
+def test_file_that_may_not_be_read(tmp_path, model, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pretrained, "sha256", refuse)
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        f"the model in {model} may not be read ({model / 'model.safetensors'}); give yourself the right to "
+        "(chmod -R u+rX)"
+    )
+
+
+def test_model_without_a_tokenizer(tmp_path, model):
+    for path in model.glob("tokenizer*"):
+        path.unlink()
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        f"the model in {model} has no tokenizer: found config.json, model.safetensors, and none of tokenizer.json, "
+        "vocab.txt; save it there too, with tokenizer.save_pretrained"
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("left", [True, False])
+def test_no_family_gets_a_made_up_tokenizer(tmp_path, saved, family, left):
+    """Also where its settings, but not its vocabulary, were saved."""
+    folder = Path(shutil.copytree(saved[family], tmp_path / "model"))
+    (folder / "tokenizer.json").unlink()
+    if not left:
+        (folder / "tokenizer_config.json").unlink()
+    assert "tokenizer" in message({"path": str(folder)}, tmp_path / "out")
+
+
+def test_tokenizer_of_a_much_smaller_vocabulary(tmp_path, model):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "nurse"]
+    BertTokenizer(vocab={word: index for index, word in enumerate(words)}).save_pretrained(model)
+    rows = json.loads((model / "config.json").read_text())["vocab_size"]
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        f"the tokenizer of the model in {model} knows 6 tokens and its embedding {rows}: it is empty or of another "
+        "model; save the right one there, with tokenizer.save_pretrained"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "expected"),
+    [
+        ("config.json", "quantization_config", {"quant_method": "gptq"}, "has quantised weights"),
+        ("config.json", "transformers_weights", "other.safetensors", "names another weights file"),
+        ("adapter_config.json", "peft_type", "LORA", "is an adapter of another model"),
+        ("tokenizer_config.json", "pad_token", None, "has no padding token"),
+    ],
+)
+def test_model_that_is_only_part_of_one(tmp_path, model, name, key, value, expected):
+    if not (model / name).exists():
+        (model / name).write_text("{}")
+    edit(model / name, **{key: value})
+    assert expected in message({"path": str(model)}, tmp_path / "out")
+
+
+SMALL = {"vocab_size": 300, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+UNSUPPORTED = {
+    "gpt2": (GPT2Config(vocab_size=300, n_embd=8, n_layer=1, n_head=1), GPT2Model, "a decoder (gpt2)"),
+    "bart": (
+        BartConfig(
+            **SMALL, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
+            decoder_attention_heads=1, encoder_ffn_dim=8, decoder_ffn_dim=8,
+        ),
+        BartModel,
+        "an encoder-decoder model (bart)",
+    ),
+    "t5": (
+        T5Config(vocab_size=300, d_model=8, d_kv=8, d_ff=8, num_layers=1, num_heads=1),
+        T5Model,
+        "an encoder-decoder model (t5)",
+    ),
+    "vit": (
+        ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8),
+        ViTModel,
+        "of the architecture vit, which transformers has no text classifier of",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", UNSUPPORTED)
+def test_what_is_no_encoder_of_text_is_refused(tmp_path, saved, kind):
+    config, architecture, expected = UNSUPPORTED[kind]
+    folder = tmp_path / "model"
+    architecture(config).save_pretrained(folder)
+    for path in saved["roberta"].glob("tokenizer*"):
+        shutil.copy(path, folder)
+    assert message({"path": str(folder)}, tmp_path / "out") == (
+        f"the model in {folder} is {expected}, which is not supported: choose an encoder, such as BERT, RoBERTa or "
+        "DeBERTa"
+    )
+
+
+@pytest.mark.parametrize(("positions", "expected"), [(-1, None), (0, None), (64, 64)])
+def test_positions_without_limit(tmp_path, model, positions, expected):
+    edit(model / "config.json", max_position_embeddings=positions)
+    pretrained.prepare({"path": str(model)}, tmp_path / "out")
+    assert pretrained.read_source(tmp_path / "out")["max_positions"] == expected
 
 
 def test_sentencepiece_tokenizer_as_debertav3_has_it(tmp_path):

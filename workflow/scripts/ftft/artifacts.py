@@ -136,7 +136,7 @@ def read_json(path: str | os.PathLike[str], *required: str) -> dict[str, Any]:
     with _readable(path):
         try:
             found = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as failure:
+        except (ValueError, RecursionError) as failure:
             raise damaged(path, reason(failure)) from None
     if not isinstance(found, dict):
         raise damaged(path, "it holds no object")

@@ -79,7 +79,7 @@ def build(
         torch.manual_seed(seed)
         model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder)
     _check_whole(model, source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
-    return model
+    return _padded_left(model)
 
 
 def encoder(source: Path, *, layers: int | None = None, attention: str | None = None) -> PreTrainedModel:
@@ -312,9 +312,27 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
     """
     _check_saved(folder)
     with pretrained.loading(f"{folder} is damaged ({REMAKE})"):
-        return AutoModelForSequenceClassification.from_pretrained(
+        model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
         )
+    return _padded_left(model)
+
+
+def _padded_left(model: PreTrainedModel) -> PreTrainedModel:
+    """Move the padding of a batch to the left for a classifier that reads the last position, as XLNet's does."""
+
+    def move(_: Any, positional: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = inputs.get("attention_mask")
+        if mask is None:
+            return positional, inputs
+        columns = torch.arange(mask.shape[1], device=mask.device) - (mask == 0).sum(1, keepdim=True)
+        rectangles = ("input_ids", "attention_mask", "token_type_ids")
+        moved = {key: inputs[key].gather(1, columns % mask.shape[1]) for key in rectangles if key in inputs}
+        return positional, inputs | moved
+
+    if getattr(model.config, "summary_type", None) == "last":
+        model.register_forward_pre_hook(move, with_kwargs=True)
+    return model
 
 
 def _check_saved(folder: Path) -> None:

@@ -241,7 +241,10 @@ def _check_kind(config: Any, name: str) -> None:
     kind = config.model_type
     causal = set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
     why = None
-    if getattr(config, "is_encoder_decoder", False):
+    if (
+        getattr(config, "is_encoder_decoder", False)
+        or kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+    ):
         why = f"an encoder-decoder model ({kind})"
     elif kind in causal - {"xlnet"}:  # which reads in both directions
         why = f"a decoder ({kind})"

@@ -13,7 +13,7 @@ from conftest import TOY_DATA
 from snakemake.utils import update_config
 
 from ftft.artifacts import read_table
-from ftft.config import Config, Resources, load, plain
+from ftft.config import Config, Model, Resources, load, plain
 from ftft.errors import UserError
 from ftft.provenance import resolve
 
@@ -602,3 +602,29 @@ def test_how_a_file_is_read(source, message):
 )
 def test_names_of_one_encoding_are_one(given, name):
     assert load(changed("data/train", {"path": "a.csv", "encoding": given})).data.train.encoding == name
+
+
+@pytest.mark.parametrize("hub", ["{folder}", "model", "~/model", "./model"])
+def test_folder_under_hub(tmp_path, monkeypatch, hub):
+    """Whoever means a folder is told so before anything is looked for on the hub."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="is a folder: use path instead of hub"):
+        Model(hub=hub.format(folder=tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    "hub", ["/no/such/folder", "~/model", "../model", "a/b/c", "", ".", "..", "a\\b", "a b", "a/..", "a/b\n"]
+)
+def test_no_model_id(hub):
+    with pytest.raises(ValueError, match="is no model id, which is NAME or OWNER/NAME; for a folder use path"):
+        Model(hub=hub)
+
+
+@pytest.mark.parametrize(
+    "hub", ["gpt2", "microsoft/deberta-v3-large", "sentence-transformers/all-MiniLM-L6-v2", "a/b_c.d"]
+)
+def test_model_id(hub):
+    assert Model(hub=hub).hub == hub

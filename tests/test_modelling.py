@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,17 @@ import yaml
 from conftest import FAMILIES, MAX_POSITIONS
 from markdown_it import MarkdownIt
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    XLNetConfig,
+    XLNetModel,
+    pipeline,
+)
 
 from ftft import modelling, pretrained
 from ftft.errors import UserError
@@ -129,6 +141,163 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path, saved):
     pretrained.prepare({"path": str(tmp_path / "damaged")}, tmp_path / "source")
     with pytest.raises(UserError, match=r"^the weights of source lack 1 tensors .*layer\.1\.attention\.self\.query"):
         modelling.build(tmp_path / "source", LABELS, seed=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, saved, value):
+    shutil.copytree(saved["bert"], tmp_path / "diverged")
+    weights = load_file(tmp_path / "diverged" / "model.safetensors")
+    weights["encoder.layer.1.output.dense.bias"][3] = value
+    save_file(weights, tmp_path / "diverged" / "model.safetensors", metadata={"format": "pt"})
+    pretrained.prepare({"path": str(tmp_path / "diverged")}, tmp_path / "source")
+    with pytest.raises(UserError, match=r"^the weights of source are not finite in 1 tensors, such as bert\.encoder"):
+        modelling.build(tmp_path / "source", LABELS, seed=0)
+
+
+def test_configuration_of_another_size_is_one_line(tmp_path, saved):
+    shutil.copytree(saved["bert"], tmp_path / "wrong")
+    settings = json.loads((tmp_path / "wrong/config.json").read_text())
+    (tmp_path / "wrong/config.json").write_text(json.dumps(settings | {"hidden_size": 32}))
+    pretrained.prepare({"path": str(tmp_path / "wrong")}, tmp_path / "source")
+    with pytest.raises(
+        UserError, match=r"^the weights in .*wrong do not fit its configuration, or are damaged: "
+    ) as error:
+        modelling.build(tmp_path / "source", LABELS, seed=0)
+    assert "\n" not in str(error.value)
+
+
+def tuned(folder: Path, source: Path, classes: int, **settings: Any) -> Path:
+    """A classifier of another task, with a head of recognisable weights and settings of that task."""
+    config = AutoConfig.from_pretrained(source, num_labels=classes)
+    for key, value in settings.items():
+        setattr(config, key, value)
+    torch.manual_seed(11)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if not name.startswith(f"{model.base_model_prefix}."):
+                value.fill_(7.0)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("classes", [1, len(LABELS), 5])
+def test_the_head_of_another_task_is_never_kept(tmp_path, sources, family, classes):
+    """Whatever its size: the encoder stays, the head is the one that a model without any gets from the same seed."""
+    tuned(tmp_path / "tuned", sources[family], classes)
+    pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
+    weights = load_file(tmp_path / "tuned/model.safetensors")
+    model, again, other = (modelling.build(tmp_path / "source", LABELS, seed=seed) for seed in (3, 3, 4))
+    found, prefix = model.state_dict(), f"{model.base_model_prefix}."
+    assert same(found, again.state_dict())
+    own = {key for key in found if not key.startswith(prefix)}
+    assert own
+    assert all(torch.equal(found[key], weights[key]) for key in found.keys() - own)
+    assert not any((found[key] == 7.0).any() for key in own)
+    assert any(not torch.equal(found[key], other.state_dict()[key]) for key in own)
+
+    bare = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    shutil.copytree(tmp_path / "tuned", tmp_path / "bare")
+    save_file(bare, tmp_path / "bare/model.safetensors", metadata={"format": "pt"})
+    pretrained.prepare({"path": str(tmp_path / "bare")}, tmp_path / "bare-source")
+    assert same(found, modelling.build(tmp_path / "bare-source", LABELS, seed=3).state_dict())
+
+
+def test_the_head_of_a_language_model_is_kept_where_a_classifier_uses_it(tmp_path, sources):
+    """ModernBERT was pretrained with the layer between encoder and classifier."""
+    torch.manual_seed(11)
+    AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(sources["modernbert"])).save_pretrained(
+        tmp_path / "mlm"
+    )
+    AutoTokenizer.from_pretrained(sources["modernbert"]).save_pretrained(tmp_path / "mlm")
+    pretrained.prepare({"path": str(tmp_path / "mlm")}, tmp_path / "source")
+    found = modelling.build(tmp_path / "source", LABELS, seed=3).state_dict()
+    assert torch.equal(found["head.dense.weight"], load_file(tmp_path / "mlm/model.safetensors")["head.dense.weight"])
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_the_head_of_a_token_classifier_is_not_kept(tmp_path, sources, family):
+    """It has the names of a text classifier's."""
+    config = AutoConfig.from_pretrained(sources[family], num_labels=len(LABELS))
+    model = AutoModelForTokenClassification.from_config(config)
+    with torch.no_grad():
+        model.classifier.weight.fill_(7.0)
+    model.save_pretrained(tmp_path / "tuned")
+    AutoTokenizer.from_pretrained(sources[family]).save_pretrained(tmp_path / "tuned")
+    pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
+    assert not (modelling.build(tmp_path / "source", LABELS, seed=3).classifier.weight == 7.0).any()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"problem_type": "multi_label_classification"},
+        {"problem_type": "regression"},
+        {"function_to_apply": "sigmoid", "return_all_scores": True},
+        {"task_specific_params": {"text-classification": {"problem_type": "regression"}}},
+        {"return_dict": False, "output_hidden_states": True},
+    ],
+    ids=str,
+)
+def test_settings_of_another_task_do_not_reach_the_saved_model(tmp_path, sources, settings):
+    tuned(tmp_path / "tuned", sources["bert"], len(LABELS), **settings)
+    pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
+    model = modelling.build(tmp_path / "source", LABELS, seed=3).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(50)  # so that a softmax and sigmoids differ much
+    modelling.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
+    classify = pipeline("text-classification", model=str(tmp_path / "model"), device="cpu", top_k=None)
+    scores = {entry["label"]: entry["score"] for entry in classify({"text": "the tall nurse"})}
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+    with torch.no_grad():
+        expected = model(**classify.tokenizer("the tall nurse", return_tensors="pt")).logits.softmax(-1)[0]
+    assert [scores[label] for label in LABELS] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_padding_makes_no_difference_to_a_model_that_reads_the_last_position(tmp_path, saved):
+    """XLNet's classifier."""
+    torch.manual_seed(0)
+    config = XLNetConfig(vocab_size=60, d_model=16, n_layer=2, n_head=2, d_inner=32, dropout=0.0)
+    XLNetModel(config).save_pretrained(tmp_path / "xlnet")
+    AutoTokenizer.from_pretrained(saved["bert"]).save_pretrained(tmp_path / "xlnet")
+    pretrained.prepare({"path": str(tmp_path / "xlnet")}, tmp_path / "source")
+    model = modelling.build(tmp_path / "source", LABELS, seed=0).eval()
+    modelling.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
+    ids = torch.tensor([[5, 6, 7, 8, 9, 0, 0], [9, 8, 7, 6, 5, 4, 3]])
+    for each in (model, modelling.load(tmp_path / "model")):
+        with torch.no_grad():
+            batch = each(input_ids=ids, attention_mask=(ids > 0).long()).logits
+            alone = [
+                each(input_ids=row[row > 0][None], attention_mask=torch.ones(1, sum(row > 0))).logits for row in ids
+            ]
+        torch.testing.assert_close(batch, torch.cat(alone))
+
+
+DAMAGE = {
+    "model.safetensors": ["cut", "bit", "gone"],
+    "config.json": ["cut", "bit", "gone"],
+    modelling.CHECKSUMS: ["cut", "gone"],
+}
+
+
+@pytest.mark.parametrize(("name", "how"), [(name, how) for name, each in DAMAGE.items() for how in each])
+def test_damaged_saved_model(tmp_path, sources, name, how):
+    folder = tmp_path / "models/final"
+    model = modelling.build(sources["bert"], LABELS, seed=3)
+    modelling.save(model, model.state_dict(), sources["bert"], folder, "card")
+    content = bytearray((folder / name).read_bytes())
+    if how == "gone":
+        (folder / name).unlink()
+    elif how == "cut":
+        (folder / name).write_bytes(content[: len(content) // 2])
+    else:
+        content[-10] ^= 1
+        (folder / name).write_bytes(content)
+    for read in (modelling.load, lambda start: modelling.build(sources["bert"], LABELS, seed=3, start=start)):
+        with pytest.raises(UserError, match=rf"^{folder}\S* is damaged: .*run again: it is made anew"):
+            read(folder)
 
 
 def test_package_model_with_three_layers(tmp_path):

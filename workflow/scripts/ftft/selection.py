@@ -208,8 +208,8 @@ def write(
     )
     if not subset.num_rows:
         raise UserError(
-            f"select.fraction {fraction} of {examples.num_rows} examples is a subset of 0; at least one is needed: raise "
-            "fraction"
+            f"select.fraction {fraction} of {examples.num_rows} examples is a subset of 0; at least one is needed: "
+            "raise fraction"
         )
     classes = pc.unique(examples["label"]).sort()
     chosen = pc.unique(examples["label"].filter(pc.is_in(examples["uid"], subset["uid"])))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ftft.config import Training
-from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config
+from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
 
 STOP = "stop-ood_dev-patience1"
 RANDOM, OWN, SMALL = "random-0.33", "large/ambiguous-0.33", "small/ambiguous-0.33"
@@ -211,6 +211,26 @@ def test_a_changed_data_file_reruns_what_was_made_from_it(copy, file, expected):
     assert set(planned_jobs(copy)) == expected
 
 
+def test_other_files_of_a_model_rerun_what_comes_from_it(tmp_path, saved):
+    """Weights, configuration and tokenizer under the same path; other files beside them do not count."""
+    model = Path(shutil.copytree(saved["bert"], tmp_path / "model"))
+    config = small_config()
+    config["models"]["large"] = {"path": "model"}
+    write_experiment(tmp_path, config)
+    until = ("results/topics/source/model/source.json",)
+    assert planned_jobs(tmp_path, *until) == ["download_model source=model"]
+    done = snakemake(tmp_path, *until)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (model / "trainer_state.json").write_text("{}")
+    assert planned_jobs(tmp_path, *until) == []
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        content = (model / name).read_bytes()
+        (model / name).write_bytes(content + b" ")
+        assert planned_jobs(tmp_path, *until) == ["download_model source=model"]
+        (model / name).write_bytes(content)
+    assert planned_jobs(tmp_path, *until) == []
+
+
 def test_data_that_moves_reruns_nothing(copy):
     config = small_config()
     (copy / "data").rename(copy / "elsewhere")
@@ -228,6 +248,7 @@ REFERENCES = COMPARED | SHOWN
 ALL = {"download", "check_data", "download_model", "tokenize", *FORECAST, "compute_datamap", "select_subset"}
 ALL |= TORCH | TABLES | REFERENCES
 MODULES = {
+    "artifacts": ALL,
     "batching": TORCH | FORECAST,
     "charts": {"report"},
     "checkpointing": TRAINING,
@@ -266,6 +287,7 @@ MODULES = {
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
     "method_styles": {"draw_figures", "report"},
     "metrics": TORCH | {"compare_methods", "compare_references"},
+    "model_files": {"download_model"} | TORCH | FORECAST,
     "modelling": TORCH | FORECAST,
     "outcomes": {"write_tables", "report"},
     "pareto": {"draw_figures", "report"},

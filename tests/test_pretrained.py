@@ -294,11 +294,24 @@ def test_code_that_a_model_brings_is_never_run(tmp_path, model, where, kind):
         text=True,
     )
     assert done.stdout == (
-        f"the model in {model} comes with Python code of its own (auto_map in {where}), which is never run: such "
-        "models are not supported; choose one of an architecture that transformers has itself\n"
+        f"the model in {model} comes with code of its own (auto_map in {where}), which is never run: such models "
+        "are not supported; choose one of an architecture that transformers has itself\n"
     )
     assert not (tmp_path / "sprung").exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+def test_kernels_that_a_model_names_are_not_fetched(tmp_path, model, key):
+    edit(model / "config.json", **{key: "someone/attention"})
+    assert f"code of its own ({key} in config.json)" in message({"path": str(model)}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "nonesuch"}, {"num_attention_heads": 5}, {"hidden_size": "x"}])
+def test_configuration_of_no_model(tmp_path, model, changes):
+    edit(model / "config.json", **changes)
+    found = message({"path": str(model)}, tmp_path / "out")
+    assert re.match(rf"the model in {model} (is not a model that|has a configuration that makes no model: )", found)
 
 
 def truncate(path: Path) -> None:

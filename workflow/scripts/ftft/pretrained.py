@@ -5,6 +5,7 @@ and the fast tokenizer in ``tokenizer.json`` and ``tokenizer_config.json``. Weig
 cache, in the package or in the folder.
 """
 
+import copy
 import itertools
 import json
 import pickle
@@ -222,10 +223,12 @@ def _check_no_code(folder: Path, name: str) -> None:
             raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
         if not isinstance(settings, dict):
             raise UserError(f"{path} is damaged: it holds no object; fetch or save the model again")
-        if settings.get("auto_map"):
+        # The second kind is a repository with kernels, as the implementation of attention.
+        kernels = [key for key in settings if key.endswith("implementation") and "/" in str(settings[key])]
+        if key := next(iter(["auto_map"] if settings.get("auto_map") else kernels), None):
             raise UserError(
-                f"{name} comes with Python code of its own (auto_map in {path.name}), which is never run: such models "
-                "are not supported; choose one of an architecture that transformers has itself"
+                f"{name} comes with code of its own ({key} in {path.name}), which is never run: such models are not "
+                "supported; choose one of an architecture that transformers has itself"
             )
         if settings.get("quantization_config"):
             raise UserError(f"{name} has quantised weights, which cannot be fine-tuned: give the original ones")
@@ -239,7 +242,9 @@ def _check_no_code(folder: Path, name: str) -> None:
 
 def _check_kind(config: Any, name: str) -> None:
     """Refuse what is no encoder of text."""
+    import torch
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
+    from transformers import AutoModelForSequenceClassification
     from transformers.models.auto import modeling_auto
 
     kind = config.model_type
@@ -256,6 +261,8 @@ def _check_kind(config: Any, name: str) -> None:
         why = f"of the architecture {kind}, which transformers has no text classifier of"
     if why:
         raise UserError(f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa")
+    with loading(f"{name} has a configuration that makes no model"), torch.device("meta"):
+        AutoModelForSequenceClassification.from_config(copy.deepcopy(config), trust_remote_code=False)
 
 
 def _check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> None:

@@ -38,6 +38,7 @@ include: "rules/heads.smk"
 include: "rules/reference.smk"
 include: "rules/main.smk"
 include: "rules/results.smk"
+include: "rules/guard.smk"
 include: "rules/targets.smk"
 include: "rules/terminal.smk"
 

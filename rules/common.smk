@@ -9,14 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from snakemake.io import IOFile
-
 from ftft import config as settings
 from ftft import config_files, manifest, provenance
 from ftft.errors import UserError
 from ftft.files import sha256
 from ftft.job import RUNTIME_VARIABLE
-from ftft.plan import Plan, Run
+from ftft.plan import Plan
 from ftft.provenance import LIBRARY
 
 try:
@@ -122,30 +120,9 @@ def examples_of(*datasets):
     )(*datasets)(wildcards)
 
 
-def train_examples(stage):
-    """Examples to train on; refuses a finished run of other settings or code that Snakemake has no record of."""
-
-    def path(wildcards):
-        model, recipe = model_of(wildcards), wildcards.get("recipe", "")
-        seed = int(wildcards.seed)
-        if stage == "train_probe":
-            run, settings = PLAN.probe_path(model, seed), PLAN.probe(model)
-            examples = features_of("train")
-        else:
-            run = Run(model, recipe, seed).path
-            settings, examples = PLAN.train(model, recipe), examples_of("train")
-        run = f"{RESULTS}/{run}"
-        curve = IOFile(f"{run}/metrics.parquet")
-        asked_for = {stage, curve} & set(workflow.dag_settings.forcerun)
-        forced = workflow.dag_settings.forceall or asked_for
-        if not forced and workflow.persistence.metadata(curve) is None:
-            try:
-                manifest.check(Path(run), settings, seed, code(f"{stage}.py"))
-            except UserError as failure:
-                sys.exit(str(failure))
-        return examples(wildcards)[0]
-
-    return path
+def train_examples(wildcards):
+    """The examples that the model that the wildcards name is trained on."""
+    return examples_of("train")(wildcards)[0]
 
 
 def scores_of(wildcards):

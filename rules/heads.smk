@@ -37,7 +37,7 @@ rule embed:
 rule train_probe:
     input:
         source=source_file("source.json"),
-        train=train_examples("train_probe"),
+        train=lambda wildcards: features_of("train")(wildcards)[0],
         dev=features_of(*PLAN.dev_sets.values()),
     output:
         models=directory(f"{RESULTS}/probe/{{model}}/seed{{seed}}/models"),

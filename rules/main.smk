@@ -26,7 +26,7 @@ rule select_subset:
 rule train_main:
     input:
         source=source_file("source.json"),
-        train=train_examples("train_main"),
+        train=train_examples,
         dev=tokens_of(*PLAN.dev_sets.values()),
         subset=subset_of,
         guide=guide_of,

@@ -12,7 +12,7 @@ localrules:
 rule train_reference:
     input:
         source=source_file("source.json"),
-        train=train_examples("train_reference"),
+        train=train_examples,
         dev=examples_of(*PLAN.dev_sets.values()),
         start=start_of,
     output:

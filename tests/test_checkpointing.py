@@ -1,6 +1,7 @@
 """A checkpoint is there whole or not at all, and a damaged or foreign one is passed over."""
 
 import errno
+import hashlib
 import logging
 import os
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from ftft import checkpointing
+from ftft.errors import UserError
 
 
 def state(step: int, fingerprint: str = "mine") -> dict:
@@ -52,6 +54,33 @@ def test_flipped_bit_falls_back_to_the_one_before(tmp_path, position):
     content[int(position * len(content)) if position == 0.5 else position] ^= 1
     newest.write_bytes(content)
     assert checkpointing.load(tmp_path, "mine")["step"] == 1
+
+
+def test_what_is_no_state_falls_back_to_the_one_before(tmp_path, caplog):
+    checkpointing.save(tmp_path, 1, state(1))
+    for step, content in ((2, b"not written by torch"), (3, None)):
+        digest = hashlib.sha256(content or b"").hexdigest()[:16]
+        path = tmp_path / f"step-{step:08d}-{digest}.pt"
+        path.mkdir() if content is None else path.write_bytes(content)
+    torch.save([1, 2], tmp_path / "list")
+    content = (tmp_path / "list").read_bytes()
+    (tmp_path / f"step-00000004-{hashlib.sha256(content).hexdigest()[:16]}.pt").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert checkpointing.load(tmp_path, "mine")["step"] == 1
+    assert caplog.text.count("falling back to the one before") == len(caplog.records) == 3
+    (tmp_path / "list").unlink()
+    checkpointing.save(tmp_path, 2, state(2))
+    assert {name[:13] for name in names(tmp_path)} <= {"step-00000001", "step-00000002"}
+
+
+def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path):
+    (tmp_path / "state").write_text("")
+    for call in (
+        lambda: checkpointing.load(tmp_path / "state", "mine"),
+        lambda: checkpointing.save(tmp_path / "state", 1, {}),
+    ):
+        with pytest.raises(UserError, match="state is no folder, and states to resume from belong there: delete it"):
+            call()
 
 
 def test_empty_files_only(tmp_path):

@@ -263,7 +263,7 @@ def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_pa
 def test_a_subset_of_another_train_set_is_refused(prepared, tmp_path):
     chosen = pa.table({"uid": ["elsewhere"], "score": [1.0], "rank": pa.array([0], pa.int32())})
     artifacts.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
-    with pytest.raises(UserError, match="1 examples that are not in the train set"):
+    with pytest.raises(UserError, match=r"1 of its uids, such as .elsewhere., are not in the train set"):
         train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
 
 

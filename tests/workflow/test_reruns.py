@@ -272,7 +272,7 @@ MODULES = {
     "features": set(),  # of rule embed, which this experiment does not need
     "figure_style": {"draw_figures"},
     "figures": {"draw_figures"},
-    "files": {"download", "download_model", "tokenize"} | TORCH | FORECAST,
+    "files": ALL,
     "findings": {"report"},
     "flops": TORCH | FORECAST,
     "forecast": FORECAST | {"report"},
@@ -283,7 +283,7 @@ MODULES = {
     "job": ALL,
     "kernels": TRAINING,
     "launch": TRAINING,
-    "manifest": TRAINING,
+    "manifest": ALL,
     "measures": TRAINING | {"compute_datamap"} | REFERENCES,
     "method_styles": {"draw_figures", "report"},
     "metrics": TORCH | {"compare_methods", "compare_references"},
@@ -376,35 +376,62 @@ def test_results_that_move_to_another_clone_stay_valid(copy, clone):
     assert planned_jobs(copy, root=clone) == []
 
 
-@pytest.mark.parametrize("setting", [{"learning_rate": 1.0e-3}, {"dropout": 0.3}])
-def test_results_of_other_settings_without_a_record_are_noticed(copy, setting):
+def refusal(folder: Path, *arguments: str) -> str:
+    """The one line that ends a plan."""
+    done = snakemake(folder, "--dry-run", *arguments)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = [line for line in (done.stdout + done.stderr).splitlines() if "made from" in line]
+    assert len(line) <= 400
+    return line
+
+
+RESULTS = "results/topics"
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "stage", "difference", "expected"),
+    [
+        (lambda c: c["models"]["small"].update(dropout=0.3), "reference/small/seed0/models", "train_reference",
+         "settings.training.dropout was None and is 0.3", AFTER_SMALL),
+        (lambda c: c["data"]["ood"]["blogs"]["test"].update(rows=10), "data/blogs.test.parquet", "download",
+         "settings.source.rows was None and is 10", BLOGS_TEST),
+        (lambda c: c.update(datamap={"burn_in": 1}), "datamap/large/seed0.parquet", "compute_datamap",
+         "settings.burn_in was 0 and is 1", None),
+        (lambda c: c["data"].update(group=None), "report.html", "report",
+         "settings.page.config.data.group was 'source' and is None", {"report"}),
+    ],
+)  # fmt: skip
+def test_results_of_other_settings_without_a_record_are_noticed(copy, change, result, stage, difference, expected):
+    """By the first that differs, not by what follows from it; made again on request, it takes what follows along."""
     shutil.rmtree(copy / ".snakemake")
     config = small_config()
-    config["models"]["small"] |= setting
+    change(config)
     write_config(copy, config)
-    done = snakemake(copy, "--dry-run")
-    ((name, value),) = setting.items()
-    run = "results/topics/reference/small/seed0"
-    assert done.returncode != 0
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if run in line]
-    assert len(lines) == 1
-    assert (
-        f"{run} was made from something else, and Snakemake has no record of it: settings.training.{name} was"
-        in lines[0]
-    )
-    assert f"is {value!r}; call snakemake with -R {run}/metrics.parquet to train it again" in lines[0]
-    assert "Traceback" not in done.stdout + done.stderr
-    assert set(planned_jobs(copy, "-R", f"{run}/metrics.parquet")) == AFTER_SMALL
+    line = refusal(copy)
+    assert line.startswith(f"{RESULTS}/{result} was made from something else, and Snakemake has no record of it: ")
+    assert f"{difference}; call snakemake with -R {RESULTS}/{result} to make it again (-R {stage}: all" in line
+    if expected is not None:
+        assert set(planned_jobs(copy, "-R", f"{RESULTS}/{result}")) == expected
 
 
-def test_results_of_other_inputs_without_a_record_are_noticed(copy):
+def test_results_of_other_files_without_a_record_are_noticed(copy):
     shutil.rmtree(copy / ".snakemake")
-    subset = "results/topics/subset/random-0.33/seed0.parquet"
-    shutil.copy2(copy / "results/topics/subset" / OWN / "seed0.parquet", copy / subset)
-    done = snakemake(copy, "--dry-run")
-    assert done.returncode != 0
-    assert f"results/topics/main/large/{RANDOM}/seed0 was made from something else" in done.stdout + done.stderr
-    assert f"{subset} has changed since; call snakemake with -R" in done.stdout + done.stderr
+    subset = f"{RESULTS}/subset/random-0.33/seed0.parquet"
+    shutil.copy2(copy / RESULTS / "subset" / OWN / "seed0.parquet", copy / subset)
+    assert f"{subset} is not what was made; call snakemake with -R {subset}" in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "{}", '{"settings": {}, "code": "", "inputs": {}, "outputs": []}']
+)
+def test_a_manifest_that_says_nothing_does_not_pass(copy, text):
+    shutil.rmtree(copy / ".snakemake")
+    path = copy / RESULTS / "manifests/compute_datamap/small/seed0.json"
+    path.unlink() if text is None else path.write_text(text)
+    line = refusal(copy)
+    assert line.startswith(f"nothing says what {RESULTS}/datamap/small/seed0.parquet was made from, ")
+    assert f"{path.relative_to(copy)} is missing or damaged" in line
 
 
 def test_a_reference_that_selects_the_same_does_not_retrain_the_main_model(copy):
@@ -419,7 +446,6 @@ def test_a_reference_that_selects_the_same_does_not_retrain_the_main_model(copy)
     assert set(planned_jobs(copy)) == END - {"compare_methods"} | COMPARED | FORECAST
 
 
-RESULTS = "results/topics"
 RESULTS_ALONE = ALL - CHECKED - FORECAST  # what no table or figure needs but the page
 
 

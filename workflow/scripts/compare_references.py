@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ftft import transfer
-from ftft.artifacts import read_table
+from ftft import schemas, transfer
 from ftft.job import Job, run
 
 
@@ -11,7 +10,9 @@ def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
     tables = (output.references, output.references_csv), (output.transfer, output.transfer_csv)
     transfer.report(cfg["runs"], job.input.dev, cfg["metric"], cfg["labels"], *tables)
-    Path(output.text).write_text(transfer.as_text(read_table(output.references)) + "\n", encoding="utf-8")
+    Path(output.text).write_text(
+        transfer.as_text(schemas.read(output.references, schemas.REFERENCES)) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -127,6 +127,24 @@ def read_metadata(path: str | os.PathLike[str], *required: str) -> dict[str, str
     return {key: found[key] for key in sorted(found) if key not in ("ARROW:schema", _CHECKSUMS)}
 
 
+def read_names(path: str | os.PathLike[str], key: str = "labels") -> list[str] | None:
+    """The names that the metadata of an artifact list under ``key``; None where they have no such key.
+
+    Raises:
+        UserError: as ``read_metadata``; there is something else.
+    """
+    text = read_metadata(path).get(key)
+    if text is None:
+        return None
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise damaged(path, f"{key} in its metadata are no list of names")
+    return names
+
+
 def read_json(path: str | os.PathLike[str], *required: str) -> dict[str, Any]:
     """A JSON file that holds one object.
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftft import artifacts
+from ftft.schemas import LABEL_LIMIT, check_labels
 
 # What a head can read, by the columns of the features artifact that it is made of.
 FEATURES = {"first": ("first",), "mean": ("mean",), "both": ("first", "mean")}
@@ -57,18 +58,27 @@ class TokenizedDataset:
 
     @classmethod
     def read(cls, path: str | Path) -> "TokenizedDataset":
-        """Read a tokens artifact."""
-        table = artifacts.read_table(path)
-        ids = table["input_ids"].combine_chunks()
-        types = table["token_type_ids"].combine_chunks() if "token_type_ids" in table.column_names else None
+        """Read a tokens artifact.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        found = artifacts.column_names(path)
+        wanted = ["uid", "label", "input_ids", "length"]
+        table = artifacts.read_table(path, wanted + ["token_type_ids"] * ("token_type_ids" in found))
+        lists = {name: table[name].combine_chunks() for name in ("input_ids", "token_type_ids") if name in found}
         lengths = table["length"].to_numpy().astype(np.int64)
+        for name, tokens in lists.items():
+            if not np.array_equal(pc.list_value_length(tokens).to_numpy(zero_copy_only=False), lengths):
+                raise artifacts.damaged(path, f"the lists of {name} are not as long as length says")
+        flat = {name: tokens.flatten().to_numpy() for name, tokens in lists.items()}
         return cls(
             uids=table["uid"],
-            labels=table["label"].to_numpy().astype(np.int64),
+            labels=_labels(path, table),
             lengths=lengths,
             starts=np.cumsum(lengths) - lengths,
-            ids=ids.flatten().to_numpy(),
-            types=types.flatten().to_numpy() if types is not None else None,
+            ids=flat["input_ids"],
+            types=flat.get("token_type_ids"),
         )
 
     def __len__(self) -> int:
@@ -118,14 +128,22 @@ class FeatureDataset:
 
     @classmethod
     def read(cls, path: str | Path, features: str) -> "FeatureDataset":
-        """Read a features artifact; ``features`` is a key of ``FEATURES``, whose columns stand side by side."""
-        table = artifacts.read_table(path)
+        """Read a features artifact; ``features`` is a key of ``FEATURES``, whose columns stand side by side.
+
+        Raises:
+            UserError: it is damaged, or has numbers that are not finite.
+        """
+        table = artifacts.read_table(path, ["uid", "label", *FEATURES[features]])
         columns = [pc.list_flatten(table[name]).to_numpy().reshape(table.num_rows, -1) for name in FEATURES[features]]
+        values = np.concatenate(columns, axis=1)
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            raise artifacts.damaged(path, f"the features in row {finite.argmin()} are not finite")
         return cls(
             uids=table["uid"],
-            labels=table["label"].to_numpy().astype(np.int64),
+            labels=_labels(path, table),
             lengths=np.ones(table.num_rows, np.int64),
-            values=np.concatenate(columns, axis=1),
+            values=values,
         )
 
     def __len__(self) -> int:
@@ -134,6 +152,16 @@ class FeatureDataset:
     def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]:
         """The features of the examples ``rows`` as ``inputs_embeds`` (len(rows), 1, D); nothing is padded."""
         return {"inputs_embeds": self.values[rows, None]}
+
+
+def _labels(path: str | Path, table: pa.Table) -> np.ndarray:
+    """(N,) class indices of an artifact, which has as many as its metadata have names for."""
+    labels = table["label"].to_numpy().astype(np.int64)
+    names = artifacts.read_names(path)
+    check_labels(path, labels, len(names) if names else LABEL_LIMIT)
+    if not len(labels):
+        raise artifacts.damaged(path, "it has no examples")
+    return labels
 
 
 def epoch_batches(

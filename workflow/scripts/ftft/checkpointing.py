@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ftft.errors import UserError, reason
+
 log = logging.getLogger(__name__)
 
 KEEP = 2
@@ -22,6 +24,7 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     The file takes its name, which carries the checksum of its content, only once it is safely on disk. A write that
     fails (a full disk) leaves the older checkpoints as they are.
     """
+    _check(folder)
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -40,19 +43,29 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     found = _newest_first(folder)
     kept = [other for other in found if other.name <= path.name][:KEEP]
     for other in set(found) - set(kept):
-        other.unlink()
+        shutil.rmtree(other) if other.is_dir() else other.unlink()
     return path
 
 
 def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """The newest checkpoint in ``folder`` that is undamaged and belongs to the run ``fingerprint``, or None."""
+    _check(folder)
     for path in _newest_first(folder):
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as failure:
+            log.warning("checkpoint %s cannot be read (%s); falling back to the one before", path.name, reason(failure))
+            continue
         if hashlib.sha256(content).hexdigest()[:16] != path.stem.rsplit("-", 1)[1]:
             log.warning("checkpoint %s is damaged; falling back to the one before", path.name)
             continue
-        state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        if state["fingerprint"] == fingerprint:
+        try:
+            state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            of_this_run = state["fingerprint"] == fingerprint
+        except Exception:  # whatever torch raises for a file that holds something else, with advice that is of no use
+            log.warning("checkpoint %s is no state; falling back to the one before", path.name)
+            continue
+        if of_this_run:
             return state
         log.info("checkpoint %s is of other settings, data or code, and is not used", path.name)
     return None
@@ -61,6 +74,11 @@ def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> 
 def remove(folder: Path) -> None:
     """Delete the checkpoints of a run that has ended."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder, and states to resume from belong there: delete it and run again")
 
 
 def _newest_first(folder: Path) -> list[Path]:

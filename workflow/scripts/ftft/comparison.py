@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft import metrics, statistics
-from ftft.artifacts import read_table
+from ftft.artifacts import damaged, read_table
 from ftft.errors import UserError
-from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN
+from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, check_labels
 from ftft.summary import ERM, Entry, write_both
 
 Floats = NDArray[np.float64]
@@ -73,9 +73,13 @@ def compare(
 
 
 def _scores(entries: Sequence[Entry], dataset: str, resamples: int) -> dict[str, Scores]:
-    first = read_table(entries[0]["predictions"][dataset])
+    path = entries[0]["predictions"][dataset]
+    first = read_table(path, ["uid", "label", "logits"])
     labels = first["label"].to_numpy()
-    n_labels = first.schema.field("logits").type.list_size
+    if not pa.types.is_fixed_size_list(first["logits"].type) or not len(labels):
+        raise damaged(path, "it has no logits")
+    n_labels = first["logits"].type.list_size
+    check_labels(path, labels, n_labels)
     predicted = np.stack([_predicted(entry["predictions"][dataset], first) for entry in entries])
     rng = np.random.default_rng([0, *dataset.encode()])
     resampled = statistics.resampled_scores(labels, predicted, n_labels, resamples=resamples, rng=rng)
@@ -88,12 +92,17 @@ def _scores(entries: Sequence[Entry], dataset: str, resamples: int) -> dict[str,
 
 def _predicted(path: str | Path, first: pa.Table) -> NDArray[np.int64]:
     """(N,) predicted class indices."""
-    table = read_table(path)
+    table = read_table(path, ["uid", "label", "logits"])
+    if table["logits"].type != first["logits"].type:
+        raise damaged(path, f"its logits are {table['logits'].type}, and the other runs' {first['logits'].type}")
     if not (table["uid"].equals(first["uid"]) and table["label"].equals(first["label"])):
         raise UserError(
             f"predictions {path} are not of the same examples as the other runs'; delete the file and rerun"
         )
     logits = pc.list_flatten(table["logits"]).to_numpy().reshape(table.num_rows, -1)
+    finite = np.isfinite(logits).all(axis=1)
+    if not finite.all():
+        raise damaged(path, f"the logits in row {finite.argmin()} are not finite")
     return logits.argmax(axis=1)
 
 

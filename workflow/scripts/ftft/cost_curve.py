@@ -1,14 +1,12 @@
 """The cost curve: the dev score of every run against what it had cost by then, and when it catches up with ERM."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from ftft.artifacts import read_metadata, read_table
-from ftft.schemas import COST_CURVE, IN_DISTRIBUTION, OOD_MEAN
+from ftft.schemas import COST_CURVE, IN_DISTRIBUTION, METRICS, OOD_MEAN, read, read_step
 from ftft.summary import ERM, Entry, main_cost, preparation_cost, write_both
 
 _METRICS = ("accuracy", "macro_f1")
@@ -47,7 +45,7 @@ def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str 
 
 def _curve(entry: Entry) -> pd.DataFrame:
     """The rows of one run, up to the step at which its training stopped."""
-    rows = read_table(entry["curve"]).to_pandas()
+    rows = read(entry["curve"], METRICS).to_pandas()
     main, before = main_cost(entry), preparation_cost(entry)
     rows = rows[rows["metric"].isin(_METRICS) & (rows["step"] <= main["steps"])]
     ood = rows[rows["dataset"] != IN_DISTRIBUTION]
@@ -62,7 +60,7 @@ def _curve(entry: Entry) -> pd.DataFrame:
 
 
 def _saved_step(entry: Entry) -> int:
-    return json.loads(read_metadata(entry["curve"])["checkpoints"])[entry["checkpoint"]]
+    return read_step(entry["curve"], entry["checkpoint"])
 
 
 def reaching(curve: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:

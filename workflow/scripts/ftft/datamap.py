@@ -10,10 +10,10 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from ftft import measures
-from ftft.artifacts import damaged, read_table, write_table
+from ftft.artifacts import damaged, read_metadata, read_table, write_table
 from ftft.errors import UserError
 from ftft.ranking import order
-from ftft.schemas import DATAMAP, count_epochs, read_dynamics
+from ftft.schemas import DATAMAP, check_labels, check_source, count_epochs, read_dynamics
 
 Floats = NDArray[np.float64]
 
@@ -72,8 +72,9 @@ def write(
 
     Raises:
         UserError: fewer than two epochs are left, ``el2n_epoch`` is none of them, not exactly one row per example and
-            epoch, or logits that are not finite.
+            epoch, logits that are not finite, or dynamics of other data.
     """
+    check_source(dynamics, data)
     examples = read_table(data, columns=["uid", "label"])
     logits = read_dynamics(dynamics, examples.num_rows, slice(burn_in, max_epochs))
     if len(logits) < 2:
@@ -91,6 +92,7 @@ def write(
     labels = examples["label"].to_numpy()
     if labels.max() >= logits.shape[2]:
         raise damaged(dynamics, f"it has {logits.shape[2]} classes, but the data has label {labels.max()}")
+    check_labels(data, labels, logits.shape[2])
     columns = compute(
         logits,
         labels,
@@ -98,7 +100,14 @@ def write(
         correction=correction,
         el2n_epoch=None if el2n_epoch is None else el2n_epoch - burn_in,
     )
+    for name, values in columns.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(
+                f"{name} of row {np.isfinite(values).argmin()} of the data map of {dynamics} is not finite: training "
+                "has diverged; lower the reference's learning_rate and run again"
+            )
     table = pa.table({"uid": examples["uid"], "label": examples["label"], **columns})
     facts = {"epochs": len(logits), "burn_in": burn_in, "rows": examples.num_rows}
     facts |= {"correction": correction or "none", "el2n_epoch": "mean" if el2n_epoch is None else el2n_epoch}
+    facts |= {name: value for name, value in read_metadata(data).items() if name == "content_hash"}
     write_table(table, output, DATAMAP, {name: str(value) for name, value in facts.items()})

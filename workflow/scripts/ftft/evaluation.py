@@ -11,6 +11,7 @@ from ftft import artifacts, devices, modelling, pretrained, schemas
 from ftft.batching import TokenizedDataset
 from ftft.metrics import detailed_scores
 from ftft.prediction import predict
+from ftft.schemas import check_labels, read_number, read_step
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,11 @@ def evaluate(
     accelerator = devices.accelerator(device, precision, threads=threads)
     classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
     labels = [classifier.config.id2label[index] for index in range(classifier.config.num_labels)]
-    run = artifacts.read_metadata(curve)
-    step = json.loads(run["checkpoints"])[trained]
+    step, steps_per_epoch = read_step(curve, trained), read_number(curve, "steps_per_epoch")
     rows: list[dict[str, Any]] = []
     for dataset, path in datasets.items():
         data = TokenizedDataset.read(path)
+        check_labels(path, data.labels, len(labels))
         logits = predict(classifier, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
         _write_predictions(artifacts.read_table(path, ["uid", "label"]), logits, labels, predictions[dataset])
         results = detailed_scores(logits, data.labels, labels)
@@ -61,7 +62,7 @@ def evaluate(
             rows.append(
                 {
                     "step": step,
-                    "epoch": step / int(run["steps_per_epoch"]),
+                    "epoch": step / steps_per_epoch,
                     "dataset": dataset,
                     "split": splits[dataset],
                     "metric": metric,

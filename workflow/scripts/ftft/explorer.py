@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.artifacts import column_names, read_metadata, read_table
+from ftft.artifacts import column_names, damaged, read_table
 from ftft.datamap import REGIONS
-from ftft.errors import UserError
+from ftft.errors import UserError, listed, named
 from ftft.measures import softmax
-from ftft.schemas import read_dynamics
+from ftft.schemas import DATAMAP, check_labels, check_source, read, read_dynamics, read_number, read_subset
 
 # What the page carries at most. The bytes are those of texts and numbers before compression, which makes a third of it.
 MAX_EXAMPLES = 20_000
@@ -115,7 +115,7 @@ def explore(
     table = read_table(train_data, columns=list(dict.fromkeys(names)))
     uids, gold = table["uid"], table["label"].to_numpy().astype(np.int64)
     groups, group_of = _groups(table[group]) if group else (None, np.zeros(len(gold), np.int64))
-    maps = [_read(datamap, subsets, uids, gold) for datamap in datamaps]
+    maps = [_read(datamap, subsets, train_data, uids, gold) for datamap in datamaps]
 
     columns = [name for name in ("text_a", "text_b") if name in column_names(train_data)]
     texts = read_table(train_data, columns=columns)
@@ -157,14 +157,23 @@ def _groups(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
     return names, rank[index]
 
 
-def _read(datamap: DataMap, subsets: Sequence[Subset], uids: pa.ChunkedArray, labels: Ints) -> _Map:
+def _read(
+    datamap: DataMap, subsets: Sequence[Subset], train_data: str | Path, uids: pa.ChunkedArray, labels: Ints
+) -> _Map:
     path = datamap["path"]
-    table = read_table(path, columns=["uid", "confidence", "variability", "region"])
+    table = read(path, DATAMAP, ["uid", "confidence", "variability", "region"])
     if not table["uid"].equals(uids):
         raise UserError(f"data map {path} does not have the rows of the train set; delete the file and rerun")
-    facts = read_metadata(path)
-    start = int(facts["burn_in"])
-    logits = read_dynamics(datamap["dynamics"], len(labels), slice(start, start + int(facts["epochs"])))
+    if others := set(table["region"].unique().to_pylist()) - set(REGIONS):
+        raise damaged(path, f"it has the regions {listed(others)}; allowed: {named(REGIONS)}")
+    check_source(datamap["dynamics"], path)
+    start, epochs = (read_number(path, name) for name in ("burn_in", "epochs"))
+    logits = read_dynamics(datamap["dynamics"], len(labels), slice(start, start + epochs))
+    if len(logits) != epochs:
+        raise UserError(
+            f"{path} is of {epochs} epochs that {datamap['dynamics']} does not have; delete both, run again"
+        )
+    check_labels(train_data, labels, logits.shape[2])
     every = np.arange(len(labels))
     mean = np.zeros(logits.shape[1:])
     predicted, gold = np.empty(logits.shape[:2], np.int16), np.empty(logits.shape[:2], np.uint8)
@@ -179,8 +188,7 @@ def _read(datamap: DataMap, subsets: Sequence[Subset], uids: pa.ChunkedArray, la
     ][:_MAX_SUBSETS]
     selected = np.zeros(len(labels), np.int64)
     for bit, subset in enumerate(chosen):
-        members = pc.is_in(uids, read_table(subset["path"], columns=["uid"])["uid"])
-        selected |= members.to_numpy().astype(np.int64) << bit
+        selected[read_subset(subset["path"], uids)] |= 1 << bit
     return _Map(
         reference=datamap["reference"],
         seed=datamap["seed"],

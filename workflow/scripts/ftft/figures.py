@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ftft.artifacts import read_table
+from ftft import schemas
 from ftft.datamap_figure import datamap_figure
 from ftft.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.method_styles import MethodStyle, method_styles
@@ -60,14 +60,14 @@ def draw(
         summary, cost_curve, references, transfer: the artifacts of these names; the last two are needed for a figure
             of kind ``transfer`` alone.
     """
-    rows = read_table(summary)
+    rows = schemas.read(summary, schemas.SUMMARY)
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
-    curve = read_table(cost_curve)
+    curve = schemas.read(cost_curve, schemas.COST_CURVE)
     for drawing in drawings:
         match drawing["kind"]:
             case "datamap":
                 columns = ["confidence", "variability", "correctness", "region"]
-                table = read_table(drawing["datamap"], columns=columns).to_pandas()
+                table = schemas.read(drawing["datamap"], schemas.DATAMAP, columns).to_pandas()
                 figure = datamap_figure(table, f"{drawing['reference']}, seed {drawing['seed']}")
             case "learning-curves" | "cost-curve" as kind:
                 against = "step" if kind == "learning-curves" else "flops"
@@ -77,7 +77,10 @@ def draw(
             case "transfer":
                 if references is None or transfer is None:
                     raise ValueError("a figure of kind transfer needs the tables references and transfer")
-                figure = transfer_figure(read_table(references).to_pandas(), read_table(transfer).to_pandas())
+                figure = transfer_figure(
+                    schemas.read(references, schemas.REFERENCES).to_pandas(),
+                    schemas.read(transfer, schemas.TRANSFER).to_pandas(),
+                )
             case kind:
                 raise ValueError(f"no such kind of figure: {kind}")
         save(figure, drawing["stem"])

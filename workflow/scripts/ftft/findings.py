@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft.artifacts import column_names, read_table
 from ftft.datamap import AMBIGUOUS, EASY, HARD
-from ftft.errors import UserError
+from ftft.errors import UserError, named, shown
 from ftft.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.outcomes import agreement, by_verdict
-from ftft.schemas import OOD_MEAN
+from ftft.schemas import DATAMAP, OOD_MEAN, read, read_subset
 from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
 
 MAX_CHEAPER = 3  # methods that are named
@@ -163,7 +162,7 @@ def groups_of(train_data: str | Path, group: str) -> pd.Series:
     columns = column_names(train_data)
     if group not in columns:
         raise UserError(
-            f"data.group is {group!r}, but the train set has no such column; found: {', '.join(columns)}; "
+            f"data.group is {shown(group)}, but the train set has no such column; found: {named(columns)}; "
             "name one of them, or leave data.group out"
         )
     table = read_table(train_data, columns=["uid", group])
@@ -180,10 +179,12 @@ def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series)
     """
     regions = [_in_data_order(datamap["path"], "region", groups) for datamap in datamaps]
     places = {region: [values == region for values in regions] for region in (EASY, AMBIGUOUS, HARD)}
+    uids = pa.chunked_array([pa.array(groups.index, pa.string())])
     for subset in subsets:
-        members = pc.is_in(pa.array(groups.index, pa.string()), read_table(subset["path"], columns=["uid"])["uid"])
+        members = np.zeros(len(groups), bool)
+        members[read_subset(subset["path"], uids)] = True
         name = f"{subset['by']} subset of {100 * subset['fraction']:g} %"
-        places.setdefault(name, []).append(members.to_numpy(zero_copy_only=False))
+        places.setdefault(name, []).append(members)
 
     # How often each example is there, as a mean over seeds.
     hits = pd.DataFrame({name: np.mean(masks, axis=0) for name, masks in places.items()}, index=groups.index)
@@ -225,7 +226,7 @@ def _count(value: float) -> str:
 
 
 def _in_data_order(path: str | Path, column: str, groups: pd.Series) -> NDArray[np.object_]:
-    table = read_table(path, columns=["uid", column])
+    table = read(path, DATAMAP, ["uid", column])
     if table["uid"].to_pylist() != groups.index.to_list():
         raise UserError(f"data map {path} does not have the rows of the train set; delete the file and rerun")
     return table[column].to_numpy()

@@ -15,7 +15,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ftft.artifacts import atomic_path, read_table
+from ftft import schemas
+from ftft.artifacts import atomic_path
 from ftft.schemas import FORECAST
 from ftft.summary import EN_DASH, ERM, aligned, write_both
 
@@ -220,8 +221,12 @@ def check(forecast: str | Path, summary: str | Path) -> pd.DataFrame:
         One row per (main, method, reference) of the forecast that the summary has. ``step``: at which it stopped;
         ``forecast`` and ``actual``: its cost up to there, both in shares of ERM's forecast. Means over seeds.
     """
-    expected = read_table(forecast).to_pandas().set_index(_RUN)
-    runs = read_table(summary, [*_RUN, "seed", "step", "flops"]).to_pandas().drop_duplicates([*_RUN, "seed"])
+    expected = schemas.read(forecast, FORECAST).to_pandas().set_index(_RUN)
+    runs = (
+        schemas.read(summary, schemas.SUMMARY, [*_RUN, "seed", "step", "flops"])
+        .to_pandas()
+        .drop_duplicates([*_RUN, "seed"])
+    )
     means = runs.groupby(_RUN)[["step", "flops"]].mean().reindex(expected.index)
     spent = expected["preparation_flops"] + means["step"] * expected["step_flops"]
     shares = {"forecast": spent / expected["erm_flops"], "actual": means["flops"] / expected["erm_flops"]}

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ftft import running
+from ftft import manifest, running
 from ftft.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown
 
 # Runtime settings reach a script through the environment, because a change to a parameter would rerun the job.
@@ -51,7 +51,10 @@ class Job:
 
 
 def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
-    """Call ``main`` with the job, reporting to the terminal and the job's log file."""
+    """Call ``main`` with the job, reporting to the terminal and the job's log file.
+
+    What Snakemake's jobs were made from is left in a manifest.
+    """
     job = Job(snakemake)
     if job.log:
         _empty(Path(job.log))
@@ -59,6 +62,8 @@ def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
         running.end_with_run()
         _remove_leftovers(job.output)
         main(job)
+        if snakemake is not None and job.log:
+            manifest.record(job.log, job.params.cfg, job.params.code, snakemake.input, snakemake.output)
 
 
 def _empty(log: Path) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from ftft import devices, heads, modelling, selection, steps
-from ftft.artifacts import read_table
+from ftft.artifacts import damaged, read_table
 from ftft.batching import FEATURES, epoch_batches, micro_batches, padded
 from ftft.criteria import RANDOM
 from ftft.errors import UserError
@@ -64,6 +64,8 @@ class _Texts:
     @classmethod
     def read(cls, tokens: str | Path) -> "_Texts":
         table = read_table(tokens, ["uid", "label", "length"])
+        if not table.num_rows:
+            raise damaged(tokens, "it has no examples")
         return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
 
 

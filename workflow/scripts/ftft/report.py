@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ftft import charts, data_checks, findings
+from ftft import charts, data_checks, findings, schemas
 from ftft import forecast as forecasts
-from ftft.artifacts import atomic_path, read_table
+from ftft.artifacts import atomic_path
 from ftft.cost_curve import reaching
 from ftft.explorer import DataMap, Subset, explore
 from ftft.method_styles import method_styles
@@ -98,17 +98,19 @@ def write(
     Raises:
         UserError: the train set has no column ``group``, or a data map is not of this train set.
     """
-    rows = read_table(summary)
-    table = overview(rows, metric, comparison=read_table(comparison))
-    curve = read_table(cost_curve)
-    verdicts = [] if references is None else read_table(references).to_pylist()
+    rows = schemas.read(summary, schemas.SUMMARY)
+    table = overview(rows, metric, comparison=schemas.read(comparison, schemas.COMPARISON))
+    curve = schemas.read(cost_curve, schemas.COST_CURVE)
+    verdicts = [] if references is None else schemas.read(references, schemas.REFERENCES).to_pylist()
     mains = list(table.index.unique("main"))
     metric_name = METRIC_NAMES.get(metric, metric)
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
     drawn = {f"curves-{main}": _curves(curve, main, metric, styles) for main in mains}
     drawn |= {f"robustness-{main}": _robustness(rows, table, main, metric_name, styles) for main in mains}
     if transfer is not None and len(verdicts) > 1:
-        drawn["transfer"] = charts.transfer(read_table(transfer).to_pandas(), pd.DataFrame(verdicts))
+        drawn["transfer"] = charts.transfer(
+            schemas.read(transfer, schemas.TRANSFER).to_pandas(), pd.DataFrame(verdicts)
+        )
     drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
     groups = _groups(datamaps, subsets, train_data, group)
     explored = explore(datamaps, subsets, train_data, labels, group) if datamaps else None
@@ -118,7 +120,7 @@ def write(
         "runs": int(table[SEEDS, "number"].sum()),
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [
-            *data_checks.warnings(read_table(checks)),
+            *data_checks.warnings(schemas.read(checks, data_checks.SCHEMA)),
             *(findings.sentence(table, main, metric_name) for main in mains),
             *filter(None, (findings.savings(table, main) for main in mains)),
             *(each for main in mains for each in findings.budget_sentences(table, main, metric_name, budgets)),
@@ -131,7 +133,7 @@ def write(
         "details": [_details(rows, main) for main in mains],
         "verdicts": [_verdict(row) for row in verdicts],
         "outcomes": [
-            _outcomes(rows, read_table(references), main, metric, judging[main])
+            _outcomes(rows, schemas.read(references, schemas.REFERENCES), main, metric, judging[main])
             for main in mains
             if references is not None and judging[main]
         ],
@@ -236,7 +238,7 @@ def _reaching(curve: pa.Table, main: str, metric: str) -> list[dict[str, Any]]:
 
 def _forecast(forecast: str | Path, summary: str | Path) -> dict[str, Any]:
     """What each method was to cost and when it had to stop, with what it then did, as rows of text by main model."""
-    table = read_table(forecast)
+    table = schemas.read(forecast, schemas.FORECAST)
     came_true = forecasts.check(forecast, summary)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
@@ -331,7 +333,7 @@ def _stages(costs: Sequence[Cost]) -> list[dict[str, Any]]:
     """What each kind of job took, summed over seeds, as rows of text."""
     parts = []
     for cost in costs:
-        table = read_table(cost["path"]).to_pandas()
+        table = schemas.read(cost["path"], schemas.COST).to_pandas()
         # A run has its totals at each saved model: the largest are those of the whole run.
         whole = table.groupby("stage", sort=False)[["flops", "seconds"]].max()
         kinds = pd.Series(whole.index, whole.index).replace({"start": "other", "save": "other"})

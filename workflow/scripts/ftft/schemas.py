@@ -3,6 +3,7 @@
 Columns are described in ``docs/artifacts.md``.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,14 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.artifacts import count_groups, damaged, read_groups, write_table
-from ftft.errors import UserError, listed
+from ftft.artifacts import count_groups, damaged, read_groups, read_metadata, read_table, write_table
+from ftft.errors import UserError, listed, shown
 
 # The columns that every dataset has; all others are carried along unread.
 DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
 
 # A class index. Nothing here has more than 32,767 classes.
 LABEL = pa.int16()
+LABEL_LIMIT = 2**15
 
 # The name under which in-distribution dev and test scores stand beside those of the OOD sets.
 IN_DISTRIBUTION = "in_distribution"
@@ -219,6 +221,93 @@ def predictions_schema(n_labels: int) -> pa.Schema:
     return pa.schema({"uid": pa.string(), "label": LABEL, "logits": _logits(n_labels)})
 
 
+def read(path: str | os.PathLike[str], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read an artifact of a fixed schema, or some of its columns.
+
+    Raises:
+        UserError: as ``read_table``; a column of another type; numbers that are not finite.
+    """
+    wanted = schema.names if columns is None else list(columns)
+    table = read_table(path, wanted)
+    for name in wanted:
+        if table[name].type != schema.field(name).type:
+            raise damaged(path, f"its column {name} holds {table[name].type} instead of {schema.field(name).type}")
+        if pa.types.is_floating(table[name].type) and not pc.all(pc.is_finite(table[name]), min_count=0).as_py():
+            raise damaged(path, f"its column {name} has numbers that are not finite")
+    return table
+
+
+def read_subset(path: str | os.PathLike[str], uids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Rows of the train set that a subset names, in its order.
+
+    Args:
+        path: the subset's artifact.
+        uids: of the train set.
+
+    Raises:
+        UserError: as ``read``; a uid is named twice, or is not in the train set.
+    """
+    names = read(path, SUBSET, ["uid"])["uid"]
+    rows = pc.index_in(names, uids.combine_chunks())
+    if rows.null_count:
+        other = names.filter(pc.is_null(rows))[0].as_py()
+        raise damaged(path, f"{rows.null_count} of its uids, such as {shown(other)}, are not in the train set")
+    if len(names.unique()) < len(names):
+        raise damaged(path, f"of its {len(names)} uids only {len(names.unique())} are different")
+    return rows.to_numpy()
+
+
+def read_number(path: str | os.PathLike[str], key: str) -> int:
+    """A whole number, at least 0, of an artifact's metadata.
+
+    Raises:
+        UserError: as ``read_metadata``; there is something else.
+    """
+    text = read_metadata(path, key)[key]
+    if not (text.isascii() and text.isdigit()):
+        raise damaged(path, f"{key} in its metadata is {shown(text)}, which is no number")
+    return int(text)
+
+
+def read_step(curve: str | os.PathLike[str], checkpoint: str) -> int:
+    """The step of a saved model, which the metadata of the run's dev curve know.
+
+    Raises:
+        UserError: as ``read_metadata``; there is no such saved model.
+    """
+    try:
+        step = json.loads(read_metadata(curve, "checkpoints")["checkpoints"])[checkpoint]
+    except (ValueError, TypeError, KeyError, IndexError):
+        step = None
+    if type(step) is not int:
+        raise damaged(curve, f"checkpoints in its metadata do not say the step of {shown(checkpoint)}")
+    return step
+
+
+def check_source(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Refuse an artifact that was made from other data than ``source``, as far as their metadata say so.
+
+    Raises:
+        UserError: their content hashes differ.
+    """
+    of, expected = (read_metadata(each).get("content_hash") for each in (path, source))
+    if of is not None and expected is not None and of != expected:
+        raise UserError(
+            f"{os.fspath(path)} was made from other data than {os.fspath(source)}; delete both and run again"
+        )
+
+
+def check_labels(path: str | os.PathLike[str], labels: NDArray[np.int64], n_labels: int) -> None:
+    """Refuse class indices that are none.
+
+    Raises:
+        UserError: a label below 0 or not below ``n_labels``.
+    """
+    wrong = (labels < 0) | (labels >= n_labels)
+    if wrong.any():
+        raise damaged(path, f"label {labels[wrong.argmax()]} in row {wrong.argmax()} is none of the {n_labels} classes")
+
+
 def write_dynamics(
     epochs: Sequence[np.ndarray], path: str | os.PathLike[str], n_labels: int, metadata: Mapping[str, str]
 ) -> None:
@@ -261,10 +350,15 @@ def read_dynamics(path: str | os.PathLike[str], n_rows: int, epochs: slice = sli
 
 def _epoch(group: pa.Table, n_rows: int, path: str | os.PathLike[str]) -> tuple[int, NDArray[np.float32]]:
     """The number and the (N, C) logits of the epoch in one row group."""
+    if {"epoch", "row", "logits"} - set(group.column_names):
+        raise damaged(path, f"its columns are {listed(group.column_names)}")
     numbers = group["epoch"].to_numpy()
-    if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (numbers != numbers[0]).any():
+    if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or (numbers != numbers[:1]).any():
         raise damaged(path, f"a row group is not one epoch with rows 0 to {n_rows - 1} in order")
-    logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
+    logits = pc.list_flatten(group["logits"]).to_numpy()
+    if not n_rows or not len(logits) or len(logits) % n_rows:
+        raise damaged(path, "its rows have no logits, or not equally many")
+    logits = logits.reshape(n_rows, -1)
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():
         raise UserError(

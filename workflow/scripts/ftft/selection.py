@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from ftft.artifacts import read_table, write_table
+from ftft.artifacts import damaged, read_table, write_table
 from ftft.criteria import CRITERIA, RANDOM
-from ftft.errors import UserError, named
+from ftft.errors import UserError, named, shown
 from ftft.ranking import doubled_ranks, order, subset_size
-from ftft.schemas import SUBSET
+from ftft.schemas import DATAMAP, SUBSET, read
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +135,11 @@ def select(
 
 def _check(by: str, fraction: float, balance: str | None, easy_share: float) -> None:
     if by not in CRITERIA:
-        raise UserError(f"select.by is {by!r}, which is no criterion; allowed: {', '.join(CRITERIA)}")
+        raise UserError(f"select.by is {shown(by)}, which is no criterion; allowed: {', '.join(CRITERIA)}")
     if not 0 < fraction <= 1:
         raise UserError(f"select.fraction is {fraction}; allowed: greater than 0, at most 1")
     if balance is not None and balance not in BALANCES:
-        raise UserError(f"select.balance is {balance!r}; allowed: {', '.join(BALANCES)}")
+        raise UserError(f"select.balance is {shown(balance)}; allowed: {', '.join(BALANCES)}")
     if not 0 <= easy_share < 1:
         raise UserError(f"select.easy_share is {easy_share}; allowed: at least 0, less than 1")
     if easy_share and by == RANDOM:
@@ -184,8 +184,11 @@ def write(
     column = CRITERIA[by].column
     columns = {name for name in (column, EASY.column if easy_share else None) if name is not None}
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    tables = [read_table(path, columns=["uid", "label", *sorted(columns)]) for path in paths]
+    wanted = ["uid", "label", *sorted(columns)]
+    tables = [read_table(path, wanted) if column is None else read(path, DATAMAP, wanted) for path in paths]
     examples = tables[0]
+    if len(examples["uid"].unique()) < examples.num_rows:
+        raise damaged(paths[0], "a uid stands in it more than once")
     for path, table in zip(paths, tables, strict=True):
         if not table["uid"].equals(examples["uid"]):
             raise UserError(f"data maps {paths[0]} and {path} are of different examples; delete both files and rerun")

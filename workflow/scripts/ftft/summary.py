@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from ftft.artifacts import atomic_path, read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN, SUMMARY
+from ftft import schemas
+from ftft.artifacts import atomic_path, write_table
+from ftft.errors import UserError, shown
+from ftft.schemas import IN_DISTRIBUTION, METRICS, OOD_MEAN, SUMMARY, read
 
 ERM = "erm"
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -97,7 +98,7 @@ def harmless(cell: Any) -> Any:
 
 
 def _rows(entry: Entry) -> pa.Table:
-    metrics = read_table(entry["metrics"], columns=["dataset", "split", "metric", "value"])
+    metrics = read(entry["metrics"], METRICS, ["dataset", "split", "metric", "value"])
     main = main_cost(entry)
     before = preparation_cost(entry)
     constants = {name: entry[name] for name in ("task", *_RUN)}  # type: ignore[literal-required]
@@ -110,22 +111,31 @@ def _rows(entry: Entry) -> pa.Table:
 
 def main_cost(entry: Entry) -> dict:
     """What training the main model took, up to the checkpoint that counts: a row of its cost table."""
-    return _training_cost(entry["cost"], entry["checkpoint"])
+    return training_cost(entry["cost"], entry["checkpoint"])
 
 
 def preparation_cost(entry: Entry) -> dict[str, float]:
     """``flops`` and ``seconds`` of what comes before the main model: features, trainings, data maps, selection."""
-    costs = [row for path in entry["other_costs"] for row in read_table(path).to_pylist() if row["stage"] != "evaluate"]
-    costs += [_training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["training_costs"]]
+    costs = [
+        row
+        for path in entry["other_costs"]
+        for row in read(path, schemas.COST).to_pylist()
+        if row["stage"] != "evaluate"
+    ]
+    costs += [training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["training_costs"]]
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 
-def _training_cost(path: str | Path, checkpoint: str) -> dict:
-    table = read_table(path)
-    row = table.filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint)).to_pylist()
+def training_cost(path: str | Path, checkpoint: str) -> dict:
+    """The row of a cost table that says what a training took up to a checkpoint."""
+    row = (
+        read(path, schemas.COST)
+        .filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint))
+        .to_pylist()
+    )
     if len(row) != 1:
         raise UserError(
-            f"cost table {path} has {len(row)} rows for stage train at checkpoint {checkpoint!r}, expected 1; "
+            f"cost table {path} has {len(row)} rows for stage train at checkpoint {shown(checkpoint)}, expected 1; "
             "delete the file and rerun"
         )
     return row[0]

@@ -6,7 +6,8 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
-from ftft.artifacts import atomic_path, read_table
+from ftft import schemas
+from ftft.artifacts import atomic_path
 from ftft.outcomes import outcomes, to_erm
 from ftft.schemas import IN_DISTRIBUTION, OOD_MEAN
 from ftft.summary import (
@@ -91,7 +92,9 @@ def write_results(
         metric: ``accuracy`` or ``macro_f1``.
         output_csv, output_tex: the files.
     """
-    table = overview(read_table(summary), metric, comparison=read_table(comparison)).xs(main, level="main")
+    table = overview(
+        schemas.read(summary, schemas.SUMMARY), metric, comparison=schemas.read(comparison, schemas.COMPARISON)
+    ).xs(main, level="main")
     _write_csv(table.set_axis([_column(*names) for names in table.columns], axis=1).reset_index(), output_csv)
 
     cells = formatted(table).drop(columns=STEP)
@@ -127,7 +130,7 @@ def write_references(references: str | Path, output_csv: str | Path, output_tex:
         references: the artifact of this name.
         output_csv, output_tex: the files; shares in the CSV, percent in the LaTeX.
     """
-    table = read_table(references).to_pandas()[list(_REFERENCES)]
+    table = schemas.read(references, schemas.REFERENCES).to_pandas()[list(_REFERENCES)]
     _write_csv(table, output_csv)
     note = "in percent; lost: share of the ambiguous examples of the run compared with that are hard to learn here"
     _write_tex(_in_percent(table), "lr" + "r" * 6 + "ll", note, output_tex)
@@ -151,7 +154,9 @@ def write_outcomes(
         methods: those that train on what a single reference run finds ambiguous.
         output_csv, output_tex: the files; shares in the CSV, percent and points in the LaTeX.
     """
-    table = outcomes(read_table(summary), read_table(references), main, metric, methods).reset_index()
+    table = outcomes(
+        schemas.read(summary, schemas.SUMMARY), schemas.read(references, schemas.REFERENCES), main, metric, methods
+    ).reset_index()
     differences = [name for name in map(to_erm, methods) if name in table.columns]
     _write_csv(table, output_csv)
     cells = _in_percent(table)

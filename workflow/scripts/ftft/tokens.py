@@ -32,8 +32,8 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
         max_length: number of tokens kept, special ones included.
 
     Raises:
-        UserError: the model has fewer positions than ``max_length``, or the tokenizer is damaged, does not fit the
-            model or knows none of the words.
+        UserError: an input is damaged, the model has fewer positions than ``max_length``, or the tokenizer does not fit
+            the model or knows none of the words.
     """
     identity = artifacts.read_json(source, "max_positions", "token_types", "unk_id", "vocab_size", "files")
     allowed = identity["max_positions"]
@@ -46,7 +46,8 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
     encoder.no_padding()
     encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
-    table = artifacts.read_table(data)
+    texts = [name for name in ("text_a", "text_b") if name in artifacts.column_names(data)]
+    table = artifacts.read_table(data, ["uid", "label", *(texts or ["text_a"])])
     tokens = _encode(table, encoder, token_types)
     special = encoder.num_special_tokens_to_add(is_pair="text_b" in table.column_names)
     _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)

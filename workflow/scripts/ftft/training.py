@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch.nn import functional
 from tqdm import tqdm
@@ -591,7 +590,10 @@ class _Run:
         )
         artifacts.write_table(pa.Table.from_pylist(self.costs, schemas.COST), self.files.cost, schemas.COST)
         if self.recorder is not None and self.files.dynamics is not None:
-            self.recorder.write(self.files.dynamics, {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)})
+            facts = {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)}
+            made_from = artifacts.read_metadata(self.files.train)
+            facts |= {key: value for key, value in made_from.items() if key == "content_hash"}
+            self.recorder.write(self.files.dynamics, facts)
         if self.runtime["tracker"]:
             self.accelerator.end_training()
 
@@ -679,10 +681,10 @@ def _rows_of(data: Examples, subset: Path | None) -> np.ndarray:
     """Row numbers to train on, ascending."""
     if subset is None:
         return np.arange(len(data))
-    rows = pc.index_in(artifacts.read_table(subset, ["uid"])["uid"], data.uids.combine_chunks())
-    if rows.null_count:
-        raise UserError(f"{subset} names {rows.null_count} examples that are not in the train set: select again")
-    return np.sort(rows.to_numpy())
+    rows = np.sort(schemas.read_subset(subset, data.uids))
+    if not len(rows):
+        raise artifacts.damaged(subset, "it names no example")
+    return rows
 
 
 def _optimizer(model: torch.nn.Module, training: dict[str, Any]) -> torch.optim.Optimizer:

@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft import metrics
-from ftft.artifacts import read_table
+from ftft.artifacts import damaged, read_table
 from ftft.datamap import AMBIGUOUS, EASY, HARD
 from ftft.errors import UserError
 from ftft.ranking import correlations, overlaps, shared
-from ftft.schemas import IN_DISTRIBUTION, REFERENCES, TRANSFER
-from ftft.summary import EN_DASH, ReferenceCost, aligned, write_both
+from ftft.schemas import DATAMAP, IN_DISTRIBUTION, METRICS, REFERENCES, TRANSFER, check_labels, read
+from ftft.summary import EN_DASH, ReferenceCost, aligned, training_cost, write_both
 
 Floats = NDArray[np.float64]
 
@@ -72,7 +71,9 @@ def report(
     }
     lost = shared(members["hard"], members["ambiguous"]) / np.maximum(members["ambiguous"].sum(axis=1), 1)
     scores = [_dev_scores(run, metric) for run in runs]
-    chance = _chance(read_table(dev, columns=["label"])["label"].to_numpy(), metric, n_labels)
+    gold = read_table(dev, columns=["label"])["label"].to_numpy()
+    check_labels(dev, gold, n_labels)
+    chance = _chance(gold, metric, n_labels)
     strength = [dev_score if ood is None else ood for dev_score, ood in scores]
     rows = []
     for number, (run, (dev_score, ood)) in enumerate(zip(runs, scores, strict=True)):
@@ -130,7 +131,7 @@ def _name(run: ReferenceRun) -> str:
 
 
 def _read_maps(paths: Sequence[str | Path]) -> list[pa.Table]:
-    maps = [read_table(path, columns=["uid", "variability", "region"]) for path in paths]
+    maps = [read(path, DATAMAP, ["uid", "variability", "region"]) for path in paths]
     for path, table in zip(paths, maps, strict=True):
         if not table["uid"].equals(maps[0]["uid"]):
             raise UserError(f"data map {path} is not of the same examples as {paths[0]}; delete the file and rerun")
@@ -139,14 +140,13 @@ def _read_maps(paths: Sequence[str | Path]) -> list[pa.Table]:
 
 def _dev_scores(run: ReferenceRun, metric: str) -> tuple[float, float | None]:
     """The dev score and the mean over the OOD dev sets (None without any) where the run ended as a reference."""
-    cost = read_table(run["cost"])
-    end = cost.filter((pc.field("stage") == "train") & (pc.field("checkpoint") == run["checkpoint"]))["steps"][
-        0
-    ].as_py()
-    curve = read_table(run["curve"]).to_pandas()
+    end = training_cost(run["cost"], run["checkpoint"])["steps"]
+    curve = read(run["curve"], METRICS).to_pandas()
     curve = curve[(curve["metric"] == metric) & (curve["step"] <= end)]
     whole = curve.groupby("step")["dataset"].transform("nunique") == curve["dataset"].nunique()
     last = curve[whole & (curve["step"] == curve["step"][whole].max())].set_index("dataset")["value"]
+    if IN_DISTRIBUTION not in last or not last.index.is_unique:
+        raise damaged(run["curve"], f"it does not have one {metric} of each dev set up to step {end}")
     ood = last.drop(IN_DISTRIBUTION)
     return float(last[IN_DISTRIBUTION]), None if ood.empty else float(ood.mean())
 

@@ -29,6 +29,7 @@ from ftft import (
 from ftft.artifacts import read_metadata, read_table, write_table
 from ftft.batching import FeatureDataset, TokenizedDataset
 from ftft.errors import UserError
+from ftft.files import sha256
 
 ROWS = 60
 TOKENS = schemas.tokens_schema(token_types=False)
@@ -49,8 +50,11 @@ def made(tmp_path_factory) -> Path:
     write_table(pa.table({**dict(zip(of_data.column_names, of_data.columns, strict=True)), **values}),
                 folder / "features/m/train.parquet", FEATURES, facts)  # fmt: skip
     (folder / "source/m").mkdir(parents=True)
-    (folder / "source/m/source.json").write_text(json.dumps({"max_positions": 8, "token_types": False}))
-    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(folder / "source/m/tokenizer.json"))
+    tokenizer = folder / "source/m/tokenizer.json"
+    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(tokenizer))
+    identity = {"max_positions": 8, "token_types": False, "unk_id": None, "vocab_size": None}
+    identity |= {"files": {"tokenizer.json": sha256(tokenizer)}}
+    (folder / "source/m/source.json").write_text(json.dumps(identity))
     return folder
 
 

@@ -302,7 +302,7 @@ def test_a_label_without_logit_is_damage(paths):
 def test_not_a_parquet_file_is_damage(paths):
     paths[0].write_bytes(b"PAR1 and then the disk was full")
     write_data(paths[1], [0, 1], ["a", "b"])
-    check_error(paths, "damaged", "not a Parquet file")
+    check_error(paths, "damaged", "not a parquet file")
 
 
 def test_diverged_training_is_named(paths):

@@ -52,7 +52,7 @@ def test_a_script_runs_by_hand(datamap):
 
 
 def test_what_the_user_can_mend_is_one_line_without_a_traceback(datamap):
-    done = select(datamap, 0.1)
+    done = select(datamap, 0.001)
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert " ERROR " in line

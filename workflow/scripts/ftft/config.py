@@ -241,7 +241,7 @@ class Training(_Section):
         None,
         ge=1,
         description="examples per forward pass at most; gradients accumulate over the batch. Without it, what suits "
-        "the device: the whole batch, or on CPU 2,048 tokens",
+        "the device: the whole batch, or on CPU 2,048 tokens, fewer of long texts",
     )
     steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
     epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")

@@ -5,6 +5,7 @@ methods use it: as the ERM baseline, for its training dynamics, or both.
 """
 
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 
 from ftft.config import (
     ERM,
+    NAME,
     SELF,
     Config,
     Method,
@@ -21,7 +23,6 @@ from ftft.config import (
     Select,
     Stop,
     Upweight,
-    is_name,
     plain,
 )
 from ftft.errors import UserError, shown, without_credentials
@@ -862,7 +863,5 @@ def _short_name(name: str, model: Model) -> str:
     """A name for a model's source: its id, package or folder, where that is fit for a path; else the model's own."""
     if model.scratch is not None:
         return name
-    text = model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]
-    short = text.replace("/", "--")
-    # A plus sign stands before what sets tokens and features apart.
-    return short if is_name(short) and "+" not in short else name
+    text = (model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]).replace("/", "--")
+    return text if re.fullmatch(r"\w[\w .,@=()+-]*", text) and len(text) <= NAME else name

@@ -108,8 +108,8 @@ def weights_folder(folder: Path) -> Path | None:
         checksum = sha256(model_files.weights_of(found))
     if checksum != identity["sha256"]:
         raise UserError(
-            f"the weights of {title(identity)} have changed since they were prepared: checksum {checksum}, recorded "
-            f"{identity['sha256']}; delete {folder} to accept the new ones"
+            f"the weights of {title(identity)} have changed since they were prepared: checksum {checksum[:12]}, "
+            f"recorded {identity['sha256'][:12]}; delete {folder} to accept the new ones"
         )
     return found
 

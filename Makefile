@@ -51,10 +51,11 @@ lock: ## bring requirements.lock and envs/ up to date with requirements.in
 	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
 	rm -rf .venv/lock
 
-bench: $(INSTALLED) ## measure speed: other loops, a step's parts, a full run (an hour; needs ../shared/data)
+bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a full run (an hour; needs ../shared/data)
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/where_time_goes.py
 	$(BIN)/python benchmarks/full_run.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/heads.py planted

@@ -139,7 +139,7 @@ def facts(columns: Any, task: Task, reference: pd.DataFrame | None) -> dict[str,
     And the rank correlation with the reference's variability, and how much of what that finds ambiguous is hard.
     """
     hard = np.asarray(columns["region"] == datamap.HARD)
-    found = {}
+    found: dict[str, float] = {}
     if "kind" in task.train.rows:
         members = {
             where: first(task.train.rows["uid"], columns[measure], FRACTION, descending=True)
@@ -170,12 +170,12 @@ def train(task: Task, settings: Settings, seed: int) -> tuple[np.ndarray, dict[s
     model = nn.Sequential(*layers, dropout, nn.Linear(hidden or width, task.classes))
     optimizer = torch.optim.AdamW(model.parameters(), eps=1e-6, weight_decay=0.0)
     steps = settings.epochs * math.ceil(len(inputs) / BATCH)
-    warmup = round(settings.warmup * steps)
+    warmup = int(settings.warmup * steps)
     logits = torch.zeros(settings.epochs, len(inputs), task.classes)
     step = 0
     for epoch in range(settings.epochs):
         for rows in torch.randperm(len(inputs)).split(BATCH):
-            rate = (step + 1) / warmup if step < warmup else (steps - step) / (steps - warmup)
+            rate = step / warmup if step < warmup else (steps - step) / (steps - warmup)
             optimizer.param_groups[0]["lr"] = settings.learning_rate * rate
             output = model(inputs[rows])
             logits[epoch, rows] = output.detach()
@@ -223,7 +223,9 @@ def load(name: str, corpora: Path, folder: Path, cache: Path) -> Task:
 def encode(tokenized: Path, source: Path) -> np.ndarray:
     """(N, layers, 2, width) states without dropout; what MiniLM has after L layers is what it gives when cut to L."""
     dataset = TokenizedDataset.read(tokenized)
-    encoder = transformers.AutoModel.from_pretrained(pretrained.weights_folder(source), dtype=torch.float32).eval()
+    weights = pretrained.weights_folder(source)
+    assert weights is not None
+    encoder = transformers.AutoModel.from_pretrained(weights, dtype=torch.float32).eval()
     found = np.zeros((len(dataset), encoder.config.num_hidden_layers, 2, encoder.config.hidden_size), np.float32)
     order = np.argsort(dataset.lengths, kind="stable")
     with torch.inference_mode():

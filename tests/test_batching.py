@@ -81,6 +81,15 @@ def test_micro_batches_split_a_batch_by_length():
     assert lists(micro_batches(batch, lengths, tokens=1)) == [[row] for row in longest_first]
 
 
+@pytest.mark.parametrize(("length", "rows"), [(1, 2048), (100, 13), (192, 5), (300, 2), (3000, 1)])
+def test_micro_batches_of_long_texts_have_fewer_tokens(length, rows):
+    """A text of length L counts as L + L²/192 tokens: 2,048 are 2,048 / 152 texts of 100, 2,048 / 384 of 192."""
+    lengths = np.full(3000, length)
+    found = micro_batches(np.arange(3000), lengths, tokens=2_048)
+    assert len(found[0]) == rows
+    assert sorted(np.concatenate(found)) == list(range(3000))
+
+
 def dataset(tmp_path, texts: list[list[int]], types: list[list[int]] | None = None) -> TokenizedDataset:
     columns = {
         "uid": [f"u{row}" for row in range(len(texts))],

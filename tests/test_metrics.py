@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from ftft import metrics
+from ftft.errors import UserError
 
 
 @pytest.fixture(params=[2, 3, 7])
@@ -135,4 +136,39 @@ def test_detailed_scores_name_the_classes(predictions):
     recalls = sklearn_metrics.recall_score(labels, logits.argmax(axis=1), average=None)
     assert [found[f"recall/{name}"] for name in names] == pytest.approx(recalls)
     assert np.mean([found[f"f1/{name}"] for name in names]) == pytest.approx(found["macro_f1"])
-    assert len(found) == 4 + 3 * len(names)
+    assert len(found) == 5 + 3 * len(names)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [(0, 0), (499, 1)])
+def test_logits_that_are_not_finite_are_refused(predictions, value, place):
+    logits, labels = predictions
+    logits[place] = value
+    names = [str(number) for number in range(logits.shape[1])]
+    expected = r"^ftft/final on far: the logits of 1 of 500 examples are not finite, .* lower learning_rate"
+    with pytest.raises(UserError, match=expected):
+        metrics.scores(logits, labels, "ftft/final on far")
+    with pytest.raises(UserError, match=expected):
+        metrics.detailed_scores(logits, labels, names, "ftft/final on far")
+    for measure in (metrics.calibration_error, metrics.cross_entropy):
+        with pytest.raises(UserError, match="the logits of 1 of 500 examples are not finite"):
+            measure(logits, labels)
+
+
+def test_predicted_classes_are_counted():
+    logits = np.eye(4)[[2, 2, 0]]
+    assert metrics.scores(logits, [1, 1, 1])["predicted_classes"] == 2
+    assert metrics.scores(np.zeros((3, 4)), [1, 2, 3])["predicted_classes"] == 1
+
+
+def test_chance_is_the_score_of_a_constant(predictions):
+    _, labels = predictions
+    n_labels = int(labels.max()) + 1
+    scores = [
+        (
+            sklearn_metrics.accuracy_score(labels, constant),
+            sklearn_metrics.f1_score(labels, constant, labels=range(n_labels), average="macro", zero_division=0),
+        )
+        for constant in (np.full(len(labels), number) for number in range(n_labels))
+    ]
+    assert tuple(metrics.chance(labels, n_labels).values()) == pytest.approx(max(scores))

@@ -143,7 +143,7 @@ def write_cost(path, seed):
     stages = {"start": (0.0, 1.0), "train": (4e12, 100.0 + seed), "evaluate": (1e12, 20.0), "save": (0.0, 2.0)}
     rows = [
         {"checkpoint": checkpoint, "stage": stage, "flops": flops * share, "seconds": seconds * share}
-        | {"device": "some GPU", "peak_memory_mb": 1000.0 + seed}
+        | {"device": "some GPU", "precision": "bf16", "peak_memory_mb": 1000.0 + seed}
         for checkpoint, share in (("early", 0.5), ("final", 1.0))
         for stage, (flops, seconds) in stages.items()
     ]
@@ -277,6 +277,25 @@ def test_verdicts_on_references(arguments, tmp_path):
     assert "What big then did ftft, doubtful (1 run): +10.00 points to ERM." in page.text
     assert ["reference", "verdict", "seed", "lost", "ftft to ERM"] in page.rows
     assert ["small", "doubtful", "0", "7.0", "+10.00"] in page.rows
+
+
+def test_models_that_predict_one_class_are_named():
+    rows = [
+        {"main": "big", "method": method, "reference": reference, "seed": seed, "dataset": dataset}
+        | {"metric": "predicted_classes", "value": value}
+        for method, reference, seed, values in (
+            ("erm", "", 0, (1.0, 1.0)),
+            ("erm", "", 1, (1.0, 2.0)),  # one class on one data set alone
+            ("ftft", "small", 1, (1.0, 1.0)),
+        )
+        for dataset, value in zip(("in_distribution", "far"), values, strict=True)
+    ]
+    assert findings.collapsed_sentence(pa.Table.from_pylist(rows, SUMMARY)) == (
+        "These models predict one class whatever they read, so their scores mean nothing: big, erm, seed 0; big, ftft "
+        "(reference small), seed 1."
+    )
+    assert findings.collapsed_sentence(pa.Table.from_pylist(rows[2:4], SUMMARY)) is None
+    assert findings.collapsed_sentence(pa.Table.from_pylist([], SUMMARY)) is None
 
 
 def test_what_main_models_did_by_verdict():
@@ -413,7 +432,7 @@ def test_texts_are_escaped(arguments, tmp_path):
 def test_what_it_took_adds_up_over_seeds(arguments):
     page = written(arguments)
     # 100 and 101 s of training; 1,000 and 1,001 MB
-    row = ["train_reference", "small", "2", "8.00e+12", "201.0", "40.0", "6.0", "1,001", "some GPU"]
+    row = ["train_reference", "small", "2", "8.00e+12", "201.0", "40.0", "6.0", "1,001", "some GPU, bf16"]
     assert row in page.rows
 
 

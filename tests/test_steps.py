@@ -5,6 +5,18 @@ import pytest
 from ftft import steps
 
 
+@pytest.mark.parametrize(("share", "planned", "expected"), [
+    (0.1, 49_088, 4_908),
+    (0.1, 1_620, 162),
+    (0.1, 9, 0),
+    (0.0, 100, 0),
+    (1.0, 7, 7),
+    (0.06, 99, 5),
+])  # fmt: skip
+def test_the_warm_up_is_cut_to_whole_steps(share, planned, expected):
+    assert steps.warmup({"warmup": share}, planned) == expected
+
+
 @pytest.mark.parametrize(("examples", "batch_size", "expected"), [(64, 32, 2), (65, 32, 3), (1, 32, 1)])
 def test_the_last_batch_of_an_epoch_may_be_smaller(examples, batch_size, expected):
     assert steps.per_epoch(examples, batch_size) == expected

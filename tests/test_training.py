@@ -28,7 +28,7 @@ from conftest import FAMILIES
 from ftft import artifacts, datamap, devices, launch, pretrained, schemas, selection, tokens, training
 from ftft.batching import epoch_batches
 from ftft.config import Runtime
-from ftft.errors import UserError
+from ftft.errors import InterruptedRunError, UserError
 from ftft.schemas import IN_DISTRIBUTION
 
 N = 70
@@ -211,6 +211,26 @@ def test_every_setting_trains(prepared, tmp_path, changes):
     # Only gradient checkpointing may not change anything, and bf16 where the processor has none.
     same = "gradient_checkpointing" in changes or ("precision" in changes and not devices.computes_bf16("cpu"))
     assert np.allclose(plain[-1], other[-1], atol=1e-5) == same
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_onednn_computes_in_bf16_alone(monkeypatch, has):
+    """What it keeps for every shape lets a process grow, and in fp32 it gains nothing."""
+    monkeypatch.setattr(devices, "computes_bf16", lambda _: has)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        devices.accelerator("cpu", "bf16")
+        assert torch.backends.mkldnn.enabled == has
+    finally:
+        torch.backends.mkldnn.set_flags(True)
+
+
+def test_memory_goes_back_now_and_then(prepared, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(devices, "give_back_memory", lambda device: given.append(device.type))
+    # Batches of four times 16 texts and one of 6, in fours: 18 passes an epoch.
+    train(prepared, tmp_path, settings(epochs=6, micro_batch_size=4))
+    assert given == ["cpu"] * (6 * 18 // 32)
 
 
 def test_the_runtime_of_other_callers_is_that_of_the_configuration():
@@ -457,7 +477,7 @@ def test_a_rule_without_looks_of_its_own_waits_for_the_others(prepared, tmp_path
         "stop-a": {"monitor": "dev", "patience": 99, "min_delta": 0.0, "every": 2},
         "stop-b": {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": None},
     }
-    train(prepared, tmp_path, settings(stops=stops, epochs=5, evaluate_every=8))
+    train(prepared, tmp_path, settings(stops=stops, epochs=5, evaluate_every=8, learning_rate=1e-2))
     cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().query("stage == 'train'").set_index("checkpoint")
     assert cost["steps"].to_dict() == {"stop-b": 16, "final": 25, "stop-a": 25}
 
@@ -467,6 +487,91 @@ def test_a_loss_that_is_not_finite_names_the_step_and_the_examples(prepared, tmp
         train(prepared, tmp_path, settings(learning_rate=1e30, warmup=0.0, optimizer="sgd", max_grad_norm=0.0))
     assert "\n" not in str(failure.value)
     assert not (tmp_path / "models").exists()
+
+
+DIVERGES = {
+    "learning_rate": 3e38,
+    "weight_decay": 1e3,
+    "warmup": 0.0,
+    "optimizer": "sgd",
+    "max_grad_norm": 0.0,
+    "epochs": None,
+}
+
+
+@pytest.mark.parametrize(("dev", "steps", "message"), [
+    # The loss of a step is that of the weights before it, so the last step's divergence is in no loss.
+    (False, 1, r"train: \d+ weights of step 1, such as [\w.]+, are not finite: lower learning_rate"),
+    (False, 2, r"train: the loss is nan at step 2, on the examples train\d+, .* and 11 more: lower learning_rate"),
+    (True, 1, r"train, step 1 on in_distribution: the logits of 20 of 20 examples are not finite"),
+])  # fmt: skip
+def test_a_run_that_diverges_in_its_last_step_is_not_finished(prepared, tmp_path, dev, steps, message):
+    changes = {} if dev else {"dev": {}}
+    with pytest.raises(UserError, match=message):
+        train(prepared, tmp_path, settings(**DIVERGES, steps=steps), **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, tmp_path):
+    stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
+    run = training._Run(settings(stops=stops), files(prepared, tmp_path), 0, training.RUNTIME, 1, "run")
+    run.best[STOP] = run._weights()
+    run.best[STOP]["classifier.bias"][1] = torch.nan
+    run.stops[STOP].best_step = 3
+    with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
+        run.write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_predicts_one_class_is_reported(prepared, tmp_path, caplog):
+    """Trained on one class alone."""
+    table = artifacts.read_table(prepared / "tokens-train.parquet", ["uid", "label"])
+    uids = [row["uid"] for row in table.to_pylist() if row["label"] == 1]
+    columns = {"uid": uids, "score": [0.0] * len(uids), "rank": pa.array(range(len(uids)), pa.int32())}
+    artifacts.write_table(pa.table(columns), tmp_path / "subset.parquet", schemas.SUBSET)
+    stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
+    train(prepared, tmp_path, settings(epochs=5, stops=stops), subset=tmp_path / "subset.parquet")
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "train: the model final of step 25 predicts one class on every dev set: it has learned nothing" in warned
+    caplog.clear()
+    train(prepared, tmp_path / "both", settings(epochs=20))
+    assert "one class" not in caplog.text
+
+
+@pytest.mark.parametrize(("monitor", "splits"), [("dev", ["dev"]), ("ood_dev", ["ood"]), ("ood_dev/other", ["ood"])])
+def test_a_stop_rule_knows_what_one_class_scores(prepared, tmp_path, monitor, splits):
+    stops = {STOP: {"monitor": monitor, "patience": 1, "min_delta": 0.0}}
+    run = training._Run(settings(stops=stops), files(prepared, tmp_path), 0, training.RUNTIME, 1, "run")
+    labels = [artifacts.read_table(prepared / f"{split}.parquet", ["label"])["label"].to_numpy() for split in splits]
+    assert run.stops[STOP].chance == np.mean([max(each.mean(), 1 - each.mean()) for each in labels])
+
+
+def test_a_stop_rule_does_not_keep_a_collapsed_model(prepared, tmp_path):
+    """Flat at chance while the rate is next to nothing, it waits for the warm-up to end, and then learns."""
+    stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
+    cfg = settings(stops=stops, epochs=20, evaluate_every=2, warmup=0.5, final=False, dropout=0.0)
+    train(prepared, tmp_path, cfg | {"metric": "macro_f1"})
+    curve = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    scores = curve[(curve["metric"] == "macro_f1") & (curve["dataset"] == "other")].set_index("step")["value"]
+    labels = artifacts.read_table(prepared / "ood.parquet", ["label"])["label"].to_numpy()
+    chance = max(2 * share / (1 + share) / 2 for share in (labels.mean(), 1 - labels.mean()))
+    improved = scores.cummax().diff().fillna(1) > 0
+    above = scores[scores.cummax() > chance].index[0]
+    assert not improved[:above].iloc[:-1].all()  # without a chance, patience 1 would have ended it before
+    assert scores.index.max() > above
+    assert scores.max() > 0.9
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_the_precision_that_was_computed_in_is_recorded(prepared, tmp_path, monkeypatch, has):
+    monkeypatch.setattr(devices, "computes_bf16", lambda _: has)
+    train(prepared, tmp_path, settings(precision="bf16", epochs=1))
+    expected = "bf16" if has else "fp32"
+    assert set(pq.read_table(tmp_path / "cost.parquet")["precision"].to_pylist()) == {expected}
+    made_from = json.loads((tmp_path / "manifest.json").read_text())
+    assert (made_from["precision"], made_from["settings"]["training"]["precision"]) == (expected, "bf16")
+    card = (tmp_path / "models/final/README.md").read_text()
+    assert f"- precision: {'bf16' if has else 'fp32 (bf16 was asked for, and the device has none)'}\n" in card
 
 
 def test_out_of_memory_halves_the_micro_batch_and_gives_the_same_result(prepared, tmp_path, monkeypatch):
@@ -577,10 +682,48 @@ def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
     assert results(tmp_path / "whole") == results(tmp_path / "stopped")
 
 
+@pytest.mark.parametrize("which", [1, 3, -1], ids=["first", "third", "last"])
+def test_a_run_interrupted_in_the_middle_of_an_evaluation_goes_on_with_it(prepared, tmp_path, monkeypatch, which):
+    """It ends within a pass, saves the state before the evaluation, and counts what it was to do only once."""
+    stops = {STOP: {"monitor": "ood_dev", "patience": 2, "min_delta": 0.0}}
+    cfg = settings(stops=stops, epochs=None, steps=12, evaluate_every=3)
+    monkeypatch.setattr(devices, "tokens_per_pass", lambda _, train: 2_048 if train else 30)
+    whole = train(prepared, tmp_path / "whole", cfg)
+    predict, evaluated, passes = training.predict, [], []
+
+    def interrupting(model, data, accelerator, *, before_each, **options):
+        evaluated.append(data)
+
+        def wrapped():
+            if len(evaluated) == (2 * which if which > 0 else 8):  # the second dev set of an evaluation
+                passes.append(data)
+                if len(passes) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            before_each()
+
+        return predict(model, data, accelerator, before_each=wrapped, **options)
+
+    monkeypatch.setattr(training, "predict", interrupting)
+    folder = tmp_path / "interrupted"
+    step = 3 * which if which > 0 else 12
+    with pytest.raises(InterruptedRunError, match=rf"train: asked to stop at step {step}; the state is saved"):
+        train(prepared, folder, cfg)
+    assert len(passes) == 3
+    assert not (folder / "models").exists()
+    evaluated.clear()
+    train(prepared, folder, cfg)
+    assert len(evaluated) == 8 - 2 * (step // 3 - 1)  # this evaluation from its beginning, and those after it
+    assert results(whole) == results(folder)
+    costs = [pq.read_table(run / "cost.parquet").to_pandas() for run in (whole, folder)]
+    for column in ("checkpoint", "stage", "steps", "examples", "tokens", "tokens_padded", "flops"):
+        assert costs[0][column].tolist() == costs[1][column].tolist()
+
+
 def test_the_log_says_what_is_trained_and_how_far_it_is(prepared, tmp_path, caplog):
     caplog.set_level("INFO", "ftft.training")
     train(prepared, tmp_path, settings(steps=4, epochs=None, evaluate_every=2))
-    first, middle, last = (record.getMessage() for record in caplog.records)
+    # In so few steps it learns nothing, and a warning says so.
+    first, middle, last = (record.getMessage() for record in caplog.records if record.levelname == "INFO")
     assert first == f"train: 4 steps on {N} examples, with 2 dev sets scored every 2"
     assert re.fullmatch(
         r"train: step 2/4 epoch \d\.\d\d loss [\d.]+ dev [\d.]+ ood_dev [\d.]+ "

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 from ftft import artifacts
 from ftft.schemas import LABEL_LIMIT, check_labels
 
+# At this length attention holds as much memory as everything else in a layer: six times the width of MiniLM's heads.
+ATTENTION_LENGTH = 192
+
 # What a head can read, by the columns of the features artifact that it is made of.
 FEATURES = {"first": ("first",), "mean": ("mean",), "both": ("first", "mean")}
 
@@ -201,12 +204,16 @@ def micro_batches(
         batch: row numbers.
         lengths: number of tokens of every row of the dataset.
         size: rows per piece at most.
-        tokens: padded tokens per piece at most; a row that is longer is a piece of its own.
+        tokens: padded tokens per piece at most, and fewer of long rows: so many that what a pass over them holds in
+            memory, of which attention's part grows with the square of the length, is no more than one over short rows
+            does. A row that is longer is a piece of its own.
     """
     order = batch[np.argsort(-lengths[batch], kind="stable")]
     pieces, start = [], 0
     while start < len(order):
-        count = min(size or len(order), max(1, tokens // int(lengths[order[start]] or 1)) if tokens else len(order))
+        longest = max(int(lengths[order[start]]), 1)
+        taken = longest + longest**2 // ATTENTION_LENGTH
+        count = min(size or len(order), max(1, tokens // taken) if tokens else len(order))
         pieces.append(order[start : start + count])
         start += count
     return pieces

@@ -26,6 +26,11 @@ class Stage:
     flops: float = 0.0
     seconds: float = 0.0
 
+    def add(self, other: "Stage") -> None:
+        """Add the totals of other work."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 @dataclass
 class CostMeter:
@@ -44,7 +49,7 @@ class CostMeter:
         finally:
             self.stages[stage].seconds += time.perf_counter() - start
 
-    def rows(self, checkpoint: str, device: str, peak_memory_mb: float) -> list[dict[str, Any]]:
+    def rows(self, checkpoint: str, device: str, precision: str | None, peak_memory_mb: float) -> list[dict[str, Any]]:
         """The totals so far as rows of the cost table, under the name of a checkpoint."""
         return [
             {
@@ -52,6 +57,7 @@ class CostMeter:
                 "stage": name,
                 **asdict(stage),
                 "device": device,
+                "precision": precision,
                 "peak_memory_mb": peak_memory_mb,
             }
             for name, stage in self.stages.items()
@@ -71,7 +77,7 @@ def measured(stage: str, output: str | Path) -> Iterator[None]:
     meter = CostMeter({stage: Stage()})
     with meter.measure(stage):
         yield
-    write_table(pa.Table.from_pylist(meter.rows(FINAL, "cpu", peak_memory_mb()), COST), output, COST)
+    write_table(pa.Table.from_pylist(meter.rows(FINAL, "cpu", None, peak_memory_mb()), COST), output, COST)
 
 
 def peak_memory_mb() -> float:

@@ -1,7 +1,9 @@
 """Which device a job computes on, and how."""
 
+import ctypes
 import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,9 @@ def accelerator(
     if kind == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
     mixed = "bf16" if precision == "bf16" and computes_bf16(kind) else "no"
+    # oneDNN keeps something for every new shape, and what is freed around it cannot join. In fp32 PyTorch leaves only
+    # GELU to it, where it is no faster; in bf16 it multiplies matrices.
+    torch.backends.mkldnn.set_flags(kind != "cpu" or mixed == "bf16")
     if tracker and tracker not in {str(available) for available in get_available_trackers()}:
         raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
     return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
@@ -72,6 +77,11 @@ def computes_bf16(kind: str) -> bool:
     return False
 
 
+def precision(accelerator: Accelerator) -> str:
+    """What is computed in, whatever was asked for: ``bf16`` or ``fp32``."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
 def name(device: torch.device) -> str:
     """What the device calls itself, for the cost table."""
     if device.type == "cuda":
@@ -86,11 +96,23 @@ def attention(device: torch.device) -> str | None:
 
 
 def tokens_per_pass(device: torch.device, *, train: bool) -> int | None:
-    """Padded tokens in one forward pass at most, where nothing else limits them; None for no limit."""
+    """Padded tokens in one forward pass at most (see ``micro_batches``); None where nothing limits them."""
     if device.type == "cpu":  # what fits into its caches: a third faster on texts of mixed length
         return 2_048
     # For an accelerator a pass cannot be too large, only its memory too small; training fits its passes to that.
     return None if train else 65_536
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return what was freed on a CPU to the system.
+
+    Passes of ever other sizes leave holes that no later tensor fits into, and glibc keeps them: a run would grow to
+    several times what it uses.
+    """
+    if device.type == "cpu" and sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
+        if trim:
+            trim(0)
 
 
 def padding(device: torch.device) -> int:

@@ -46,6 +46,9 @@ def evaluate(
         device: see ``config.Runtime``.
         threads: CPU threads.
         title: name of the model in the log.
+
+    Raises:
+        UserError: the model's logits are not finite.
     """
     accelerator = devices.accelerator(device, precision, threads=threads)
     classifier = modelling.load(model, devices.attention(accelerator.device)).to(accelerator.device)
@@ -56,8 +59,8 @@ def evaluate(
         data = TokenizedDataset.read(path)
         check_labels(path, data.labels, len(labels))
         logits = predict(classifier, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
+        results = detailed_scores(logits, data.labels, labels, f"{title} on {dataset}")
         _write_predictions(artifacts.read_table(path, ["uid", "label"]), logits, labels, predictions[dataset])
-        results = detailed_scores(logits, data.labels, labels)
         for metric, value in sorted(results.items()):
             rows.append(
                 {

@@ -58,7 +58,7 @@ def embed(
             features = _features(encoder, data, accelerator, pad_id=pad_id, stage=stage, flops=flops)
         _write(path, features, outputs[name])
         log.info("%s: features of %d examples", name, len(data))
-    rows = meter.rows(FINAL, devices.name(accelerator.device), peak_memory_mb())
+    rows = meter.rows(FINAL, devices.name(accelerator.device), devices.precision(accelerator), peak_memory_mb())
     artifacts.write_table(pa.Table.from_pylist(rows, schemas.COST), cost, schemas.COST)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft.artifacts import column_names, read_table
@@ -19,6 +20,7 @@ from ftft.schemas import DATAMAP, OOD_MEAN, read, read_subset
 from ftft.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
 
 MAX_CHEAPER = 3  # methods that are named
+MAX_COLLAPSED = 3  # runs that are named
 
 
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
@@ -130,6 +132,21 @@ def verdict_sentence(rows: list[dict[str, Any]]) -> str:
         counts = (f"{each} ({n} of {found.total()} seeds)" if several else each for each, n in sorted(found.items()))
         parts.append(f"{name} {', '.join(counts)}")
     return f"The references, judged before a main model was trained: {'; '.join(parts)}."
+
+
+def collapsed_sentence(summary: pa.Table) -> str | None:
+    """Which saved models predict one class on every data set, and so have learned nothing; None where none does."""
+    rows = summary.filter(pc.field("metric") == "predicted_classes").to_pandas()
+    largest = rows.groupby(["main", "method", "reference", "seed"], sort=False)["value"].max()
+    runs = list(largest[largest == 1].index)
+    if not runs:
+        return None
+    shown = [
+        f"{main}, {method}{f' (reference {reference})' if reference else ''}, seed {seed}"
+        for main, method, reference, seed in runs[:MAX_COLLAPSED]
+    ]
+    more = f"; and {len(runs) - MAX_COLLAPSED} more" if len(runs) > MAX_COLLAPSED else ""
+    return f"These models predict one class whatever they read, so their scores mean nothing: {'; '.join(shown)}{more}."
 
 
 def outcome_sentence(table: pd.DataFrame, method: str) -> str:

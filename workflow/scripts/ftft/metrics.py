@@ -9,43 +9,79 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ftft.errors import UserError
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CALIBRATION_BINS = 15  # as in Guo et al. 2017
 
 
-def scores(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+def scores(logits: ArrayLike, labels: ArrayLike, of: str = "the model") -> dict[str, float]:
     """Accuracy, macro-F1 and loss of a model's logits.
 
     Args:
         logits: (N, C) floats, N >= 1; the prediction is the largest logit, the lowest class among equals.
         labels: (N,) gold class indices in [0, C).
+        of: the model and the data set, for the message of an error.
 
     Returns:
-        ``accuracy`` and ``macro_f1`` in [0, 1], and ``loss``, the mean cross-entropy in nats.
+        ``accuracy`` and ``macro_f1`` in [0, 1]; ``loss``, the mean cross-entropy in nats; and ``predicted_classes``,
+        how many different classes are predicted: 1 of a model that says the same whatever it reads.
+
+    Raises:
+        UserError: a logit is not finite.
     """
+    check_finite(logits, of)
     predicted = np.argmax(logits, axis=1)
     return {
         "accuracy": accuracy(labels, predicted),
         "macro_f1": macro_f1(labels, predicted, np.shape(logits)[1]),
         "loss": cross_entropy(logits, labels),
+        "predicted_classes": float(len(np.unique(predicted))),
     }
 
 
-def detailed_scores(logits: ArrayLike, labels: ArrayLike, names: Sequence[str]) -> dict[str, float]:
+def check_finite(logits: ArrayLike, of: str = "the model") -> None:
+    """Refuse (N, C) logits that are not all finite: no prediction, and no score, can be made of them.
+
+    Raises:
+        UserError: names ``of``, the model and the data set.
+    """
+    finite = np.isfinite(np.asarray(logits)).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"{of}: the logits of {len(finite) - int(finite.sum()):,} of {len(finite):,} examples are not finite, so "
+            "the weights have diverged; train again with a lower learning_rate, more warmup, or precision: fp32"
+        )
+
+
+def chance(labels: ArrayLike, n_labels: int) -> dict[str, float]:
+    """``accuracy`` and ``macro_f1`` of always predicting the most common of (N,) labels, the lowest among equals."""
+    gold = np.asarray(labels)
+    constant = np.full(len(gold), np.bincount(gold).argmax())
+    return {"accuracy": accuracy(gold, constant), "macro_f1": macro_f1(gold, constant, n_labels)}
+
+
+def detailed_scores(
+    logits: ArrayLike, labels: ArrayLike, names: Sequence[str], of: str = "the model"
+) -> dict[str, float]:
     """What ``scores`` gives, and how well the model knows when it is right, and how it does on each class.
 
     Args:
         logits: (N, C) floats, N >= 1.
         labels: (N,) gold class indices in [0, C).
         names: of the C classes.
+        of: the model and the data set, for the message of an error.
 
     Returns:
         The scores of ``scores``; ``ece``, see ``calibration_error``; and ``precision/NAME``, ``recall/NAME`` and
-        ``f1/NAME`` of every class. All but the loss are in [0, 1].
+        ``f1/NAME`` of every class, in [0, 1].
+
+    Raises:
+        UserError: a logit is not finite.
     """
-    found = scores(logits, labels) | {"ece": calibration_error(logits, labels)}
+    found = scores(logits, labels, of) | {"ece": calibration_error(logits, labels)}
     for score, values in class_scores(labels, np.argmax(logits, axis=1), len(names)).items():
         found |= {f"{score}/{name}": float(value) for name, value in zip(names, values, strict=True)}
     return found
@@ -96,7 +132,11 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = CALIBRAT
         logits: (N, C) floats, N >= 1.
         labels: (N,) gold class indices in [0, C).
         bins: M, of equal width.
+
+    Raises:
+        UserError: a logit is not finite.
     """
+    check_finite(logits)  # a bin of NaN would be outside of the array
     values: Floats = np.asarray(logits, dtype=np.float64)
     # The largest probability is exp(0) over the sum, after the shift that keeps exp finite.
     confidence = 1 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
@@ -108,7 +148,8 @@ def calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = CALIBRAT
 
 
 def cross_entropy(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean over (N, C) logits of -log softmax at the gold label, in nats."""
+    """Mean over (N, C) logits of -log softmax at the gold label, in nats; refuses what ``check_finite`` does."""
+    check_finite(logits)
     values: Floats = np.asarray(logits, dtype=np.float64)
     values = values - values.max(axis=1, keepdims=True)
     gold = np.take_along_axis(values, np.asarray(labels, dtype=np.int64)[:, None], axis=1)[:, 0]

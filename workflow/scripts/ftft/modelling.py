@@ -254,6 +254,7 @@ def model_card(
     examples: int,
     of: int,
     curve: list[dict[str, Any]],
+    precision: str,
 ) -> str:
     """The README that goes with a saved model: what it is, what it was trained on, and its dev scores.
 
@@ -264,7 +265,10 @@ def model_card(
     depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
     of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
     kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
-    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(cfg["training"].items()) if value is not None)
+    used = dict(cfg["training"])
+    if used["precision"] != precision:
+        used["precision"] = f"{precision} ({used['precision']} was asked for, and the device has none)"
+    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(used.items()) if value is not None)
     results = "\n".join(
         f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
     )

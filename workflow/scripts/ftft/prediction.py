@@ -1,6 +1,6 @@
 """Passes over a dataset without training: a model's logits, or whatever else it computes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -21,16 +21,20 @@ def predict(
     pad_id: int,
     stage: Stage | None = None,
     flops: FlopCount | None = None,
+    before_each: Callable[[], None] | None = None,
 ) -> np.ndarray:
     """Logits (N, C) float32 in the dataset's row order.
 
     Every process of ``accelerator`` computes a share; all return the whole. ``stage`` is charged with the work.
+    ``before_each`` is called before each pass, and may raise to end it.
     """
     was_training = model.training
     model.eval()
     logits = torch.zeros(len(data), int(model.config.num_labels or 0), device=accelerator.device)
     with torch.inference_mode():
         for rows, batch in passes(data, accelerator, pad_id=pad_id, stage=stage, flops=flops):
+            if before_each:
+                before_each()
             with accelerator.autocast():
                 output = model(**batch)
             logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()

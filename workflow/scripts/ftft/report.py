@@ -125,6 +125,7 @@ def write(
             *filter(None, (findings.savings(table, main) for main in mains)),
             *(each for main in mains for each in findings.budget_sentences(table, main, metric_name, budgets)),
             *([findings.verdict_sentence(verdicts)] if verdicts else []),
+            *filter(None, [findings.collapsed_sentence(rows)]),
         ],
         "mains": mains,
         "results": [_results(table, main) for main in mains],
@@ -340,7 +341,7 @@ def _stages(costs: Sequence[Cost]) -> list[dict[str, Any]]:
         kinds = kinds.where(kinds.isin(["evaluate", "other"]), "work")
         seconds = whole["seconds"].groupby(kinds).sum()
         parts.append(
-            {"rule": cost["rule"], "name": cost["name"], "device": table["device"].iloc[0]}
+            {"rule": cost["rule"], "name": cost["name"], "device": _device(table.iloc[0])}
             | {"flops": whole["flops"].groupby(kinds).sum().get("work", 0.0), "memory": table["peak_memory_mb"].max()}
             | {kind: seconds.get(kind, 0.0) for kind in ("work", "evaluate", "other")}
         )
@@ -364,6 +365,11 @@ def _stages(costs: Sequence[Cost]) -> list[dict[str, Any]]:
         }
         for row in found.itertuples()
     ]
+
+
+def _device(row: pd.Series) -> str:
+    """What a job ran on and computed in; jobs without a model have no precision."""
+    return row["device"] if pd.isna(row["precision"]) else f"{row['device']}, {row['precision']}"
 
 
 def _commit() -> str | None:

@@ -71,6 +71,7 @@ COST = pa.schema(
         "flops": pa.float64(),
         "seconds": pa.float64(),
         "device": pa.string(),
+        "precision": pa.string(),
         "peak_memory_mb": pa.float64(),
     }
 )

@@ -22,6 +22,11 @@ def budgeted(steps: int, budget: float) -> int:
     return max(1, round(budget * steps))
 
 
+def warmup(training: dict[str, Any], steps: int) -> int:
+    """The steps of the warm-up: that share of so many, cut to a whole number."""
+    return int(training["warmup"] * steps)
+
+
 def between_evaluations(training: dict[str, Any], steps: int) -> int:
     """Steps between evaluations of all dev sets: as ``config.Training`` says, or a ninth of the planned ones."""
     return training["evaluate_every"] or math.ceil(steps / 9)

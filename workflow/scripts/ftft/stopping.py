@@ -17,11 +17,14 @@ from ftft.ranking import correlation, first, overlap
 class EarlyStopping:
     """Stop after ``patience`` evaluations in a row without a better score.
 
+    Waiting begins with the first score above chance: before that, a model has learned nothing that could get worse.
+
     Attributes:
         monitor: which score is watched.
         patience: evaluations to wait.
         min_delta: a score is better if it exceeds the best so far by more than this.
         every: steps between the rule's own looks; None: it looks whenever all dev sets are scored.
+        chance: the score of a model that predicts one class, the most common.
         best, best_step: the best score so far and its step.
         stopped: the step at which the rule said stop, or None.
     """
@@ -30,6 +33,7 @@ class EarlyStopping:
     patience: int
     min_delta: float = 0.0
     every: int | None = None
+    chance: float = -math.inf
     best: float = -math.inf
     best_step: int = 0
     waited: int = 0
@@ -46,7 +50,8 @@ class EarlyStopping:
         if score > self.best + self.min_delta or self.best_step == 0:
             self.best, self.best_step, self.waited = score, step, 0
             return True
-        self.waited += 1
+        if self.waited or max(score, self.best) > self.chance:
+            self.waited += 1
         if self.waited >= self.patience:
             self.stopped = step
         return False
@@ -97,11 +102,13 @@ class RankingStop:
 class Schedule:
     """The learning rate of a step: a linear rise over the warm-up, then linear, cosine, constant or plateau.
 
+    All but ``plateau`` are those of transformers (``get_linear_schedule_with_warmup`` and so on), to the last bit.
+
     Attributes:
         kind: shape after the warm-up. ``linear`` and ``cosine`` fall to 0 at the last step; ``plateau`` is constant,
             and halves when the dev score has not improved for two evaluations.
         peak: rate at the end of the warm-up.
-        warmup: steps of the warm-up.
+        warmup: steps of the warm-up, the first of which has a rate of 0.
         steps: steps of the whole run.
     """
 
@@ -115,9 +122,13 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The learning rate of optimizer step ``step``, counted from 0."""
         if step < self.warmup:
-            return self.peak * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        factor = {"linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2}.get(self.kind, 1.0)
+            return self.peak * (step / self.warmup)
+        after = max(self.steps - self.warmup, 1)
+        factor = 1.0
+        if self.kind == "linear":
+            factor = (self.steps - step) / after
+        elif self.kind == "cosine":
+            factor = (1 + math.cos(math.pi * ((step - self.warmup) / after))) / 2
         return self.peak * factor * self.scale
 
     def observe(self, step: int, score: float) -> None:

@@ -32,17 +32,17 @@ from ftft import (
     heads,
     kernels,
     manifest,
+    metrics,
     modelling,
     pretrained,
     schemas,
     steps,
 )
 from ftft.batching import Examples, FeatureDataset, TokenizedDataset, epoch_batches, micro_batches
-from ftft.cost import CostMeter, peak_memory_mb
+from ftft.cost import CostMeter, Stage, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
-from ftft.errors import InterruptedRunError, UserError
+from ftft.errors import InterruptedRunError, UserError, named
 from ftft.flops import FlopCount
-from ftft.metrics import scores
 from ftft.prediction import predict
 from ftft.schemas import FINAL, IN_DISTRIBUTION
 from ftft.stopping import EarlyStopping, RankingStop, Schedule
@@ -51,7 +51,10 @@ log = logging.getLogger(__name__)
 
 # Losses stay on the device until so many have gathered: fetching each would make the device wait for us.
 FETCH_EVERY = 20
+# Passes after which freed memory goes back to the system; each time, what is needed again has to be asked for anew.
+GIVE_BACK_EVERY = 32
 LOG_SECONDS = 60
+CALMER = "lower learning_rate, raise warmup, or set precision: fp32"  # what helps against divergence
 # What ``config.Runtime`` has, for callers that leave something out.
 RUNTIME = {"device": "auto", "tracker": None, "progress": True, "compile": "auto", "checkpoint_minutes": 5.0}
 
@@ -123,14 +126,14 @@ def train(
         title: name of the run in the log and on the progress bar.
 
     Raises:
-        UserError: the loss is not finite, memory runs out, or an input is wrong.
+        UserError: the loss or a weight is not finite, memory runs out, or an input is wrong.
         InterruptedRunError: SIGTERM, SIGINT or SIGUSR1 arrived; the state is saved and the same call continues.
     """
     runtime = RUNTIME | (runtime or {})
     started = time.perf_counter()
     run = _Run(cfg, files, seed, runtime, threads, title)
-    made_from = manifest.describe(cfg, seed, code, files.inputs)
-    fingerprint = manifest.fingerprint(made_from | {"precision": run.accelerator.mixed_precision})
+    made_from = manifest.describe(cfg, seed, code, files.inputs) | {"precision": run.precision}
+    fingerprint = manifest.fingerprint(made_from)
     state = checkpointing.load(files.state, fingerprint)
     if state is not None:
         run.restore(state)
@@ -143,28 +146,36 @@ def train(
     run.meter.stages["start"].seconds += time.perf_counter() - started
     with _signals() as asked_to_stop, run.progress_bar() as bar, _lines_above(bar):
         saved = time.monotonic()
-        while not run.finished:
-            with run.meter.measure("train"):
-                run.optimizer_step()
-            bar.update()
-            if run.step % FETCH_EVERY == 0:
-                run.fetch_losses(bar)
-            if due := run.dev_sets_due():
-                run.evaluate(due, bar)
-            stop = run.agreed(asked_to_stop())
+        while run.due or not run.finished:
+            if not run.due:  # else an evaluation was interrupted
+                with run.meter.measure("train"):
+                    run.optimizer_step()
+                bar.update()
+                if run.step % FETCH_EVERY == 0:
+                    run.fetch_losses(bar)
+                run.due = run.dev_sets_due()
+            if run.due:
+                run.evaluate(bar, asked_to_stop)
+            stop = bool(run.due) or run.agreed(asked_to_stop())
             late = run.agreed(time.monotonic() - saved >= 60 * runtime["checkpoint_minutes"])
-            if (late or stop) and not run.finished:
+            goes_on = run.due or not run.finished
+            if (late or stop) and goes_on:
                 with run.meter.measure("save"):
                     run.save(fingerprint)
                 saved = time.monotonic()
-            if stop and not run.finished:
+            if stop and goes_on:
                 raise InterruptedRunError(
                     f"{title}: asked to stop at step {run.step}; the state is saved, start it again to go on"
                 )
+        run.fetch_losses(bar)
     run.write()
     if run.main_process:
         manifest.write(made_from, files.manifest)
     checkpointing.remove(files.state)
+
+
+class _AskedToStopError(Exception):
+    """Ends an evaluation, which begins anew when the run goes on."""
 
 
 class _Run:
@@ -188,6 +199,7 @@ class _Run:
             tracker=runtime["tracker"],
             tracker_folder=files.metrics.parent / "tracker",
         )
+        self.precision = devices.precision(self.accelerator)
         self.main_process = self.accelerator.is_main_process
         self.pad_id = pretrained.read_source(files.source)["pad_id"]
         self.features = _features(cfg, files.source)
@@ -211,7 +223,7 @@ class _Run:
         self.schedule = Schedule(
             kind=self.training["schedule"],
             peak=self.training["learning_rate"],
-            warmup=round(self.training["warmup"] * self.steps),
+            warmup=steps.warmup(self.training, self.steps),
             steps=self.steps,
         )
         # A head is too small to gain by it.
@@ -224,12 +236,16 @@ class _Run:
         self.batches: tuple[int, list[np.ndarray]] | None = None
 
         self.step = 0
+        self.due: list[str] = []  # dev sets to score before the next step
+        self.passes = 0
         self.losses: list[torch.Tensor] = []
         self.loss = math.nan
         self.logged = time.monotonic()
         self.curve: list[dict[str, Any]] = []
         self.costs: list[dict[str, Any]] = []
-        self.stops = {name: EarlyStopping(**stop) for name, stop in cfg["stops"].items()}
+        self.stops = {
+            name: EarlyStopping(**stop, chance=self._chance(stop["monitor"])) for name, stop in cfg["stops"].items()
+        }
         self._check_budget(planned)
         self.reference_stop = RankingStop(**cfg["reference_stop"]) if cfg["reference_stop"] else None
         self.best: dict[str, dict[str, torch.Tensor]] = {}
@@ -259,6 +275,12 @@ class _Run:
             start=self.files.start / FINAL if self.files.start else None,
         )
         return heads.probe(classifier) if self.cfg["tune"] == "probe" else classifier
+
+    def _chance(self, monitor: str) -> float:
+        """The score that ``monitor`` names, of a model that predicts one class: the most common of each dev set."""
+        watched = {name: data.labels for name, data in self.dev.items() if watches(monitor, name)}
+        n_labels, metric = len(self.cfg["labels"]), self.cfg["metric"]
+        return monitored({name: metrics.chance(labels, n_labels)[metric] for name, labels in watched.items()}, monitor)
 
     def _check_budget(self, planned: int) -> None:
         """What can be checked before the run only where the number of steps is in the configuration."""
@@ -377,6 +399,9 @@ class _Run:
                 recorder.record(targets["rows"], logits)
             stage.tokens_padded += shape[0] * shape[1]
             stage.flops += self.flops.train_pass(*shape[:2])
+            self.passes += 1
+            if self.passes % GIVE_BACK_EVERY == 0 and self.features is None:  # a head holds next to nothing
+                devices.give_back_memory(device)
         stage.steps += 1
         stage.examples += len(batch)
         stage.tokens += int(self.data.lengths[batch].sum())
@@ -407,11 +432,11 @@ class _Run:
         for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    def agreed(self, wanted: bool) -> bool:
-        """Whether any process wants it; several processes ask each other only now and then."""
+    def agreed(self, wanted: bool, *, now: bool = False) -> bool:
+        """Whether any process wants it; several processes ask each other only now and then, unless it is ``now``."""
         if self.accelerator.num_processes == 1:
             return wanted
-        if self.step % FETCH_EVERY:
+        if self.step % FETCH_EVERY and not now:
             return False
         return bool(self.accelerator.reduce(torch.tensor(float(wanted), device=self.accelerator.device), "sum") > 0)
 
@@ -428,8 +453,8 @@ class _Run:
             step = first + int(np.argmin(np.isfinite(values)))
             uids = self.data.uids.take(pa.array(self.batch(step))).to_pylist()
             raise UserError(
-                f"{self.title}: the loss is {values[step - first]} at step {step + 1}, on the examples "
-                f"{', '.join(uids)}: lower learning_rate, raise warmup, or set precision: fp32"
+                f"{self.title}: the loss is {values[step - first]} at step {step + 1}, on the examples {named(uids)}: "
+                f"{CALMER}"
             )
         self.losses.clear()
         self.loss = float(values.mean())
@@ -451,28 +476,22 @@ class _Run:
         looking = [stop for stop in self.stops.values() if stop.stopped is None and stop.looks_at(self.step)]
         return [name for name in self.dev if any(watches(stop.monitor, name) for stop in looking)]
 
-    def evaluate(self, due: list[str], bar: tqdm) -> None:
-        """Score dev sets, and let the stop rules and the schedule know."""
+    def evaluate(self, bar: tqdm, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
+        """Score the dev sets that are due, and let the stop rules and the schedule know.
+
+        Asked to stop, it leaves everything as it was before: what was due still is.
+        """
         self.fetch_losses(bar)
-        found: dict[str, float] = {}
         whole = self.at_interval
-        with self.meter.measure("evaluate") as stage:
-            for dataset in due:
-                data = self.dev[dataset]
-                logits = predict(self.model, data, self.accelerator, pad_id=self.pad_id, stage=stage, flops=self.flops)
-                results = scores(logits, data.labels)
-                found[dataset] = results[self.cfg["metric"]]
-                self.curve += [
-                    {
-                        "step": self.step,
-                        "epoch": self.epoch,
-                        "dataset": dataset,
-                        "split": "dev",
-                        "metric": metric,
-                        "value": value,
-                    }
-                    for metric, value in sorted(results.items())
-                ]
+        with self.meter.measure("evaluate"):
+            try:
+                rows, stage = self._score(asked_to_stop)
+            except _AskedToStopError:
+                return
+        self.meter.stages["evaluate"].add(stage)
+        self.curve += rows
+        self.due = []
+        found = {row["dataset"]: row["value"] for row in rows if row["metric"] == self.cfg["metric"]}
         for name, stop in self.stops.items():
             if not (stop.looks_at(self.step) or (whole and (stop.every is None or self.finished))):
                 continue
@@ -488,6 +507,32 @@ class _Run:
         if self.runtime["tracker"]:
             dev = _dev_scores(self.curve, self.cfg["metric"])
             self.accelerator.log({f"dev/{name}": float(value) for name, value in dev.items()}, self.step)
+
+    def _score(self, asked_to_stop: Callable[[], bool]) -> tuple[list[dict[str, Any]], Stage]:
+        """The rows of the dev curve for the dev sets that are due, and the work that they were."""
+
+        def go_on() -> None:
+            if asked_to_stop():
+                raise _AskedToStopError
+
+        alone = self.accelerator.num_processes == 1  # several have to end in the same place
+        rows, stage = [], Stage()
+        for dataset in self.due:
+            if self.agreed(asked_to_stop(), now=True):
+                raise _AskedToStopError
+            logits = predict(
+                self.model,
+                self.dev[dataset],
+                self.accelerator,
+                pad_id=self.pad_id,
+                stage=stage,
+                flops=self.flops,
+                before_each=go_on if alone else None,
+            )
+            found = metrics.scores(logits, self.dev[dataset].labels, f"{self.title}, step {self.step} on {dataset}")
+            common = {"step": self.step, "epoch": self.epoch, "dataset": dataset, "split": "dev"}
+            rows += [common | {"metric": metric, "value": value} for metric, value in sorted(found.items())]
+        return rows, stage
 
     def log_progress(self) -> None:
         """A line in the log: where the run is, how it does and how long it will take."""
@@ -514,7 +559,7 @@ class _Run:
         """Note what the run has cost up to a checkpoint."""
         device = self.accelerator.device
         peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
-        self.costs += self.meter.rows(checkpoint, devices.name(device), peak)
+        self.costs += self.meter.rows(checkpoint, devices.name(device), self.precision, peak)
 
     def save(self, fingerprint: str) -> None:
         """Write everything that the rest of the run depends on."""
@@ -527,6 +572,7 @@ class _Run:
         state = {
             "fingerprint": fingerprint,
             "step": self.step,
+            "due": self.due,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": asdict(self.schedule),
@@ -547,6 +593,7 @@ class _Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a state that ``save`` wrote."""
         self.step = state["step"]
+        self.due = state["due"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         watch = EarlyStopping(**state["schedule"].pop("watch"))
@@ -565,7 +612,11 @@ class _Run:
                 self.recorder.current.copy_(current)
 
     def write(self) -> None:
-        """Write the outputs: saved models, dev curve, cost and dynamics."""
+        """Write the outputs: saved models, dev curve, cost and dynamics.
+
+        Raises:
+            UserError: a weight is not finite; nothing is written then.
+        """
         if not self.main_process:
             return
         if self.cfg["final"]:
@@ -578,6 +629,8 @@ class _Run:
             self._charge(self.reference_stop.name)
             if not self.cfg["final"]:
                 self.best[self.reference_stop.name] = self.model.state_dict()
+        for name in sorted(self.best):
+            self._check_saved(name)
         model, frozen = self._saved_as()
         for name in sorted(self.best):
             state = frozen | self.best[name]
@@ -596,6 +649,21 @@ class _Run:
             self.recorder.write(self.files.dynamics, facts)
         if self.runtime["tracker"]:
             self.accelerator.end_training()
+
+    def _check_saved(self, checkpoint: str) -> None:
+        """Refuse a saved model that has diverged; warn of one that has learned to say one thing."""
+        step = self._step_of(checkpoint)
+        lost = [name for name, value in self.best[checkpoint].items() if not torch.isfinite(value).all()]
+        if lost:
+            raise UserError(
+                f"{self.title}: {len(lost)} weights of step {step}, such as {lost[0]}, are not finite: {CALMER}"
+            )
+        rows = [row for row in self.curve if row["step"] == step and row["metric"] == "predicted_classes"]
+        if rows and all(row["value"] == 1 for row in rows):
+            log.warning(
+                "%s: the model %s of step %d predicts one class on every dev set: it has learned nothing",
+                self.title, checkpoint, step,
+            )  # fmt: skip
 
     def _saved_as(self) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
         """The model that is saved, and those of its weights that were not trained: a probe's encoder, else none."""
@@ -619,6 +687,7 @@ class _Run:
             examples=len(np.unique(self.rows)),
             of=len(self.data),
             curve=[row for row in self.curve if row["step"] == self._step_of(checkpoint)],
+            precision=self.precision,
         )
 
     def progress_bar(self) -> tqdm:

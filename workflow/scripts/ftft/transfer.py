@@ -73,7 +73,7 @@ def report(
     scores = [_dev_scores(run, metric) for run in runs]
     gold = read_table(dev, columns=["label"])["label"].to_numpy()
     check_labels(dev, gold, n_labels)
-    chance = _chance(gold, metric, n_labels)
+    chance = metrics.chance(gold, n_labels)[metric]
     strength = [dev_score if ood is None else ood for dev_score, ood in scores]
     rows = []
     for number, (run, (dev_score, ood)) in enumerate(zip(runs, scores, strict=True)):
@@ -149,14 +149,6 @@ def _dev_scores(run: ReferenceRun, metric: str) -> tuple[float, float | None]:
         raise damaged(run["curve"], f"it does not have one {metric} of each dev set up to step {end}")
     ood = last.drop(IN_DISTRIBUTION)
     return float(last[IN_DISTRIBUTION]), None if ood.empty else float(ood.mean())
-
-
-def _chance(labels: NDArray[np.int16], metric: str, n_labels: int) -> float:
-    """The score of always predicting the most common class, the lowest among equals."""
-    constant = np.full(len(labels), np.bincount(labels).argmax())
-    if metric == "accuracy":
-        return metrics.accuracy(labels, constant)
-    return metrics.macro_f1(labels, constant, n_labels)
 
 
 def _pairs(

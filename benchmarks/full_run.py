@@ -65,6 +65,7 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
         dev={name: paths[dataset] for name, dataset in plan.dev_sets.items()},
         subset=None,
         guide=None,
+        start=None,
         models=folder / "models",
         metrics=folder / "metrics.parquet",
         cost=folder / "cost.parquet",
@@ -77,6 +78,7 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
 def plain_seconds(folder: Path, files: training.Files, plan: Plan) -> float:
     """Seconds that the plain loop would take for the run: its steps, and nine evaluations of the dev sets."""
     steps = plan.config.training_of(MODEL).steps
+    assert steps is not None
     return steps * BATCH / plain(folder, CASE) + 9 * plain_evaluation(folder, CASE, files)
 
 

@@ -44,7 +44,7 @@ def widest() -> dict:
     config = yaml.safe_load((ROOT / "config/paper/nli.yaml").read_text())
     config["references"] = list(config["models"])
     config["mains"] = list(MAINS)
-    methods = {"erm": {}, "erm_stop": {"stop": STOP}}
+    methods: dict[str, dict] = {"erm": {}, "erm_stop": {"stop": STOP}}
     for by in ("random", "ambiguous", "hard", "easy"):
         select = {"select": {"by": by, "fraction": 0.33}}
         methods |= {by: select, f"{by}_stop": select | {"stop": STOP}}

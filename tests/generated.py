@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +78,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
             _write_cost(path.with_suffix(".cost.parquet"), {"select": (0, 1.0)}, ["final"])
     data = {name: results / f"data/{name}.parquet" for name in ("train", "dev")}
     data_checks.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
-    entries = plan.entries(str(results))
+    entries: Any = plan.entries(str(results))
     for entry in entries:
         _write_evaluation(entry, plan)
     for write_table_of, name in (
@@ -174,7 +175,7 @@ def _write_cost(path: str | Path, stages: dict[str, tuple[float, float]], checkp
     rows = [
         {"checkpoint": checkpoint, "stage": stage, "steps": round(STEPS * share), "examples": round(32 * STEPS * share)}
         | {"tokens": 0, "tokens_padded": 0, "flops": flops * share, "seconds": seconds * share}
-        | {"device": "made up", "peak_memory_mb": 1000.0}
+        | {"device": "made up", "precision": "bf16", "peak_memory_mb": 1000.0}
         for checkpoint, share in zip(checkpoints, (1.0, 5 / 6), strict=False)
         for stage, (flops, seconds) in stages.items()
     ]

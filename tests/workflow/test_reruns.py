@@ -253,6 +253,7 @@ MODULES = {
     "charts": {"report"},
     "checkpointing": TRAINING,
     "config": set(),
+    "config_files": set(),
     "callback": set(),
     "cartography": set(),
     "comparison": {"compare_methods"},
@@ -398,8 +399,8 @@ RESULTS = "results/topics"
          "settings.source.rows was None and is 10", BLOGS_TEST),
         (lambda c: c.update(datamap={"burn_in": 1}), "datamap/large/seed0.parquet", "compute_datamap",
          "settings.burn_in was 0 and is 1", None),
-        (lambda c: c["data"].update(group=None), "report.html", "report",
-         "settings.page.config.data.group was 'source' and is None", {"report"}),
+        (lambda c: c["data"].update(group=None), "data_checks.parquet", "check_data",
+         "settings.group was 'source' and is None", {"check_data", "report"}),
     ],
 )  # fmt: skip
 def test_results_of_other_settings_without_a_record_are_noticed(copy, change, result, stage, difference, expected):

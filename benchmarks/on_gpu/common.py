@@ -1,0 +1,109 @@
+"""What the parts share: their options, the library's path, and small trainings that need no corpus."""
+
+import argparse
+import random
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
+warnings.filterwarnings("ignore")
+
+import pyarrow as pa
+import torch
+import transformers
+
+from ftft import artifacts, config, pretrained, schemas, tokens, training
+from ftft.plan import Plan
+
+transformers.logging.set_verbosity_error()
+
+FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
+LABELS = ["no", "maybe", "yes"]
+WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly", "in", "garden", "house", "river"]
+
+
+def parse(description: str | None) -> argparse.Namespace:
+    """The options of a part."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--seconds", type=float, default=240.0, help="end after so many, whatever is left to do")
+    parser.add_argument("--smoke", action="store_true")
+    arguments = parser.parse_args()
+    arguments.deadline = time.monotonic() + arguments.seconds
+    return arguments
+
+
+def device() -> str:
+    """The kind of device that is measured."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Small:
+    """A model of a few weights of one family, and texts for it.
+
+    Attributes:
+        folder: gets everything.
+        plan: of the experiment that trains it.
+    """
+
+    def __init__(self, folder: Path, family: str, rows: int = 640, **settings: Any) -> None:
+        self.folder = folder
+        scratch = {"architecture": family, "layers": 2, "hidden_size": 64, "heads": 4, "intermediate_size": 128}
+        nowhere = {"path": "none.csv"}  # nothing reads it
+        defaults = {"batch_size": 32, "steps": 20, "evaluate_every": 20, "learning_rate": 5e-4, "max_length": 64}
+        experiment = {
+            "task": "gpu",
+            "data": {"text": "text", "labels": LABELS, "train": nowhere, "dev": nowhere},
+            "models": {"model": {"scratch": scratch | {"max_positions": 128}}},
+            "mains": ["model"],
+            "methods": {"erm": {}},
+            "seeds": [0],
+            "training": defaults | {"dropout": 0.0, "precision": "fp32"} | settings,
+        }
+        self.plan = Plan(config.load(experiment))
+        if not (folder / "source").exists():
+            self._prepare(rows)
+
+    def _prepare(self, rows: int) -> None:
+        generator = random.Random(0)
+        source = self.plan.model_sources[self.plan.source_of("model")]
+        for name, count in (("train", rows), ("dev", 96)):
+            labels = [generator.randrange(len(LABELS)) for _ in range(count)]
+            texts = [" ".join(generator.choices(WORDS[label:], k=generator.randrange(3, 40))) for label in labels]
+            columns = {"uid": [f"{name}{row:05d}" for row in range(count)], "text_a": texts}
+            table = pa.table(columns | {"label": pa.array(labels, schemas.LABEL)})
+            artifacts.write_table(table, self.folder / f"{name}.parquet", schemas.data_schema(pairs=False))
+        pretrained.prepare(source, self.folder / "source", self.folder / "train.parquet")
+        for name in ("train", "dev"):
+            inputs = (self.folder / f"{name}.parquet", self.folder / "source/tokenizer.json")
+            tokens.tokenize(*inputs, self.folder / "source/source.json", self.folder / f"tokens-{name}.parquet", 64)
+
+    def files(self, name: str) -> training.Files:
+        """The inputs, and outputs in a folder of that name."""
+        out = self.folder / name
+        return training.Files(
+            source=self.folder / "source",
+            train=self.folder / "tokens-train.parquet",
+            dev={schemas.IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
+            subset=None,
+            guide=None,
+            start=None,
+            models=out / "models",
+            metrics=out / "metrics.parquet",
+            cost=out / "cost.parquet",
+            dynamics=out / "dynamics.parquet",
+            manifest=out / "manifest.json",
+            state=out / "state",
+        )
+
+    def train(self, name: str, kind: str, **runtime: Any) -> training.Files:
+        """Train it on a kind of device; returns the files."""
+        files = self.files(name)
+        files.metrics.parent.mkdir(parents=True, exist_ok=True)
+        runtime = {"device": kind, "progress": False, "compile": False} | runtime
+        training.train(self.plan.train("model"), files, seed=0, runtime=runtime, threads=2)
+        return files

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 import yaml
-from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain
+from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain, runs
 
 from ftft import config, data, tokens, training
 from ftft.batching import TokenizedDataset
@@ -59,20 +59,8 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
         inputs = (folder / f"{dataset}.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
         paths[dataset] = folder / f"tokens-{dataset}.parquet"
         tokens.tokenize(*inputs, paths[dataset], max_length=300)
-    return training.Files(
-        source=folder / "source",
-        train=paths["train"],
-        dev={name: paths[dataset] for name, dataset in plan.dev_sets.items()},
-        subset=None,
-        guide=None,
-        start=None,
-        models=folder / "models",
-        metrics=folder / "metrics.parquet",
-        cost=folder / "cost.parquet",
-        dynamics=folder / "dynamics.parquet",
-        manifest=folder / "manifest.json",
-        state=folder / "state",
-    )
+    dev = {name: paths[dataset] for name, dataset in plan.dev_sets.items()}
+    return runs.files(folder, source=folder / "source", train=paths["train"], dev=dev)
 
 
 def plain_seconds(folder: Path, files: training.Files, plan: Plan) -> float:

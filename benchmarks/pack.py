@@ -49,8 +49,9 @@ def pack(corpora: Path, out: Path) -> None:
     skip = shutil.ignore_patterns("__pycache__", "*.html.j2", "plotly*")
     for folder in ("workflow/scripts/ftft", "benchmarks"):
         shutil.copytree(ROOT / folder, out / folder, ignore=skip)
-    (out / "config").mkdir()
-    shutil.copy(ROOT / "config/hsd-cad-budget.yaml", out / "config")
+    for folder, file in (("config", "config/hsd-cad-budget.yaml"), ("tests", "tests/runs.py")):
+        (out / folder).mkdir()
+        shutil.copy(ROOT / file, out / folder)
     for folder in ("cad", "dynahate"):
         shutil.copytree(corpora / folder, out / "data" / folder)
     (out / "data/nli").mkdir()

@@ -22,12 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("workflow/scripts", "tests")]
 warnings.filterwarnings("ignore")
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import runs
 import torch
 import transformers
 from torch.nn import functional
@@ -175,20 +176,8 @@ def settings(case: Case) -> dict[str, Any]:
 
 def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> training._Run:
     """A run of this project's loop, before its first step."""
-    files = training.Files(
-        source=folder / "source",
-        train=folder / "tokens.parquet",
-        dev={},
-        subset=None,
-        guide=None,
-        start=None,
-        models=folder / "models",
-        metrics=folder / "metrics.parquet",
-        cost=folder / "cost.parquet",
-        dynamics=folder / "dynamics.parquet" if dynamics else None,
-        manifest=folder / "manifest.json",
-        state=folder / "state",
-    )
+    changes: dict = {} if dynamics else {"dynamics": None}
+    files = runs.files(folder, source=folder / "source", train=folder / "tokens.parquet", dev={}, **changes)
     runtime = training.RUNTIME | {"progress": False} | runtime
     return training._Run(settings(case), files, 0, runtime, torch.get_num_threads(), "benchmark")
 

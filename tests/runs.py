@@ -1,4 +1,4 @@
-"""A training as tests call it: what ``training.train`` takes, with all that a test does not care about."""
+"""A training as tests and benchmarks call it: what ``training.train`` takes, with all that they do not care about."""
 
 from pathlib import Path
 from typing import Any

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "workflow" / "scripts"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("workflow/scripts", "benchmarks", "tests")]
 warnings.filterwarnings("ignore")
 
 import pyarrow as pa
+import runs
 import torch
 import transformers
 
@@ -84,20 +85,11 @@ class Small:
 
     def files(self, name: str) -> training.Files:
         """The inputs, and outputs in a folder of that name."""
-        out = self.folder / name
-        return training.Files(
+        return runs.files(
+            self.folder / name,
             source=self.folder / "source",
             train=self.folder / "tokens-train.parquet",
             dev={schemas.IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
-            subset=None,
-            guide=None,
-            start=None,
-            models=out / "models",
-            metrics=out / "metrics.parquet",
-            cost=out / "cost.parquet",
-            dynamics=out / "dynamics.parquet",
-            manifest=out / "manifest.json",
-            state=out / "state",
         )
 
     def train(self, name: str, kind: str, **runtime: Any) -> training.Files:

@@ -16,6 +16,7 @@ from typing import Any
 from common import ROOT, device, parse
 
 # isort: split
+import runs
 import yaml
 from training_speed import MINILM
 
@@ -66,7 +67,7 @@ class Chain:
 
     Attributes:
         scores: by method and reference, for each seed the mean score over the OOD test sets.
-        costs: by the same, the operations of the training.
+        seconds: of each training, by the folder of its run.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
@@ -137,19 +138,13 @@ class Chain:
         subset = self.plan.subset_of(run.recipe)
         out = self.folder / run.path
         out.mkdir(parents=True, exist_ok=True)
-        files = training.Files(
+        files = runs.files(
+            out,
             source=self.source,
             train=self.folder / f"{examples}/train.parquet",
             dev={name: self.folder / f"{examples}/{dataset}.parquet" for name, dataset in self.plan.dev_sets.items()},
             subset=self.folder / f"subset/{subset}.parquet" if subset else None,
-            guide=None,
-            start=None,
-            models=out / "models",
-            metrics=out / "metrics.parquet",
-            cost=out / "cost.parquet",
-            dynamics=None if run.recipe else out / "dynamics.parquet",
-            manifest=out / "manifest.json",
-            state=out / "state",
+            **({"dynamics": None} if run.recipe else {}),
         )
         begin = time.perf_counter()
         runtime = {"device": "cpu" if head else device(), "progress": False}

@@ -73,11 +73,13 @@ def reason(failure: BaseException, limit: int = 160) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """Text on one line, without control characters; what is too long loses its middle, since advice stands last."""
-    line = printable(" ".join(text.split()))
-    if len(line) <= limit:
-        return line
-    head = limit // 2
-    return f"{line[:head]} … {line[len(line) - (limit - head - 3) :]}"
+    return without_middle(printable(" ".join(text.split())), limit)
+
+
+def without_middle(text: str, limit: int) -> str:
+    """Beginning and end of a text of more than ``limit`` characters, with a mark between them."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]} … {text[half + 3 - limit :]}"
 
 
 def shortened(text: str, limit: int) -> str:

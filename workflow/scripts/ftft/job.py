@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ftft import manifest, running
-from ftft.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown
+from ftft.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown, without_middle
 
 # Runtime settings reach a script through the environment, because a change to a parameter would rerun the job.
 RUNTIME_VARIABLE = "FTFT_RUNTIME"
@@ -180,12 +180,8 @@ class _LogFile(logging.FileHandler):
 
 def _line(text: str) -> str:
     """One line without control characters, which keeps its indentation and loses its middle if it is too long."""
-    return _cut(printable(_cut(text)))  # the codes of control characters are longer than they
-
-
-def _cut(text: str) -> str:
-    half = MESSAGE // 2
-    return text if len(text) <= MESSAGE else f"{text[:half]} … {text[3 - half :]}"
+    # The codes of control characters are longer than they.
+    return without_middle(printable(without_middle(text, MESSAGE)), MESSAGE)
 
 
 def _from_command_line() -> SimpleNamespace:

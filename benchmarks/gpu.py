@@ -11,6 +11,7 @@ is cut off. `--smoke` does the same on a few texts, on a CPU too.
 import argparse
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,13 +52,13 @@ def run(part: str, seconds: float, arguments: argparse.Namespace, copy) -> bool:
     begin = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         # Each part keeps to its time; this is for one that hangs.
-        watch = subprocess.Popen(["sh", "-c", f"sleep {seconds * 1.2 + 30:.0f}; kill -9 {process.pid}"])
+        watch = threading.Timer(seconds * 1.2 + 30, process.kill)
+        watch.start()
         try:
             for line in process.stdout or ():
                 say(line.rstrip("\n"), copy)
         finally:
-            watch.kill()
-            watch.wait()
+            watch.cancel()
     say(f"\n({part}: {time.monotonic() - begin:.0f} s)", copy)
     if process.returncode < 0:
         say(f"{part} was cut off", copy)

@@ -1,5 +1,6 @@
 """The benchmarks run: what they call of the library is still there, on a few texts and a model of a few weights."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,3 +51,24 @@ def test_single_steps_can_be_taken(speed, case, tmp_path):
     run = speed.start(tmp_path / "case", case)
     assert where_time_goes.take(run, 1) > 0
     assert len(run.losses) == 1
+
+
+@pytest.mark.data
+def test_the_gpu_benchmark_runs_through_in_short(tmp_path):
+    corpora, out = ROOT.parent / "shared/data", tmp_path / "gpu.md"
+    if not corpora.is_dir():
+        pytest.skip("needs the corpora of ../shared/data")
+    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--smoke", "--data", str(corpora), "--out", str(out)]
+    done = subprocess.run([*command, "--minutes", "20"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = out.read_text(encoding="utf-8")
+    assert "**no**" not in text  # nothing that was checked is wrong
+    for row in (
+        "| modernbert |",
+        "| a run that is interrupted and goes on |",
+        "| a small BERT, posts |",
+        "| 2 |",
+        "| ftft_third |",
+    ):
+        assert row in text
+    assert "cut off" not in text

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import TOY_DATA
 from snakemake.utils import update_config
 
-from ftft.artifacts import read_table
 from ftft.config import Config, Model, Resources, load, plain
 from ftft.errors import UserError
 from ftft.provenance import resolve
@@ -160,7 +160,7 @@ def test_corpora_have_the_columns_and_labels_of_the_configuration(name):
     in_distribution = [source for source in (data.train, data.dev, data.test) if source]
     for source in [*in_distribution, *(split for ood in data.ood.values() for split in (ood.dev, ood.test))]:
         (file,) = resolve(source.path, CORPORA)
-        table = read_table(file, [*data.text, data.uid, data.label])
+        table = pq.read_table(file, columns=[*data.text, data.uid, data.label])
         labels = pc.unique(table[data.label]).to_pylist()
         assert {source.relabel.get(label, label) for label in labels} == set(data.labels)
         assert pc.count_distinct(table[data.uid]).as_py() == table.num_rows

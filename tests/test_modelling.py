@@ -314,10 +314,10 @@ def test_package_model_with_three_layers(tmp_path):
 
 
 def card_of(hub, labels, title):
-    cfg = {"labels": labels, "layers": None, "tune": "all", "training": {"steps": 3}}
+    cfg = {"labels": labels, "layers": None, "tune": "all", "training": {"steps": 3, "precision": "fp32"}}
     curve = [{"dataset": "dev", "split": "dev", "metric": "accuracy", "value": 0.5}]
     source = {"hub": hub, "package": None, "path": None}
-    return modelling.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve)
+    return modelling.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve, precision="fp32")
 
 
 STRANGE = [

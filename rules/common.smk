@@ -3,6 +3,7 @@
 #
 # A cluster job parses this again: it must stay light, use no network and print nothing.
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -272,7 +273,7 @@ def resource(name):
 def unless_head(amount):
     """So much for training a reference as a whole, and none for a head on frozen features."""
     return lambda wildcards: (
-        0 if PLAN.trains_head(model_of(wildcards)) else amount(wildcards)
+        None if PLAN.trains_head(model_of(wildcards)) else amount(wildcards)
     )
 
 
@@ -281,6 +282,33 @@ def at_each_attempt(amount):
     return lambda wildcards, attempt: attempt * amount(wildcards)
 
 
-def gpu_slot(wildcards):
-    """One token of this machine's GPUs for a job that uses any; profiles/default says how many there are."""
+def one_gpu(wildcards):
+    """The GPUs of a job that has no use for several."""
     return min(resource("gpu")(wildcards), 1)
+
+
+def whole_gpus(amount):
+    """GPUs to ask a cluster for: a whole one for a job with a share of it, and none where shards are asked for."""
+
+    def whole(wildcards):
+        if shards(wildcards):
+            return None
+        return math.ceil(amount(wildcards))
+
+    return whole
+
+
+def gpu_percent(amount):
+    """How much of the GPUs of this machine a job takes; profiles/default says how much there is."""
+    return lambda wildcards: round(100 * amount(wildcards))
+
+
+def shards(wildcards):
+    """What a job with a share of a GPU asks a cluster for whose profile says of how many shards a GPU is made."""
+    default = workflow.resource_settings.default_resources or {}
+    of_one = default.get("gpu_shards")
+    of_one = getattr(of_one, "value", of_one)
+    share = resource("gpu")(wildcards)
+    if of_one and 0 < share < 1:
+        return f"shard:{max(round(share * of_one), 1)}"
+    return None

@@ -22,8 +22,9 @@ rule embed:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=gpu_slot,
-        gpu_slots=gpu_slot,
+        gpu=whole_gpus(one_gpu),
+        gpu_percent=gpu_percent(one_gpu),
+        gres=shards,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:

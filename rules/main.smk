@@ -45,8 +45,9 @@ rule train_main:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=resource("gpu"),
-        gpu_slots=gpu_slot,
+        gpu=whole_gpus(resource("gpu")),
+        gpu_percent=gpu_percent(resource("gpu")),
+        gres=shards,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:

@@ -30,8 +30,9 @@ rule train_reference:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=unless_head(resource("gpu")),
-        gpu_slots=unless_head(gpu_slot),
+        gpu=unless_head(whole_gpus(resource("gpu"))),
+        gpu_percent=unless_head(gpu_percent(resource("gpu"))),
+        gres=unless_head(shards),
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:

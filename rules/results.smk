@@ -33,8 +33,9 @@ rule evaluate_ood:
         "../envs/train.yaml"
     threads: resource("threads")
     resources:
-        gpu=gpu_slot,
-        gpu_slots=gpu_slot,
+        gpu=whole_gpus(one_gpu),
+        gpu_percent=gpu_percent(one_gpu),
+        gres=shards,
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -17,7 +18,7 @@ JOB = """
 import sys, time
 from ftft import gpus
 gpus.torch.cuda.device_count = lambda: 8
-with gpus.assigned(int(sys.argv[1])) as assigned:
+with gpus.assigned(float(sys.argv[1])) as assigned:
     print(",".join(assigned.devices), time.monotonic(), flush=True)
     sys.stdin.readline()
 print(time.monotonic(), flush=True)
@@ -34,7 +35,7 @@ def locks(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
 
 
-def start(visible: str, wanted: int = 1) -> subprocess.Popen:
+def start(visible: str, wanted: float = 1) -> subprocess.Popen:
     environment = os.environ | {gpus.VISIBLE: visible, "PYTHONPATH": str(Path(gpus.__file__).parents[1])}
     command = [sys.executable, "-c", JOB, str(wanted)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -81,6 +82,60 @@ def test_a_job_takes_several_and_never_holds_some_while_it_waits():
     finish(one)
     assert three.stdout.readline().split()[0] == "0,1,2"
     finish(three)
+
+
+def test_four_quarters_share_a_device_and_the_fifth_waits():
+    jobs = [start("0", 0.25) for _ in range(4)]
+    assert {job.stdout.readline().split()[0] for job in jobs} == {"0"}
+    fifth = start("0", 0.25)
+    freed = finish(jobs[2])
+    device, begun = fifth.stdout.readline().split()
+    assert (device, float(begun) > freed - 0.1) == ("0", True)
+    for job in (*jobs[:2], jobs[3], fifth):
+        finish(job)
+
+
+def test_jobs_with_a_share_spread_over_the_devices_and_leave_no_room_for_a_whole_one():
+    halves = [start("0,1", 0.5) for _ in range(2)]
+    assert sorted(job.stdout.readline().split()[0] for job in halves) == ["0", "1"]
+    whole = start("0,1", 1)
+    freed = finish(halves[0])
+    assert float(whole.stdout.readline().split()[1]) > freed - 0.1
+    finish(halves[1])
+    finish(whole)
+
+
+def test_never_more_on_a_device_than_its_shares_and_a_killed_job_frees_its_own():
+    """Many jobs of every size at once: what is held at any moment fits, and all get their turn."""
+    jobs = [(share, start("0,1", share)) for share in (0.5, 0.125, 1, 0.25, 0.5, 0.25, 0.125, 0.25)]
+    held: list[tuple[float, float, str, float]] = []
+    waiting = {job.stdout.fileno(): (share, job) for share, job in jobs}
+    kill = True
+    while waiting:
+        ready, _, _ = select.select(list(waiting), [], [], 60)
+        assert ready, "nobody gets a device any more"
+        for pipe in ready:
+            share, job = waiting.pop(pipe)
+            device, begun = job.stdout.readline().split()
+            if kill:
+                job.kill()
+                job.communicate()
+                kill = False
+            else:
+                held.append((float(begun), finish(job), device, share))
+    for moment, _, on, _ in held:
+        assert sum(share for begun, ended, device, share in held if device == on and begun <= moment < ended) <= 1
+
+
+def test_a_job_with_a_share_gets_no_more_of_the_memory(monkeypatch):
+    limits = []
+    monkeypatch.setattr(gpus.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpus.torch.cuda, "set_per_process_memory_fraction", limits.append)
+    with gpus.assigned(0.25):
+        pass
+    with gpus.assigned(1), gpus.assigned(0.25, device="cpu"):
+        pass
+    assert limits == [0.25]
 
 
 def test_the_process_sees_its_devices_only_and_afterwards_what_it_saw_before(monkeypatch):
@@ -229,12 +284,12 @@ def test_a_planted_pipe_or_link_in_place_of_a_lock_neither_hangs_nor_is_followed
     shared.mkdir()
     monkeypatch.setenv(gpus.SHARED, str(shared))
     monkeypatch.setenv(gpus.VISIBLE, "0")
-    os.mkfifo(shared / "0.lock")
-    with pytest.raises(UserError, match=r"0\.lock', the lock of a GPU, is no ordinary file"):
+    os.mkfifo(shared / "0.0.lock")
+    with pytest.raises(UserError, match=r"0\.0\.lock', the lock of a GPU, is no ordinary file"):
         assign()
-    (shared / "0.lock").unlink()
-    (shared / "0.lock").symlink_to(tmp_path / "made")
-    with pytest.raises(UserError, match=r"0\.lock', the lock of a GPU: .*; delete it"):
+    (shared / "0.0.lock").unlink()
+    (shared / "0.0.lock").symlink_to(tmp_path / "made")
+    with pytest.raises(UserError, match=r"0\.0\.lock', the lock of a GPU: .*; delete it"):
         assign()
     assert not (tmp_path / "made").exists()
 
@@ -251,5 +306,5 @@ def test_users_meet_in_a_folder_that_a_variable_names(monkeypatch, tmp_path):
         assign()
     finally:
         os.umask(before)
-    assert stat.S_IMODE((shared / "0.lock").stat().st_mode) == 0o644  # or the next user could not lock it
+    assert stat.S_IMODE((shared / "0.0.lock").stat().st_mode) == 0o644  # or the next user could not lock it
     assert stat.S_IMODE(shared.stat().st_mode) == 0o755

@@ -13,8 +13,9 @@ from typing import Any
 # Daemons are not on everybody's path.
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 DAEMONS = ("munged", "slurmctld", "slurmd")
-# Two models of GPU with two devices each. More cores than the machine has, so that jobs run side by side.
-NODE = "CPUs=16 RealMemory=64000 Gres=gpu:a100:2,gpu:h100:2"
+# Two models of GPU with two devices each, which are four shards each. More cores than the machine has, so that jobs run
+# side by side.
+NODE = "CPUs=16 RealMemory=64000 Gres=gpu:a100:2,gpu:h100:2,shard:16"
 CONFIG = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -32,7 +33,7 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
-GresTypes=gpu
+GresTypes=gpu,shard
 SlurmdParameters=config_overrides
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
@@ -138,6 +139,7 @@ class Cluster:
             device = self.folder / f"devices/nvidia{index}"
             os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 3))  # as /dev/null
             gres.append(f"Name=gpu Type={model} File={device}\n")
+        gres.append("Name=shard Count=16\n")
         (self.folder / "gres.conf").write_text("".join(gres), encoding="utf-8")
         # The executor of a job's inner step drops SLURM's variables, and with them where this cluster is.
         srun = self.folder / "bin/srun"

@@ -302,6 +302,20 @@ def test_a_cluster_may_want_gres_instead(send, finished, tmp_path):
     assert gpus_of(folder / "results/topics/logs/train_reference/large/seed0.log") in (["2"], ["3"])
 
 
+@pytest.mark.parametrize(("shards", "asked_for"), [(None, "gres:gpu:1"), (8, "gres:shard:2")])
+def test_jobs_with_a_share_of_a_gpu_ask_for_shards_or_a_whole_one(send, finished, tmp_path, shards, asked_for):
+    config = slurm_config(epochs=2, resources={"gpu": 0.25, "mem_mb": 2500, "runtime": "2h", "threads": 2})
+    config["runtime"]["device"] = "auto"
+    defaults = {"mem_mb": "attempt * 4000", "runtime": "attempt * 60"} | ({"gpu_shards": shards} if shards else {})
+    folder = copy(finished, tmp_path / "shards", config)
+    sent = send(folder, f"{ERM.format(seed=0)}/metrics.parquet", site={"default-resources": defaults})
+    sent.wait()
+    (job,) = sent.jobs()
+    assert asked(job) == expected("cpu", asked_for, "2500M", "02:00:00", "2")
+    (computing,) = gpus_of(folder / "results/topics/logs/train_reference/large/seed0.log")
+    assert re.fullmatch("[0-3], with 0.25 of its memory", computing)
+
+
 def test_the_error_message_leads_to_the_log(send, finished, tmp_path):
     config = slurm_config(learning_rate=1e30, optimizer="sgd", max_grad_norm=0.0, warmup=0.0)
     folder = copy(finished, tmp_path / "failing", config)

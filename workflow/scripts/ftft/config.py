@@ -269,16 +269,33 @@ class Training(_Section):
 HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
 
 
+SHARES = (0.5, 0.25, 0.125)  # of a GPU
+
+
 class Resources(_Section):
     """What one training job of this model asks of the machine or the cluster."""
 
-    gpu: int = Field(0, ge=0, description="number of GPUs; more than one means as many processes")
+    gpu: float = Field(
+        0,
+        ge=0,
+        description="number of GPUs, where more than one means as many processes; or 0.5, 0.25 or 0.125 of one that "
+        "two, four or eight jobs share",
+    )
     mem_mb: int = Field(8000, ge=1, description="main memory in MB; at the n-th attempt, n times as much")
     runtime: str | int = Field(
         "4h",
         description="wall-clock time: minutes, or text such as 8h or '12:30:00'; at the n-th attempt, n times as much",
     )
     threads: int = Field(2, ge=1, description="CPU cores")
+
+    @field_validator("gpu")
+    @classmethod
+    def _check_gpu(cls, gpu: float) -> float:
+        if gpu.is_integer():
+            return int(gpu)
+        if gpu not in SHARES:
+            raise ValueError(f"a number of GPUs is whole, or {', '.join(map(str, SHARES))} of one; found {gpu:g}")
+        return gpu
 
     @property
     def minutes(self) -> int:

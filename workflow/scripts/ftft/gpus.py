@@ -1,7 +1,8 @@
-"""Which GPUs of a machine a job gets: never two jobs on one.
+"""Which GPUs of a machine a job gets, or which share of one: never more jobs on a GPU than there is room for.
 
-Snakemake counts GPUs but assigns none, and every program that sees all of them takes the first. So a job locks a file
-per GPU, and the system gives the lock back however the job ends.
+Snakemake counts GPUs but assigns none, and every program that sees all of them takes the first. So each GPU has a few
+files, its slots; a job locks all of them, or as many as its share, and the system gives the locks back however the job
+ends.
 """
 
 import fcntl
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import product, takewhile
 from pathlib import Path
 
 import torch
@@ -25,11 +26,12 @@ log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A folder in which the jobs of several users meet; without it, those of one user meet in a folder of theirs.
 SHARED = "FTFT_GPU_LOCKS"
+SLOTS = 8  # of a GPU; one of them is the smallest share
 
 
 @dataclass(frozen=True)
 class Assigned:
-    """The GPUs of a job.
+    """The GPUs of a job, or the one of which it has a share.
 
     Attributes:
         devices: as in ``CUDA_VISIBLE_DEVICES``.
@@ -41,22 +43,25 @@ class Assigned:
 
 
 @contextmanager
-def assigned(gpus: int, *, device: str = "auto") -> Iterator[Assigned]:
-    """Let this process see GPUs that no other job uses, waiting for them if need be.
+def assigned(gpus: float, *, device: str = "auto") -> Iterator[Assigned]:
+    """Let this process see GPUs that no other job uses, or one with room for its share, waiting for them if need be.
 
     A ``CUDA_VISIBLE_DEVICES`` that is already set says which may be chosen from; from a scheduler that gave the job
     just what it asked for, it is taken as it is. To be entered before anything is computed on a GPU.
 
+    A job with a share gets no more than that share of the GPU's memory, so that no job takes what another needs.
+
     Args:
-        gpus: how many the job asks for. With 0, it still gets one to itself where there are any, unless ``device`` is
-            ``cpu``.
+        gpus: how many the job asks for, or a share of one: a half, a quarter or an eighth. With 0, it still gets one
+            to itself where there are any, unless ``device`` is ``cpu``.
         device: see ``config.Runtime``.
 
     Raises:
         UserError: the machine has fewer than are asked for, or the folder of the locks is not safe.
     """
     candidates = _candidates()
-    wanted = gpus if device == "cpu" else max(gpus, 1)
+    share = gpus if 0 < gpus < 1 else 1.0
+    wanted = 0 if device == "cpu" and gpus < 1 else max(int(gpus), 1)
     if candidates and len(candidates) < wanted:
         raise UserError(
             f"the job asks for {wanted} GPUs, but sees {len(candidates)} ({named(candidates)}): set resources: "
@@ -68,19 +73,27 @@ def assigned(gpus: int, *, device: str = "auto") -> Iterator[Assigned]:
         yield Assigned()
         return
     granted = len(candidates) == wanted and _scheduled()
-    taken = Assigned(tuple(candidates)) if granted else _take(candidates, wanted)
+    taken = Assigned(tuple(candidates)) if granted else _take(candidates, wanted, share)
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(taken.devices)
-    log.info("computing on GPU %s", named(taken.devices))
+    if share < 1:
+        log.info("computing on GPU %s, with %g of its memory", named(taken.devices), share)
+        _limit_memory(share)
+    else:
+        log.info("computing on GPU %s", named(taken.devices))
     try:
         yield taken
     finally:
         _set_visible(before)
-        for lock in taken.locks:
-            os.close(lock)
+        _release(list(taken.locks))
 
 
-def _check(gpus: int, there: int) -> None:
+def _limit_memory(share: float) -> None:
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+
+
+def _check(gpus: float, there: int) -> None:
     """Refuse a job that asks for several GPUs and finds fewer, whose processes would share what there is.
 
     One process computes the same on a CPU, only slower.
@@ -115,22 +128,29 @@ def _set_visible(value: str | None) -> None:
         os.environ[VISIBLE] = value
 
 
-def _take(candidates: list[str], wanted: int) -> Assigned:
-    """Lock ``wanted`` of the candidates, the first ones that are free; waits until there are so many at once."""
+def _take(candidates: list[str], wanted: int, share: float) -> Assigned:
+    """Lock ``share`` of the slots of ``wanted`` candidates; waits until there are so many at once.
+
+    The first that are free, and jobs with a share spread over the GPUs. A share is a block of slots that starts at a
+    multiple of its size, so that what is free does not fall into pieces.
+    """
     waiting = False
+    size = round(share * SLOTS)
+    blocks = [range(start, start + size) for start in range(0, SLOTS, size)]
     with _folder() as folder:
         while True:
-            found: dict[str, int] = {}
-            for name in candidates:
-                lock = _lock(name, folder) if len(found) < wanted else None
-                if lock is not None:
-                    found[name] = lock
+            found: dict[str, list[int]] = {}
+            for block, name in product(blocks, candidates):
+                locks = _lock(name, block, folder) if len(found) < wanted and name not in found else None
+                if locks is not None:
+                    found[name] = locks
             if len(found) == wanted:
-                return Assigned(tuple(found), tuple(found.values()))
-            for lock in found.values():  # holding some while waiting for others could make two jobs wait for each other
-                os.close(lock)
+                return Assigned(tuple(found), tuple(lock for locks in found.values() for lock in locks))
+            for locks in found.values():  # holding some while waiting for others could make jobs wait for each other
+                _release(locks)
             if not waiting:
-                log.info("waiting for %d of the GPUs %s: other jobs use them", wanted, named(candidates))
+                what = f"{wanted}" if share == 1 else f"a share of {share:g}"
+                log.info("waiting for %s of the GPUs %s: other jobs use them", what, named(candidates))
                 waiting = True
             time.sleep(0.5)
 
@@ -171,9 +191,31 @@ def _where() -> Path:
     return Path(os.environ.get(SHARED) or Path(tempfile.gettempdir()) / f"ftft-gpus-{os.getuid()}")
 
 
-def _lock(name: str, folder: int) -> int | None:
-    """Lock a GPU; None if somebody else has it."""
-    file = f"{name.replace('/', '_')}.lock"
+def _lock(name: str, slots: range, folder: int) -> list[int] | None:
+    """Lock these slots of a GPU; None if somebody else has one of them.
+
+    Slots are taken in ascending order, so that of several jobs that want the same ones, one gets them all.
+    """
+    locks: list[int] = []
+    try:
+        for slot in slots:
+            lock = _lock_slot(f"{name.replace('/', '_')}.{slot}.lock", folder)
+            if lock is None:
+                break
+            locks.append(lock)
+    finally:
+        if len(locks) < len(slots):
+            _release(locks)
+    return locks if len(locks) == len(slots) else None
+
+
+def _release(locks: list[int]) -> None:
+    for lock in locks:
+        os.close(lock)
+
+
+def _lock_slot(file: str, folder: int) -> int | None:
+    """Lock a slot; None if somebody else has it."""
     # Not blocking: what lies there in its place may be a pipe that nobody writes to.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:

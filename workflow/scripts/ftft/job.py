@@ -31,7 +31,7 @@ class Job:
     Attributes:
         input, output, params, wildcards: by name, as attributes.
         threads: CPU cores.
-        gpus: number of GPUs that the job was given.
+        gpus: number of GPUs that the job was given, or its share of one.
         log: log file, or None.
         runtime: what reruns nothing: ``data_dir``, ``urls`` that no setting may show, the config's ``runtime``, the
             ``cores`` that jobs share, and the ``gpus`` of each model.
@@ -42,7 +42,9 @@ class Job:
         self.input, self.output = source.input, source.output
         self.params, self.wildcards = source.params, source.wildcards
         self.threads: int = source.threads
-        self.gpus = int(getattr(source.resources, "gpu", 0))
+        # A scheduler is asked for a whole one, or for something else than GPUs, for a job that has a share.
+        percent = getattr(source.resources, "gpu_percent", 0)
+        self.gpus: float = percent / 100 if 0 < percent < 100 else getattr(source.resources, "gpu", 0)
         self.log: str | None = source.log[0] if source.log else None
         try:
             self.runtime: dict[str, Any] = json.loads(os.environ.get(RUNTIME_VARIABLE, "{}"))
@@ -192,7 +194,7 @@ def _from_command_line() -> SimpleNamespace:
     )
     for kind in ("input", "output", "params", "wildcards"):
         parser.add_argument(f"--{kind}", nargs="*", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--gpus", type=float, default=0, help="how many, or 0.5, 0.25 or 0.125 of one")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--log", metavar="FILE")
     arguments = parser.parse_args()

@@ -69,7 +69,7 @@ class _Texts:
         return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
 
 
-def replay(work: Mapping[str, Work], gpus: Mapping[str, int] | None = None) -> dict[str, Replay]:
+def replay(work: Mapping[str, Work], gpus: Mapping[str, float] | None = None) -> dict[str, Replay]:
     """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
 
     What several share, such as the batches of models with one tokenizer, is counted once.

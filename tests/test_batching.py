@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from ftft.artifacts import write_table
-from ftft.batching import TokenizedDataset, epoch_batches, micro_batches
+from ftft.batching import TokenizedDataset, bucket, epoch_batches, fixed_rows, micro_batches
 from ftft.schemas import tokens_schema
 
 LENGTHS = np.random.default_rng(3).integers(1, 200, 1003)
@@ -107,16 +107,26 @@ def dataset(tmp_path, texts: list[list[int]], types: list[list[int]] | None = No
     return TokenizedDataset.read(tmp_path / "t.parquet")
 
 
-def padded(texts: list[list[int]], rows: list[int], pad: int, multiple: int) -> list[list[int]]:
-    width = max([len(texts[row]) for row in rows] + [1])
-    while width % multiple:
-        width += 1
+def padded(texts: list[list[int]], rows: list[int], pad: int, positions: int | None) -> list[list[int]]:
+    width = positions or max([len(texts[row]) for row in rows] + [1])
     return [texts[row] + [pad] * (width - len(texts[row])) for row in rows]
 
 
+def test_recorded_passes_come_in_few_lengths_none_half_as_long_again():
+    found = {length: bucket(length) for length in range(1, 513)}
+    assert sorted(set(found.values())) == [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
+    assert all(length <= wanted for length, wanted in found.items())
+    assert all(wanted < 1.5 * length for length, wanted in found.items() if length > 16)
+
+
+def test_rows_that_fill_a_pass_come_behind_those_that_count():
+    assert fixed_rows(np.array([7, 3, 5]), 5).tolist() == [7, 3, 5, 5, 5]
+    assert fixed_rows(np.array([7, 3]), 2).tolist() == [7, 3]
+
+
 @pytest.mark.parametrize("token_types", [False, True])
-@pytest.mark.parametrize(("pad_id", "multiple_of"), [(0, 1), (1, 8), (99, 3)])
-def test_collate_equals_padding_by_hand(tmp_path, token_types, pad_id, multiple_of):
+@pytest.mark.parametrize(("pad_id", "positions"), [(0, None), (1, 24), (99, 17)])
+def test_collate_equals_padding_by_hand(tmp_path, token_types, pad_id, positions):
     generator = np.random.default_rng(0)
     texts = [generator.integers(100, 200, length).tolist() for length in (5, 0, 17, 1, 9, 3, 8, 16)]
     types = [generator.integers(0, 2, len(text)).tolist() for text in texts] if token_types else None
@@ -124,12 +134,12 @@ def test_collate_equals_padding_by_hand(tmp_path, token_types, pad_id, multiple_
     assert len(data) == 8
     assert data.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     for rows in ([2], [7, 0, 1], [4, 4], [1], [6, 5, 3], list(range(8))):
-        batch = data.collate(np.array(rows), pad_id=pad_id, multiple_of=multiple_of)
+        batch = data.collate(np.array(rows), pad_id=pad_id, positions=positions)
         expected = {
-            "input_ids": padded(texts, rows, pad_id, multiple_of),
-            "attention_mask": padded([[1] * len(text) for text in texts], rows, 0, multiple_of),
+            "input_ids": padded(texts, rows, pad_id, positions),
+            "attention_mask": padded([[1] * len(text) for text in texts], rows, 0, positions),
         }
         if types is not None:
-            expected["token_type_ids"] = padded(types, rows, 0, multiple_of)
+            expected["token_type_ids"] = padded(types, rows, 0, positions)
         assert {name: values.tolist() for name, values in batch.items()} == expected
         assert {values.dtype for values in batch.values()} == {np.dtype(np.int64)}

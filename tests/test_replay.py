@@ -13,7 +13,7 @@ from conftest import FAMILIES
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
-from ftft import artifacts, features, heads, modelling, replay, schemas, selection, tokens, training
+from ftft import artifacts, devices, features, heads, modelling, replay, schemas, selection, tokens, training
 from ftft.batching import padded
 from ftft.config import Training
 from ftft.errors import UserError
@@ -139,20 +139,36 @@ def three(tmp_path, source):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "micro_batch_size", "passes"),
+    ("gpus", "micro_batch_size", "cuda_graphs", "passes"),
     [
-        (None, None, [(3, 17)]),
-        ({"small": 0, "other": 1}, None, [(3, 17)]),
-        ({"small": 1}, None, [(3, 24)]),  # lengths are multiples of eight
-        ({"small": 2}, 2, [(2, 24), (1, 8)]),  # the longest come first
-        ({}, 1, [(1, 17), (1, 9), (1, 3)]),
+        (None, None, False, [(3, 17)]),
+        ({"small": 0, "other": 1}, None, True, [(3, 17)]),
+        ({"small": 0.25}, None, False, [(3, 24)]),  # lengths are multiples of eight
+        ({"small": 2}, 2, False, [(2, 24), (1, 8)]),  # the longest come first
+        ({"small": 1}, 2, True, [(2, 24), (2, 16)]),  # few shapes: the second is filled up
+        ({}, 1, False, [(1, 17), (1, 9), (1, 3)]),
     ],
 )
-def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, passes):
+def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, cuda_graphs, passes):
     three["training"]["batches"]["micro_batch_size"] = micro_batch_size
     real = FlopCount.of(modelling.build(source, LABELS, seed=0, layers=2))
     expected = sum(real.train_pass(*shape) for shape in passes)
-    assert replay.replay({"run": three}, gpus)["run"].flops.tolist() == [expected]
+    assert replay.replay({"run": three}, gpus, cuda_graphs=cuda_graphs)["run"].flops.tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("length", "kind", "limit", "fixed", "expected"),
+    [
+        (17, "cpu", None, False, 17),
+        (17, "cuda", None, False, 24),
+        (17, "cuda", 20, False, 20),  # a model has no positions beyond
+        (33, "cuda", None, True, 48),
+        (50, "cuda", None, True, 56),  # as long as the longest text, and no longer
+    ],
+)
+def test_no_pass_is_longer_than_the_model_or_the_texts_allow(length, kind, limit, fixed, expected):
+    found = devices.positions(length, torch.device(kind), longest=52, limit=limit, fixed=fixed)
+    assert found == expected
 
 
 @pytest.mark.parametrize(("length", "multiple", "expected"), [(0, 1, 1), (5, 1, 5), (1, 8, 8), (8, 8, 8), (9, 8, 16)])

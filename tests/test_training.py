@@ -170,18 +170,21 @@ def test_micro_batches_add_up_to_the_batch(prepared, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_of_micro_batches_are_those_of_the_batch(family, sources, train_data, tmp_path):
-    """For every family: loss and gradients of one step in fp32, in passes of 5 rows or 40 tokens against one pass."""
+    """For every family: loss and gradients of one step in fp32, in passes of 5 rows or 40 tokens against one pass.
+
+    And in the few shapes that can be recorded: padded to other lengths, and filled up to five rows with others.
+    """
     source = sources[family]
     inputs = (train_data, source / "tokenizer.json", source / "source.json")
     tokens.tokenize(*inputs, tmp_path / "tokens.parquet", max_length=32)
     cfg = settings(dropout=0.0, batch_size=32) | {"labels": ["class0", "class1", "class2"]}
     found = []
-    for size, limit in ((None, None), (5, None), (None, 40)):
+    for size, limit, fixed in ((None, None, False), (5, None, False), (None, 40, False), (5, None, True)):
         AcceleratorState._reset_state(reset_partial_state=True)
         paths = files(source, tmp_path, source=source, train=tmp_path / "tokens.parquet", dev={})
         runtime = training.RUNTIME | {"device": "cpu"}
         run = training._Run(cfg, paths, 0, runtime, 1, "micro-batches")
-        run.micro_batch_size, run.micro_batch_tokens = size, limit
+        run.micro_batch_size, run.micro_batch_tokens, run.fixed = size, limit, fixed
         loss = run._forward_backward(run.batch(0))
         found.append([loss, *(parameter.grad for parameter in run.model.parameters() if parameter.grad is not None)])
     for other in found[1:]:
@@ -235,6 +238,32 @@ def test_memory_goes_back_now_and_then(prepared, tmp_path, monkeypatch):
 
 def test_the_runtime_of_other_callers_is_that_of_the_configuration():
     assert Runtime().model_dump() == training.RUNTIME
+
+
+def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatch):
+    """Recordings are pretended here; batches of 32 are passes of at most 20, the last of them filled up."""
+
+    def pretended(compute, batch):
+        found = tuple(map(torch.zeros_like, compute(batch)))
+
+        def replay():
+            for place, value in zip(found, compute(batch), strict=True):
+                place.copy_(value)
+
+        recorded.append(tuple(batch["input_ids"].shape))
+        return training.graphs.Recording(SimpleNamespace(replay=replay), batch, found)
+
+    recorded: list[tuple[int, ...]] = []
+    cfg = settings(dropout=0.0, batch_size=32, micro_batch_size=20)
+    plain = train(prepared, tmp_path / "plain", cfg)
+    monkeypatch.setattr(devices, "records_passes", lambda device, *, wanted: wanted)
+    monkeypatch.setattr(training.graphs, "record", pretended)
+    other = train(prepared, tmp_path / "recorded", cfg, runtime={"cuda_graphs": True})
+    np.testing.assert_allclose(dynamics(plain), dynamics(other), atol=1e-4)
+    assert recorded == [(20, 14)]  # the longest text has so many tokens
+    steps = pq.read_table(tmp_path / "recorded/cost.parquet").to_pandas().set_index("stage").loc["train"]
+    assert steps["tokens"] < steps["tokens_padded"]
+    assert steps["tokens_padded"] % 20 == 0
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own

@@ -14,7 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA starts; stronger than what training sets
@@ -112,18 +114,20 @@ def dynamics_are_whole(folder: Path) -> tuple[str, bool]:
     return f"{len(epochs)} epochs of {epochs.shape[1]} examples", epochs.shape == (3, 640, len(LABELS))
 
 
-def killed_and_resumed(folder: Path) -> tuple[str, bool | None]:
+def killed_and_resumed(folder: Path, *, recorded: bool = False) -> tuple[str, bool | None]:
     """The bytes of a run that was interrupted twice against those of one that was not."""
-    small = Small(folder / "resumed", "bert", steps=200, dropout=0.1, precision="bf16")
+    if recorded and device() != "cuda":
+        return "needs a GPU", None
+    small = Small(folder / f"resumed-{recorded}", "bert", steps=200, dropout=0.1, precision="bf16")
     begin = time.perf_counter()
-    whole = small.train("whole", device())
+    whole = small.train("whole", device(), cuda_graphs=recorded)
     seconds = time.perf_counter() - begin
     interruptions = 0
     for share in (0.4, 0.3, None):
         timer = threading.Timer((share or 1e6) * seconds, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
         try:
-            small.train("parts", device())
+            small.train("parts", device(), cuda_graphs=recorded)
             break
         except InterruptedRunError:
             interruptions += 1
@@ -143,6 +147,36 @@ def killed_and_resumed(folder: Path) -> tuple[str, bool | None]:
     return f"{interruptions} interruptions, {sum(same)} of {len(same)} files the same to the byte", all(same)
 
 
+def recorded_passes(folder: Path) -> tuple[str, bool | None]:
+    """Every family with passes that are recorded as CUDA graphs, against its weights with passes as they are."""
+    if device() != "cuda":
+        return "needs a GPU", None
+    gaps, refused = [], []
+    for family in FAMILIES:
+        small = Small(folder / f"recorded-{family}", family, optimizer="sgd", learning_rate=0.05)
+        plain = weights(small.train("plain", "cuda").models)
+        with messages("graphs") as said:
+            recorded = weights(small.train("recorded", "cuda", cuda_graphs=True).models)
+        gaps.append(difference(recorded, plain))
+        refused += [family] if said else []
+    outcome = f"weights differ by up to {max(gaps):.1e}; not recorded: {', '.join(refused) or 'none'}"
+    return outcome, max(gaps) < FP32 and not refused
+
+
+@contextmanager
+def messages(module: str) -> Iterator[list[str]]:
+    """The warnings of one of the library's modules during the block."""
+    found: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(f"ftft.{module}")
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+
+
 def out_of_memory(folder: Path) -> tuple[str, bool | None]:
     """With memory for half of a batch, the same result in smaller passes."""
     if device() != "cuda":
@@ -153,15 +187,12 @@ def out_of_memory(folder: Path) -> tuple[str, bool | None]:
     peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
-    messages: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("ftft").addHandler(handler)
-    try:
-        parts = weights(small.train("parts", "cuda").models)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    halved = [message for message in messages if "per forward pass" in message or "micro" in message]
+    with messages("training") as said:
+        try:
+            parts = weights(small.train("parts", "cuda").models)
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+    halved = [message for message in said if "micro" in message]
     gap = difference(parts, whole)
     return f"halved {len(halved)} times, weights differ by {gap:.1e}", bool(halved) and gap < FP32
 
@@ -196,7 +227,9 @@ def never_two_on_one(folder: Path) -> tuple[str, bool | None]:
 CHECKS: dict[str, Callable[[Path], tuple[str, bool | None]]] = {
     "dynamics once per example and epoch": dynamics_are_whole,
     "a run that is interrupted and goes on": killed_and_resumed,
+    "the same with recorded passes": partial(killed_and_resumed, recorded=True),
     "a loss that is not finite": not_finite,
+    "passes recorded as CUDA graphs": recorded_passes,
     "memory for less than a batch": out_of_memory,
     "three jobs at once": never_two_on_one,
 }

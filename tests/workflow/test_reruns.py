@@ -278,6 +278,7 @@ MODULES = {
     "flops": TORCH | FORECAST,
     "forecast": FORECAST | {"report"},
     "gpus": TORCH,
+    "graphs": TRAINING,
     "guidance": TRAINING,
     "heads": COUNTED,
     "hub": {"download"},

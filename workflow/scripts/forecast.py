@@ -11,7 +11,8 @@ log = logging.getLogger(__name__)
 
 def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
-    replays = replay(cfg["work"], job.runtime.get("gpus"))
+    runtime = job.runtime.get("runtime") or {}
+    replays = replay(cfg["work"], job.runtime.get("gpus"), cuda_graphs=runtime.get("cuda_graphs", False))
     warnings = forecast.write(cfg["methods"], replays, output.table, output.csv, output.text)
     if warnings:
         log.warning("%d methods cannot be cheaper than ERM; %s says why", len(warnings), output.text)

@@ -36,7 +36,7 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]: ...
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, positions: int | None = None) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -87,30 +87,41 @@ class TokenizedDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]:
-        """The examples ``rows`` as a rectangle of int64, padded on the right to the longest of them.
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, positions: int | None = None) -> dict[str, np.ndarray]:
+        """The examples ``rows`` as a rectangle of int64, padded on the right.
 
         Returns:
             ``input_ids``, ``attention_mask`` and, where the model uses them, ``token_type_ids``, each (len(rows), L)
-            with L a multiple of ``multiple_of``.
+            with L ``positions``, or the length of the longest of them.
         """
-        longest = int(self.lengths[rows].max(initial=0))
-        columns = np.arange(padded(longest, multiple_of))
+        columns = np.arange(positions or padded(int(self.lengths[rows].max(initial=0))))
         mask = columns < self.lengths[rows, None]
-        # Where the mask is off the position is never used; 0 keeps it inside the array.
-        positions = np.where(mask, self.starts[rows, None] + columns, 0)
+        # Where the mask is off the place is never used; 0 keeps it inside the array.
+        places = np.where(mask, self.starts[rows, None] + columns, 0)
         batch = {
-            "input_ids": np.where(mask, self.ids[positions], pad_id).astype(np.int64),
+            "input_ids": np.where(mask, self.ids[places], pad_id).astype(np.int64),
             "attention_mask": mask.astype(np.int64),
         }
         if self.types is not None:
-            batch["token_type_ids"] = np.where(mask, self.types[positions], 0).astype(np.int64)
+            batch["token_type_ids"] = np.where(mask, self.types[places], 0).astype(np.int64)
         return batch
 
 
 def padded(length: int, multiple_of: int = 1) -> int:
     """Positions that a text of so many tokens takes: the next multiple."""
     return -(-max(length, 1) // multiple_of) * multiple_of
+
+
+def bucket(length: int) -> int:
+    """The next of a few lengths: 16, 24, 32, 48, 64, 96 and so on."""
+    power = 1 << (max(length, 16) - 1).bit_length()
+    below = power * 3 // 4
+    return below if length <= below and power > 16 else power
+
+
+def fixed_rows(rows: np.ndarray, size: int) -> np.ndarray:
+    """``rows`` and the last of them again, so often that there are ``size``; the repeated ones are to count nothing."""
+    return np.concatenate([rows, np.full(size - len(rows), rows[-1])])
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ class FeatureDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def collate(self, rows: np.ndarray, *, pad_id: int = 0, multiple_of: int = 1) -> dict[str, np.ndarray]:
+    def collate(self, rows: np.ndarray, *, pad_id: int = 0, positions: int | None = None) -> dict[str, np.ndarray]:
         """The features of the examples ``rows`` as ``inputs_embeds`` (len(rows), 1, D); nothing is padded."""
         return {"inputs_embeds": self.values[rows, None]}
 

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from transformers import PreTrainedModel
 
+from ftft.batching import bucket, padded
 from ftft.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -115,9 +116,24 @@ def give_back_memory(device: torch.device) -> None:
             trim(0)
 
 
-def padding(device: torch.device) -> int:
-    """The lengths of training passes are multiples of this: Tensor Cores of CUDA devices like eight."""
-    return 8 if device.type == "cuda" else 1
+def positions(length: int, device: torch.device, *, longest: int, limit: int | None, fixed: bool = False) -> int:
+    """To how many positions the texts of a training pass are padded.
+
+    Args:
+        length: tokens of the longest of the pass.
+        device: Tensor Cores of CUDA devices like multiples of eight.
+        longest: tokens of the longest text of all.
+        limit: positions that the model has; None if any number will do.
+        fixed: whether passes come in few lengths, to be recorded.
+    """
+    multiple_of = 8 if device.type == "cuda" else 1
+    wanted = min(bucket(length), padded(longest, multiple_of)) if fixed else padded(length, multiple_of)
+    return wanted if limit is None else min(wanted, limit)
+
+
+def records_passes(device: torch.device, *, wanted: bool) -> bool:
+    """Whether training passes are recorded (``ftft.graphs``) where that is wanted: only CUDA devices can."""
+    return wanted and device.type == "cuda"
 
 
 # Compiling takes one to two minutes, as long as many a small run.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from ftft import devices, heads, modelling, selection, steps
+from ftft import devices, heads, modelling, pretrained, selection, steps
 from ftft.artifacts import damaged, read_table
 from ftft.batching import FEATURES, epoch_batches, micro_batches, padded
 from ftft.criteria import RANDOM
@@ -69,7 +69,9 @@ class _Texts:
         return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
 
 
-def replay(work: Mapping[str, Work], gpus: Mapping[str, float] | None = None) -> dict[str, Replay]:
+def replay(
+    work: Mapping[str, Work], gpus: Mapping[str, float] | None = None, *, cuda_graphs: bool = False
+) -> dict[str, Replay]:
     """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
 
     What several share, such as the batches of models with one tokenizer, is counted once.
@@ -103,6 +105,8 @@ def replay(work: Mapping[str, Work], gpus: Mapping[str, float] | None = None) ->
             training["seed"],
             planned,
             device if training["tune"] == "all" else None,
+            pretrained.read_source(Path(job["source"]))["max_positions"],
+            devices.records_passes(device, wanted=cuda_graphs),
         )
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))  # type: ignore[literal-required]
         flops = count(job["source"], job["layers"], trained)
@@ -135,6 +139,8 @@ def _training_passes(
     seed: int,
     planned: int,
     device: torch.device | None,
+    limit: int | None,
+    fixed: bool,
 ) -> tuple[Ints, Ints]:
     """The passes of a training: the (P,) step of each, and its (P, 2) examples and positions: as in ``training``.
 
@@ -145,20 +151,27 @@ def _training_passes(
         seed: of the run.
         planned: number of steps.
         device: None where a head is trained on features, of which every text has one position.
+        limit: positions that the model has, if it has a limit.
+        fixed: whether passes come in few shapes, to be recorded.
     """
     lengths = np.ones_like(texts.lengths) if device is None else texts.lengths
+    fixed = fixed and device is not None
     device = device or torch.device("cpu")
     rows = _rows(texts, select, seed)
     batch_size, micro_batch_size, window = batches
-    limit, multiple_of = devices.tokens_per_pass(device, train=True), devices.padding(device)
+    most, longest = devices.tokens_per_pass(device, train=True), int(lengths.max())
+    full = min(micro_batch_size or batch_size, batch_size)
     per_epoch = steps.per_epoch(len(rows), batch_size)
     found = []
     for epoch in range(math.ceil(planned / per_epoch)):
         first = epoch * per_epoch
         order = epoch_batches(rows, lengths[rows], batch_size=batch_size, window=window, seed=seed, epoch=epoch)
         for step, batch in enumerate(order[: planned - first], first):
-            pieces = micro_batches(batch, lengths, size=micro_batch_size, tokens=limit)
-            found += [(step, len(piece), padded(int(lengths[piece[0]]), multiple_of)) for piece in pieces]
+            pieces = micro_batches(batch, lengths, size=micro_batch_size, tokens=most)
+            for piece in pieces:
+                length = int(lengths[piece[0]])
+                positions = devices.positions(length, device, longest=longest, limit=limit, fixed=fixed)
+                found.append((step, full if fixed else len(piece), positions))
     table = np.array(found)
     return table[:, 0], table[:, 1:]
 

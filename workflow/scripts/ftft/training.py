@@ -28,6 +28,7 @@ from ftft import (
     artifacts,
     checkpointing,
     devices,
+    graphs,
     guidance,
     heads,
     kernels,
@@ -38,7 +39,7 @@ from ftft import (
     schemas,
     steps,
 )
-from ftft.batching import Examples, FeatureDataset, TokenizedDataset, epoch_batches, micro_batches
+from ftft.batching import Examples, FeatureDataset, TokenizedDataset, epoch_batches, fixed_rows, micro_batches
 from ftft.cost import CostMeter, Stage, peak_memory_mb
 from ftft.dynamics import DynamicsRecorder
 from ftft.errors import InterruptedRunError, UserError, named
@@ -54,9 +55,17 @@ FETCH_EVERY = 20
 # Passes after which freed memory goes back to the system; each time, what is needed again has to be asked for anew.
 GIVE_BACK_EVERY = 32
 LOG_SECONDS = 60
+NO_LABEL = -100  # of a row that only fills a pass up to its size
 CALMER = "lower learning_rate, raise warmup, or set precision: fp32"  # what helps against divergence
 # What ``config.Runtime`` has, for callers that leave something out.
-RUNTIME = {"device": "auto", "tracker": None, "progress": True, "compile": "auto", "checkpoint_minutes": 5.0}
+RUNTIME = {
+    "device": "auto",
+    "tracker": None,
+    "progress": True,
+    "compile": "auto",
+    "cuda_graphs": False,
+    "checkpoint_minutes": 5.0,
+}
 
 
 @dataclass(frozen=True)
@@ -201,7 +210,8 @@ class _Run:
         )
         self.precision = devices.precision(self.accelerator)
         self.main_process = self.accelerator.is_main_process
-        self.pad_id = pretrained.read_source(files.source)["pad_id"]
+        source = pretrained.read_source(files.source)
+        self.pad_id, self.limit = source["pad_id"], source["max_positions"]
         self.features = _features(cfg, files.source)
         self.data = _read(files.train, self.features)
         self.rows, self.expert = self._guided(_rows_of(self.data, files.subset))
@@ -215,7 +225,7 @@ class _Run:
             self.model.activation_checkpointing_enable()
         self.optimizer = _optimizer(self.model, self.training)
 
-        batch_size = self.training["batch_size"]
+        self.batch_size = batch_size = self.training["batch_size"]
         self.steps_per_epoch = steps.per_epoch(len(self.rows), batch_size)
         planned = steps.planned(self.training, len(self.data))
         self.steps = steps.budgeted(planned, cfg["budget"])
@@ -226,9 +236,18 @@ class _Run:
             warmup=steps.warmup(self.training, self.steps),
             steps=self.steps,
         )
-        # A head is too small to gain by it.
-        wanted = runtime["compile"] if self.features is None else False
+        # A head is too small to gain by either; several processes exchange their gradients, which move.
+        self.fixed = devices.records_passes(
+            self.accelerator.device,
+            wanted=runtime["cuda_graphs"]
+            and self.features is None
+            and self.accelerator.num_processes == 1
+            and not self.training["gradient_checkpointing"],
+        )
+        wanted = runtime["compile"] if self.features is None and not self.fixed else False
         self.forward = devices.compiled(self.model, steps=self.steps, wanted=wanted)
+        self.passes = self._passes()
+        self.longest = int(self.data.lengths.max())
         eager_on_cpu = self.accelerator.device.type == "cpu" and self.forward is self.model
         self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
         self.micro_batch_size = self.training["micro_batch_size"]
@@ -237,7 +256,7 @@ class _Run:
 
         self.step = 0
         self.due: list[str] = []  # dev sets to score before the next step
-        self.passes = 0
+        self.taken = 0  # passes so far
         self.losses: list[torch.Tensor] = []
         self.loss = math.nan
         self.logged = time.monotonic()
@@ -275,6 +294,11 @@ class _Run:
             start=self.files.start / FINAL if self.files.start else None,
         )
         return heads.probe(classifier) if self.cfg["tune"] == "probe" else classifier
+
+    def _passes(self) -> graphs.Passes:
+        if self.fixed:
+            return graphs.Recorded(self._compute, [each for each in self.model.parameters() if each.requires_grad])
+        return graphs.Eager(self._compute)
 
     def _chance(self, monitor: str) -> float:
         """The score that ``monitor`` names, of a model that predicts one class: the most common of each dev set."""
@@ -382,34 +406,55 @@ class _Run:
         device, stage = self.accelerator.device, self.meter.stages["train"]
         size, tokens = self.micro_batch_size, self.micro_batch_tokens
         pieces = list(enumerate(micro_batches(batch, self.data.lengths, size=size, tokens=tokens)))
-        total, recorder = torch.zeros((), device=device), self.recording
-        for index, rows in pieces[self.accelerator.process_index :: self.accelerator.num_processes]:
-            inputs = self.data.collate(rows, pad_id=self.pad_id, multiple_of=devices.padding(device))
-            shape = next(iter(inputs.values())).shape  # examples, positions
+        total, recorder, shapes = torch.zeros((), device=device), self.recording, []
+        for index, rows in pieces:
+            padded = fixed_rows(rows, min(size or self.batch_size, self.batch_size)) if self.fixed else rows
+            length = int(self.data.lengths[rows[0]])  # the longest comes first
+            positions = devices.positions(length, device, longest=self.longest, limit=self.limit, fixed=self.fixed)
+            shapes.append((len(padded), positions))
+            if index % self.accelerator.num_processes != self.accelerator.process_index:
+                continue
+            inputs = self.data.collate(padded, pad_id=self.pad_id, positions=positions)
+            labels = np.where(np.arange(len(padded)) < len(rows), self.data.labels[padded], NO_LABEL)
+            targets = {"rows": padded, "labels": labels, "of": np.array(len(batch), np.float32)}
             # A mask belongs to its micro-batch, not to the process that computes it or to what came before.
-            torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63)
-            targets = devices.to_device({"rows": rows, "labels": self.data.labels[rows]}, device)
-            with self.accelerator.autocast():
-                logits = self.forward(**devices.to_device(inputs, device)).logits.float()
-            joint = logits if self.expert is None else logits + self.expert[targets["rows"]]
-            loss = functional.cross_entropy(joint, targets["labels"], reduction="sum") / len(batch)
-            self.accelerator.backward(loss)
-            total += loss.detach()
+            seed = ((self.seed * 1_000_003 + self.step) * 1_009 + index) % 2**63
+            given = devices.to_device(inputs | targets, device)
+            loss, logits = self.passes(given, seed)
+            total += loss
             if recorder is not None:
-                recorder.record(targets["rows"], logits)
-            stage.tokens_padded += shape[0] * shape[1]
-            stage.flops += self.flops.train_pass(*shape[:2])
-            self.passes += 1
-            if self.passes % GIVE_BACK_EVERY == 0 and self.features is None:  # a head holds next to nothing
+                recorder.record(given["rows"][: len(rows)], logits[: len(rows)])
+            self.taken += 1
+            if self.taken % GIVE_BACK_EVERY == 0 and self.features is None:  # a head holds next to nothing
                 devices.give_back_memory(device)
         stage.steps += 1
+        stage.tokens_padded += sum(examples * positions for examples, positions in shapes)
+        stage.flops += sum(self.flops.train_pass(*shape) for shape in shapes)
         stage.examples += len(batch)
         stage.tokens += int(self.data.lengths[batch].sum())
         return total
 
+    def _compute(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A forward and a backward pass, which adds to the gradients.
+
+        Args:
+            batch: the model's inputs, and (B,) ``rows`` and ``labels`` of the examples, of which those with
+                ``NO_LABEL`` count nothing, and the number ``of`` examples that the loss is the mean over.
+
+        Returns:
+            the loss and the (B, C) logits.
+        """
+        inputs = {name: tensor for name, tensor in batch.items() if name not in ("rows", "labels", "of")}
+        with self.accelerator.autocast():
+            logits = self.forward(**inputs).logits.float()
+        joint = logits if self.expert is None else logits + self.expert[batch["rows"]]
+        loss = functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=NO_LABEL) / batch["of"]
+        self.accelerator.backward(loss)
+        return loss.detach(), logits.detach()
+
     def _zero_gradients(self) -> None:
-        # On CPU, clearing memory is cheaper than giving it back and asking for new.
-        self.optimizer.zero_grad(set_to_none=self.accelerator.device.type != "cpu")
+        # On CPU, clearing memory is cheaper than giving it back and asking for new; a recording writes to one place.
+        self.optimizer.zero_grad(set_to_none=self.accelerator.device.type != "cpu" and not self.fixed)
 
     def _halve_micro_batch(self, batch_size: int) -> None:
         self._zero_gradients()
@@ -420,6 +465,7 @@ class _Run:
                 "forward pass: set training.micro_batch_size lower, or gradient_checkpointing: true"
             )
         self.micro_batch_size = size // 2
+        self.passes.forget()
         if self.accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("%s: out of memory; going on with micro-batches of %d", self.title, self.micro_batch_size)

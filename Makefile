@@ -1,10 +1,11 @@
 PYTHON ?= python3
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
+BARE ?= python3.12
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm lint install lock bench bench-gpu dag clean
+.PHONY: help demo test test-slurm test-bare lint install lock bench bench-gpu dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -62,6 +63,12 @@ bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a 
 
 bench-gpu: $(INSTALLED) ## measure a GPU: whether training on it is right, how fast it is (eight minutes; needs ../shared/data)
 	$(BIN)/python benchmarks/gpu.py
+
+test-bare: $(INSTALLED) ## run the packed GPU benchmark in short with Python 3.12 and older libraries (5 GB; needs ../shared/data)
+	$(BIN)/python benchmarks/pack.py --out results/gpu-pack
+	$(BARE) -m venv results/bare
+	results/bare/bin/pip install --quiet torch==2.13.0 transformers==5.17.0 accelerate peft pandas pyarrow
+	PATH="$$PWD/results/bare/bin:$$PATH" bash results/gpu-pack/run.sh --smoke
 
 dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI experiment into docs/images (needs graphviz)
 	$(BIN)/snakemake --rulegraph --forceall | dot -Tsvg > docs/images/demo-rulegraph.svg

@@ -127,14 +127,14 @@ def test_the_features_that_are_asked_for_are_read(prepared, pretrained_sources, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_probe_on_features_computes_what_the_classifier_does_on_texts(pretrained_sources, saved, family):
     source = pretrained_sources[family]
-    classifier = modelling.build(source, LABELS, seed=2).eval()
+    whole = modelling.build(source, LABELS, seed=2).eval()
     ids = AutoTokenizer.from_pretrained(source)("the tall nurse saw a farmer", return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        expected = classifier(input_ids=ids).logits
+        expected = whole(input_ids=ids).logits
         states = AutoModel.from_pretrained(saved[family]).eval()(input_ids=ids).last_hidden_state
         own = heads.features_of(AutoConfig.from_pretrained(source))
         features = {"first": states[:, 0], "mean": states.mean(dim=1)}[own]
-        found = heads.probe(classifier)(inputs_embeds=features[:, None]).logits
+        found = heads.probe(whole)(inputs_embeds=features[:, None]).logits
     torch.testing.assert_close(found, expected)
 
 

@@ -179,9 +179,9 @@ def test_lengths_are_padded_to_the_next_multiple(length, multiple, expected):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_weights_the_count_is_the_same(sources, saved, family):
     """Of a classifier and of an encoder; three layers are told from the first two."""
-    classifier = modelling.build(sources[family], LABELS, seed=0)
-    encoder = AutoModel.from_pretrained(saved[family], config=classifier.config)
-    for trained, model in ((("all", 3, None, None), classifier), (None, encoder)):
+    whole = modelling.build(sources[family], LABELS, seed=0)
+    encoder = AutoModel.from_pretrained(saved[family], config=whole.config)
+    for trained, model in ((("all", 3, None, None), whole), (None, encoder)):
         found, real = replay._count(sources[family], None, trained), FlopCount.of(model)
         np.testing.assert_array_equal(found.forward, real.forward)
         np.testing.assert_array_equal(found.train, real.train)

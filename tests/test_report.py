@@ -338,7 +338,7 @@ def test_what_is_cheaper_and_as_good(runs, sentence):
 
 
 @pytest.mark.parametrize(
-    ("budgets", "sentences"),
+    ("budgets", "said"),
     [
         ({}, []),
         ({"a": 0.5}, []),  # nothing to compare it with
@@ -355,12 +355,12 @@ def test_what_is_cheaper_and_as_good(runs, sentence):
         ),
     ],
 )
-def test_methods_with_the_same_number_of_steps_are_compared(budgets, sentences):
+def test_methods_with_the_same_number_of_steps_are_compared(budgets, said):
     rows = [("erm", "", 0.95), ("erm_half", "", 0.7), ("a", "small", 0.8), ("b", "", 0.9), ("c", "", 0.2)]
     index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
     columns = pd.MultiIndex.from_tuples([(OOD_MEAN, "mean")])
     table = pd.DataFrame([[row[2]] for row in rows], index, columns)
-    assert findings.budget_sentences(table, "big", "F1", budgets) == sentences
+    assert findings.budget_sentences(table, "big", "F1", budgets) == said
 
 
 def test_planted_findings_by_hand(arguments):

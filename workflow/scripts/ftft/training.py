@@ -284,7 +284,7 @@ class _Run:
             assert isinstance(self.data, FeatureDataset)
             size, features = self.cfg["hidden_size"], self.cfg["features"]
             return heads.build(self.data.values, features, labels, seed=self.seed, hidden_size=size, dropout=dropout)
-        classifier = modelling.build(
+        whole = modelling.build(
             self.files.source,
             labels,
             seed=self.seed,
@@ -293,7 +293,7 @@ class _Run:
             attention=devices.attention(self.accelerator.device),
             start=self.files.start / FINAL if self.files.start else None,
         )
-        return heads.probe(classifier) if self.cfg["tune"] == "probe" else classifier
+        return heads.probe(whole) if self.cfg["tune"] == "probe" else whole
 
     def _passes(self) -> graphs.Passes:
         if self.fixed:

@@ -17,9 +17,11 @@ import torch
 import yaml
 from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain, runs
 
-from ftft import config, data, tokens, training
-from ftft.batching import TokenizedDataset
-from ftft.plan import Plan
+from ftft.compute.batching import TokenizedDataset
+from ftft.data import prepare, tokens
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+from ftft.training import loop
 
 EXPERIMENT = Path(__file__).parents[1] / "config" / "hsd-cad-minilm.yaml"
 CASE = CPU_CASES[0]
@@ -38,7 +40,7 @@ def main() -> None:
         plain_loop = [plain_seconds(folder, files, plan)]
         begin = time.perf_counter()
         runtime = {"progress": False}
-        training.train(plan.train(MODEL), files, seed=0, runtime=runtime, threads=arguments.threads)
+        loop.train(plan.train(MODEL), files, seed=0, runtime=runtime, threads=arguments.threads)
         seconds = time.perf_counter() - begin
         plain_loop.append(plain_seconds(folder, files, plan))
         print("| stage | steps | texts | seconds | share |\n|---|---|---|---|---|")
@@ -51,11 +53,11 @@ def main() -> None:
         print(f"the plain loop's time is {sum(plain_loop) / 2 / seconds:.1f} times that of this run")
 
 
-def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
+def prepare(folder: Path, plan: Plan, corpora: Path) -> loop.Files:
     """Tokens of the experiment's train and dev sets."""
     paths = {}
     for dataset in ("train", *plan.dev_sets.values()):
-        data.download(plan.download(dataset), folder / f"{dataset}.parquet", corpora)
+        prepare.download(plan.download(dataset), folder / f"{dataset}.parquet", corpora)
         inputs = (folder / f"{dataset}.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
         paths[dataset] = folder / f"tokens-{dataset}.parquet"
         tokens.tokenize(*inputs, paths[dataset], max_length=300)
@@ -63,14 +65,14 @@ def prepare(folder: Path, plan: Plan, corpora: Path) -> training.Files:
     return runs.files(folder, source=folder / "source", train=paths["train"], dev=dev)
 
 
-def plain_seconds(folder: Path, files: training.Files, plan: Plan) -> float:
+def plain_seconds(folder: Path, files: loop.Files, plan: Plan) -> float:
     """Seconds that the plain loop would take for the run: its steps, and nine evaluations of the dev sets."""
     steps = plan.config.training_of(MODEL).steps
     assert steps is not None
     return steps * BATCH / plain(folder, CASE) + 9 * plain_evaluation(folder, CASE, files)
 
 
-def plain_evaluation(folder: Path, case: Case, files: training.Files) -> float:
+def plain_evaluation(folder: Path, case: Case, files: loop.Files) -> float:
     """Seconds of one evaluation in batches of 32 in the order of the file, padded to the longest, fp32."""
     model = load(folder, case).eval()
     sets = [TokenizedDataset.read(path) for path in files.dev.values()]

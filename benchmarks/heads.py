@@ -25,11 +25,15 @@ from torch import nn
 from torch.nn import functional
 from training_speed import BATCH, MINILM
 
-from ftft import config, data, datamap, metrics, pretrained, tokens
-from ftft.batching import TokenizedDataset
-from ftft.plan import Plan
-from ftft.ranking import correlation, first
-from ftft.schemas import IN_DISTRIBUTION
+from ftft.compute.batching import TokenizedDataset
+from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.data import prepare, tokens
+from ftft.dynamics import datamap
+from ftft.dynamics.ranking import correlation, first
+from ftft.evaluation import metrics
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+from ftft.models import pretrained
 
 CONFIGS = Path(__file__).parents[1] / "config"
 EXPERIMENTS = {"planted": "planted.yaml", "cad": "hsd-cad-minilm.yaml", "nli": "nli-minilm.yaml"}
@@ -208,7 +212,7 @@ def load(name: str, corpora: Path, folder: Path, cache: Path) -> Task:
     splits = {}
     for dataset in ("train", *plan.dev_sets.values()):
         path, tokenized = folder / "data.parquet", folder / "tokens.parquet"
-        data.download(plan.download(dataset), path, corpora)
+        prepare.download(plan.download(dataset), path, corpora)
         inputs = (path, folder / "source/tokenizer.json", folder / "source/source.json")
         tokens.tokenize(*inputs, tokenized, max_length=plan.config.training_of("minilm-l6").max_length)
         file = cache / f"{name}-{dataset}.npy"

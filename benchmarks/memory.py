@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from training_speed import CPU_CASES, TEXTS, machine, parse, start
 
-from ftft import batching, devices
-from ftft.cost import peak_memory_mb
+from ftft.compute import batching, devices
+from ftft.compute.cost import peak_memory_mb
 
 CASE = CPU_CASES[0]
 # Whether memory is bounded: passes over long texts have fewer tokens, freed memory goes back to the system, and oneDNN

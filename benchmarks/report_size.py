@@ -18,7 +18,7 @@ sys.path += [str(ROOT / "workflow/scripts"), str(ROOT / "tests")]
 
 import generated
 
-from ftft import report
+from ftft.display import webpage
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
 
 def written(page: dict) -> float:
     begin = time.perf_counter()
-    report.write(**page)
+    webpage.write(**page)
     return time.perf_counter() - begin
 
 

@@ -34,10 +34,15 @@ import transformers
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
 
-from ftft import artifacts, config, devices, pretrained, schemas, tokens, training
-from ftft.batching import TokenizedDataset
-from ftft.plan import Plan
-from ftft.pretrained import weights_folder
+from ftft.compute import devices
+from ftft.compute.batching import TokenizedDataset
+from ftft.core import artifacts, schemas
+from ftft.data import tokens
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+from ftft.models import pretrained
+from ftft.models.pretrained import weights_folder
+from ftft.training import loop
 
 TEXTS = 1_600  # fifty batches: one window of our length grouping, one of the Trainer's
 BATCH = 32
@@ -174,12 +179,12 @@ def settings(case: Case) -> dict[str, Any]:
     return Plan(config.load(experiment)).train("model")
 
 
-def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> training._Run:
+def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> loop._Run:
     """A run of this project's loop, before its first step."""
     changes: dict = {} if dynamics else {"dynamics": None}
     files = runs.files(folder, source=folder / "source", train=folder / "tokens.parquet", dev={}, **changes)
-    runtime = training.RUNTIME | {"progress": False} | runtime
-    return training._Run(settings(case), files, 0, runtime, torch.get_num_threads(), "benchmark")
+    runtime = loop.RUNTIME | {"progress": False} | runtime
+    return loop._Run(settings(case), files, 0, runtime, torch.get_num_threads(), "benchmark")
 
 
 def ours(folder: Path, case: Case) -> float:
@@ -274,8 +279,8 @@ def hf_trainer(folder: Path, case: Case, *, bf16: bool, compiled: bool) -> float
 def useful_flops(folder: Path, case: Case) -> float:
     """Operations of a pass over all texts if no token were padding."""
     data = TokenizedDataset.read(folder / "tokens.parquet")
-    model = training.modelling.build(folder / "source", LABELS[case.kind], seed=0, layers=case.layers)
-    flops = training.FlopCount.of(model)
+    model = loop.modelling.build(folder / "source", LABELS[case.kind], seed=0, layers=case.layers)
+    flops = loop.FlopCount.of(model)
     return sum(flops.train_pass(1, int(length)) for length in data.lengths)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from ftft import config as settings
-from ftft import config_files, manifest, provenance
-from ftft.errors import UserError
-from ftft.files import sha256
-from ftft.job import RUNTIME_VARIABLE
-from ftft.plan import Plan
-from ftft.provenance import LIBRARY
+from ftft.experiment import config as settings
+from ftft.experiment import config_files, provenance
+from ftft.jobs import manifest
+from ftft.core.errors import UserError
+from ftft.core.files import sha256
+from ftft.jobs.job import RUNTIME_VARIABLE
+from ftft.experiment.plan import Plan
+from ftft.experiment.provenance import LIBRARY
 
 try:
     config_files.check_folder(workflow.basedir)

@@ -164,7 +164,7 @@ rule report:
             "page": PLAN.report(RESULTS),
             "templates": {
                 path.name: sha256(path)
-                for path in sorted((LIBRARY / "templates").glob("report.*"))
+                for path in sorted((LIBRARY / "display" / "templates").glob("report.*"))
             },
         },
         code=code("report.py"),

@@ -8,7 +8,7 @@ import logging
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ftft import running
+from ftft.jobs import running
 
 SNAKEMAKE = Path(".snakemake")
 

@@ -48,8 +48,8 @@ def write_data() -> Callable[..., Path]:
         write_table(table, path, data_schema(pairs=pairs is not None), names)
         return path
 
-    from ftft.artifacts import write_table
-    from ftft.schemas import data_schema
+    from ftft.core.artifacts import write_table
+    from ftft.core.schemas import data_schema
 
     return write
 
@@ -87,7 +87,7 @@ def sources(
     """Folder of a prepared ``scratch`` source, by family."""
     import torch
 
-    from ftft import pretrained
+    from ftft.models import pretrained
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("sources")
@@ -113,7 +113,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, sources: dict[str, Path]) ->
 @pytest.fixture(scope="session")
 def pretrained_sources(tmp_path_factory: pytest.TempPathFactory, saved: dict[str, Path]) -> dict[str, Path]:
     """Folder of a prepared ``path`` source with the weights of ``saved``, by family."""
-    from ftft import pretrained
+    from ftft.models import pretrained
 
     folder = tmp_path_factory.mktemp("pretrained")
     for family, weights in saved.items():

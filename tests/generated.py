@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ftft import comparison, config, cost_curve, data_checks, datamap, forecast, selection, summary, transfer
-from ftft.artifacts import write_table
-from ftft.metrics import detailed_scores
-from ftft.plan import Plan, Run
-from ftft.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics
+from ftft.core.artifacts import write_table
+from ftft.core.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics
+from ftft.data import inspection
+from ftft.dynamics import datamap, selection
+from ftft.evaluation.metrics import detailed_scores
+from ftft.experiment import config
+from ftft.experiment.plan import Plan, Run
+from ftft.results import comparison, cost_curve, forecast, summary, transfer
 
 LABELS = ["entailment", "neutral", "contradiction"]
 EPOCHS, STEPS, EVALUATIONS = 4, 1200, 6
@@ -77,7 +80,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
             selection.write(maps or [results / "data/train.parquet"], path, **plan.select(name), seed=seed)
             _write_cost(path.with_suffix(".cost.parquet"), {"select": (0, 1.0)}, ["final"])
     data = {name: results / f"data/{name}.parquet" for name in ("train", "dev")}
-    data_checks.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
+    inspection.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
     entries: Any = plan.entries(str(results))
     for entry in entries:
         _write_evaluation(entry, plan)

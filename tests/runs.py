@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ftft.config import Training
-from ftft.training import Files
+from ftft.experiment.config import Training
+from ftft.training.loop import Files
 
 
 def files(folder: Path, **inputs: Any) -> Files:

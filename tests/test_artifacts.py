@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft.artifacts import (
+from ftft.core.artifacts import (
     atomic_path,
     column_names,
     count_groups,
@@ -18,7 +18,7 @@ from ftft.artifacts import (
     read_table,
     write_table,
 )
-from ftft.errors import UserError
+from ftft.core.errors import UserError
 
 SCHEMA = pa.schema({"uid": pa.string(), "rank": pa.int32()})
 

@@ -15,10 +15,11 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.training_args import ParallelMode
 
-from ftft import callback, datamap, selection
-from ftft.artifacts import read_metadata, read_table, write_table
-from ftft.callback import DynamicsCallback, subset_rows
-from ftft.errors import UserError
+from ftft.core.artifacts import read_metadata, read_table, write_table
+from ftft.core.errors import UserError
+from ftft.dynamics import datamap, selection
+from ftft.interop import callback
+from ftft.interop.callback import DynamicsCallback, subset_rows
 
 N, BATCH, CLASSES = 22, 4, 3
 

@@ -13,13 +13,15 @@ import pyarrow as pa
 import pytest
 from test_docs import ROOT, blocks
 
-from ftft import cartography, datamap, schemas, selection
-from ftft.artifacts import read_metadata, read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import DATAMAP, SUBSET
+from ftft.core import schemas
+from ftft.core.artifacts import read_metadata, read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import DATAMAP, SUBSET
+from ftft.dynamics import datamap, selection
+from ftft.interop import cartography
 
 PAGE = ROOT / "docs" / "without_the_workflow.md"
-SCRIPTS = Path(schemas.__file__).parents[1]
+SCRIPTS = Path(schemas.__file__).parents[2]
 LABELS = ["no", "maybe", "yes"]
 
 
@@ -377,7 +379,7 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ftft.cartography", *words],
+        [sys.executable, "-m", "ftft.interop.cartography", *words],
         capture_output=True,
         text=True,
         check=False,

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ftft import charts
-from ftft.method_styles import method_styles
-from ftft.schemas import OOD_MEAN
-from ftft.summary import COST
+from ftft.core.schemas import OOD_MEAN
+from ftft.display import charts
+from ftft.display.method_styles import method_styles
+from ftft.results.summary import COST
 
 STYLES = method_styles([("erm", ""), ("ftft", "small")])
 

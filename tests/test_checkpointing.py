@@ -8,8 +8,8 @@ import os
 import pytest
 import torch
 
-from ftft import checkpointing
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.training import checkpointing
 
 
 def state(step: int, fingerprint: str = "mine") -> dict:

@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ftft import comparison, statistics
-from ftft.artifacts import read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, predictions_schema
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, predictions_schema
+from ftft.results import comparison, statistics
 
 LABELS = [0, 0, 0, 1, 1]
 

@@ -13,9 +13,9 @@ import yaml
 from conftest import TOY_DATA
 from snakemake.utils import update_config
 
-from ftft.config import Config, Model, Resources, load, plain
-from ftft.errors import UserError
-from ftft.provenance import resolve
+from ftft.core.errors import UserError
+from ftft.experiment.config import Config, Model, Resources, load, plain
+from ftft.experiment.provenance import resolve
 
 ROOT = Path(__file__).parents[1]
 # An overlay is laid over the configuration that its command names before it.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ftft.config_files import check_folder, places
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.experiment.config_files import check_folder, places
 
 ROOT = Path(__file__).parents[1]
 

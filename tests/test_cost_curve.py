@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from test_summary import write_cost
 
-from ftft import cost_curve
-from ftft.artifacts import read_table, write_table
-from ftft.schemas import COST_CURVE, METRICS, OOD_MEAN
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.schemas import COST_CURVE, METRICS, OOD_MEAN
+from ftft.results import cost_curve
 
 
 def write_curve(path, scores, checkpoints, ood=True):

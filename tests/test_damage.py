@@ -13,23 +13,15 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from ftft import (
-    comparison,
-    cost_curve,
-    datamap,
-    guidance,
-    report,
-    schemas,
-    selection,
-    summary,
-    tables,
-    tokens,
-    transfer,
-)
-from ftft.artifacts import read_metadata, read_table, write_table
-from ftft.batching import FeatureDataset, TokenizedDataset
-from ftft.errors import UserError
-from ftft.files import sha256
+from ftft.compute.batching import FeatureDataset, TokenizedDataset
+from ftft.core import schemas
+from ftft.core.artifacts import read_metadata, read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.files import sha256
+from ftft.data import tokens
+from ftft.display import tables, webpage
+from ftft.dynamics import datamap, guidance, selection
+from ftft.results import comparison, cost_curve, summary, transfer
 
 ROWS = 60
 TOKENS = schemas.tokens_schema(token_types=False)
@@ -91,7 +83,7 @@ def _tokenize(results):
 
 
 def _page(results):
-    report.write(**generated.report_arguments(generated.experiment(), results))
+    webpage.write(**generated.report_arguments(generated.experiment(), results))
 
 
 def _tables(results):

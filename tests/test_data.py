@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft import artifacts, data, planted, schemas
-from ftft.config import Source, plain
-from ftft.errors import UserError, without_credentials
+from ftft.core import artifacts, schemas
+from ftft.core.errors import UserError, without_credentials
+from ftft.data import planted, prepare
+from ftft.experiment.config import Source, plain
 
 NLI = ["entailment", "neutral", "contradiction"]
 
@@ -44,7 +45,7 @@ def download(tmp_path):
 
     def run(content, name="in.csv", *, source=None, **settings):
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-        data.download(config({"path": name, **(source or {})}, **settings), tmp_path / "out.parquet", tmp_path)
+        prepare.download(config({"path": name, **(source or {})}, **settings), tmp_path / "out.parquet", tmp_path)
         return artifacts.read_table(tmp_path / "out.parquet").to_pylist()
 
     return run
@@ -168,7 +169,7 @@ def test_types_of_one_column_must_agree(download, tmp_path):
     pq.write_table(pa.table({"text": ["a"], "label": [0], "n": ["x"]}), tmp_path / "b.parquet")
     pq.write_table(pa.table({"text": ["a"], "label": [0], "n": [[1]]}), tmp_path / "c.parquet")
     with pytest.raises(UserError, match="files differ in the types of their columns"):
-        data.download(config({"path": "?.parquet"}), tmp_path / "out.parquet", tmp_path)
+        prepare.download(config({"path": "?.parquet"}), tmp_path / "out.parquet", tmp_path)
 
 
 def test_names_of_the_source_win_over_those_of_the_task(download):
@@ -263,7 +264,7 @@ def test_same_bytes_twice(download, tmp_path):
 
 def test_builtin(tmp_path):
     source = {"builtin": "planted", "split": "no_shortcut_dev", "rows": 50, "seed": 3}
-    data.download(config(source, ("text_a", "text_b"), labels=NLI), tmp_path / "out.parquet")
+    prepare.download(config(source, ("text_a", "text_b"), labels=NLI), tmp_path / "out.parquet")
     table = artifacts.read_table(tmp_path / "out.parquet")
     made = planted.generate("no_shortcut_dev", 50, 3)
     assert table.column_names == ["uid", "text_a", "text_b", "label", "kind", "true_label"]
@@ -281,7 +282,7 @@ def test_empty_and_null_texts_are_kept_and_counted(download, caplog):
 
 
 def test_missing_file(tmp_path):
-    message = fails(data.download, config({"path": "no.csv"}), tmp_path / "out.parquet", tmp_path)
+    message = fails(prepare.download, config({"path": "no.csv"}), tmp_path / "out.parquet", tmp_path)
     assert f"no such file: {tmp_path / 'no.csv'}" in message
 
 
@@ -776,11 +777,11 @@ class Files(Quiet):
 
 def test_url(tmp_path):
     with serving(Files) as address:
-        data.download(config({"path": f"{address}/some/in.csv?raw=1"}), tmp_path / "out.parquet")
+        prepare.download(config({"path": f"{address}/some/in.csv?raw=1"}), tmp_path / "out.parquet")
         assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
-        missing = fails(data.download, config({"path": f"{address}/no.csv"}), tmp_path / "out.parquet")
+        missing = fails(prepare.download, config({"path": f"{address}/no.csv"}), tmp_path / "out.parquet")
         assert "no.csv: cannot be fetched (HTTP Error 404: Not Found); check the address and the network" in missing
-        broken = fails(data.download, config({"path": f"{address}/broken.csv"}), tmp_path / "out.parquet")
+        broken = fails(prepare.download, config({"path": f"{address}/broken.csv"}), tmp_path / "out.parquet")
         assert "the connection broke after 16 of 100 bytes" in broken
 
 
@@ -788,15 +789,15 @@ def test_credentials_of_a_url_are_used_and_shown_nowhere(tmp_path, caplog):
     with serving(Files) as address:
         url = address.replace("//", "//me:a%3Ab%40c@") + "/secret.csv?token=s3cret&raw=1"
         for cfg, real in ((config({"path": url}), None), (config({"path": without_credentials(url)}), url)):
-            data.download(cfg, tmp_path / "out.parquet", url=real)
+            prepare.download(cfg, tmp_path / "out.parquet", url=real)
             assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["a", "b"]
             source = json.loads(artifacts.read_metadata(tmp_path / "out.parquet")["source"])
             assert source == {"path": f"{address}/secret.csv?token=…&raw=1"}
             assert b"s3cret" not in (tmp_path / "out.parquet").read_bytes()
         wrong = url.replace("s3cret", "0ther")
-        message = fails(data.download, config({"path": wrong}), tmp_path / "out.parquet")
+        message = fails(prepare.download, config({"path": wrong}), tmp_path / "out.parquet")
         assert f"{address}/secret.csv?token=…&raw=1: cannot be fetched (HTTP Error 403" in message
-        message = fails(data.download, config({"path": url}, label="gold"), tmp_path / "out.parquet")
+        message = fails(prepare.download, config({"path": url}, label="gold"), tmp_path / "out.parquet")
         assert "no column 'gold'" in message
         assert not any(secret in message + caplog.text for secret in ("s3cret", "0ther", "a%3A", "a:b"))
 
@@ -804,7 +805,7 @@ def test_credentials_of_a_url_are_used_and_shown_nowhere(tmp_path, caplog):
 def test_credentials_of_a_url_go_to_no_other_server(tmp_path):
     with serving(Files) as address:
         url = address.replace("//", "//me:secret@") + "/moved.csv"
-        data.download(config({"path": url}), tmp_path / "out.parquet")
+        prepare.download(config({"path": url}), tmp_path / "out.parquet")
     assert artifacts.read_table(tmp_path / "out.parquet")["text_a"].to_pylist() == ["None"]
 
 
@@ -884,8 +885,8 @@ class Hub(Quiet):
 
 HUB_RUN = """
 import json, sys
-from ftft import data
-from ftft.errors import UserError
+from ftft.data import prepare
+from ftft.core.errors import UserError
 for cfg, output in json.loads(sys.argv[1]):
     try:
         data.download(cfg, output)
@@ -897,7 +898,7 @@ for cfg, output in json.loads(sys.argv[1]):
 
 def hub_messages(home, endpoint, jobs):
     """Run downloads in a process of their own: the hub's libraries read the environment once, at import."""
-    library = str(Path(data.__file__).parent.parent)
+    library = str(Path(prepare.__file__).parents[2])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     environment |= {
         "HF_HOME": str(home),
@@ -989,5 +990,5 @@ def test_real_corpora(tmp_path, source, settings, rows):
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the corpora are not here: ../shared/data")
-    data.download(config(source, **settings), tmp_path / "out.parquet", folder)
+    prepare.download(config(source, **settings), tmp_path / "out.parquet", folder)
     assert artifacts.read_table(tmp_path / "out.parquet").num_rows == rows

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ftft import data_checks
-from ftft.artifacts import read_table
-from ftft.errors import UserError
+from ftft.core.artifacts import read_table
+from ftft.core.errors import UserError
+from ftft.data import inspection
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def checked(tmp_path, write_data):
             for name, rows in sets.items()
         }
         output, text = tmp_path / "out.parquet", tmp_path / "out.txt"
-        found = data_checks.check(paths, labels, group, output, text)
-        assert data_checks.warnings(read_table(output)) == found
+        found = inspection.check(paths, labels, group, output, text)
+        assert inspection.warnings(read_table(output)) == found
         assert text.read_text(encoding="utf-8") == "".join(f"WARNING: {line}\n" for line in found)
         return {row.pop("dataset"): row for row in read_table(output).to_pylist()}, found
 

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from scipy import special, stats
 
-from ftft import datamap, measures
-from ftft.artifacts import read_metadata, read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import DATAMAP, data_schema, dynamics_schema
+from ftft.core.artifacts import read_metadata, read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import DATAMAP, data_schema, dynamics_schema
+from ftft.dynamics import datamap, measures
 
 
 def logits_of(gold_probability):

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.collections import PathCollection, PolyCollection
 from PIL import Image
 
-from ftft import datamap_figure as module
-from ftft.datamap import region
-from ftft.datamap_figure import binned, datamap_figure
-from ftft.figure_style import image
+from ftft.display import datamap_figure as module
+from ftft.display.datamap_figure import binned, datamap_figure
+from ftft.display.figure_style import image
+from ftft.dynamics.datamap import region
 
 
 def data_map(rows, epochs=4, seed=0):

@@ -8,8 +8,11 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from ftft import artifacts, config, data_checks, describe, schemas, tables
-from ftft.plan import Plan
+from ftft.core import artifacts, schemas
+from ftft.data import inspection
+from ftft.display import tables
+from ftft.experiment import config, describe
+from ftft.experiment.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -115,7 +118,7 @@ def anchors(page: Path) -> set[str]:
 
 ALL_SCHEMAS = {
     "data": schemas.data_schema(pairs=True),
-    "data_checks": data_checks.SCHEMA,
+    "data_checks": inspection.SCHEMA,
     "tokens": schemas.tokens_schema(token_types=True),
     "features": schemas.features_schema(3),
     "dynamics": schemas.dynamics_schema(3),

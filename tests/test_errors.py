@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftft.errors import UserError, listed, named, one_line, reason, shown, without_credentials
+from ftft.core.errors import UserError, listed, named, one_line, reason, shown, without_credentials
 
 
 def test_values_are_cut_and_control_characters_are_shown():

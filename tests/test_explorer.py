@@ -2,12 +2,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ftft import explorer
-from ftft.artifacts import read_table, write_table
-from ftft.datamap import REGIONS
-from ftft.datamap import write as write_datamap
-from ftft.errors import UserError
-from ftft.schemas import SUBSET, data_schema, write_dynamics
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import SUBSET, data_schema, write_dynamics
+from ftft.display import explorer
+from ftft.dynamics.datamap import REGIONS
+from ftft.dynamics.datamap import write as write_datamap
 
 LABELS = ["no", "yes"]
 

@@ -9,9 +9,11 @@ from conftest import FAMILIES
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
-from ftft import features, schemas, tokens
-from ftft.batching import FeatureDataset, TokenizedDataset
-from ftft.errors import UserError
+from ftft.compute import features
+from ftft.compute.batching import FeatureDataset, TokenizedDataset
+from ftft.core import schemas
+from ftft.core.errors import UserError
+from ftft.data import tokens
 
 LAYERS = 2
 

@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ftft.figure_style import DASHES, MARKERS, image, save, styled
-from ftft.method_styles import method_styles
+from ftft.display.figure_style import DASHES, MARKERS, image, save, styled
+from ftft.display.method_styles import method_styles
 
 
 @styled()

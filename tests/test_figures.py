@@ -9,12 +9,12 @@ import pytest
 from matplotlib.collections import LineCollection
 from PIL import Image
 
-from ftft import figures
-from ftft.artifacts import write_table
-from ftft.figure_style import image
-from ftft.figures import curves_figure, robustness_figure, transfer_figure
-from ftft.method_styles import method_styles
-from ftft.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
+from ftft.core.artifacts import write_table
+from ftft.core.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
+from ftft.display import figures
+from ftft.display.figure_style import image
+from ftft.display.figures import curves_figure, robustness_figure, transfer_figure
+from ftft.display.method_styles import method_styles
 
 KEYS = [("erm", ""), ("random", ""), ("ftft", "small"), ("wise", "")]
 STYLES = method_styles(KEYS)

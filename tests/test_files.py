@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from ftft import files
-from ftft.errors import UserError
+from ftft.core import files
+from ftft.core.errors import UserError
 
 
 def test_sha256(tmp_path):

@@ -6,8 +6,8 @@ from conftest import FAMILIES
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from ftft.flops import FlopCount
-from ftft.modelling import build
+from ftft.compute.flops import FlopCount
+from ftft.models.classifier import build
 
 LABELS = ["a", "b", "c"]
 SHAPES = [(3, 7), (5, 33), (1, 64), (16, 1)]

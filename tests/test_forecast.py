@@ -6,13 +6,14 @@ import pytest
 from conftest import TOY_DATA
 from pyarrow import csv
 
-from ftft import config, forecast
-from ftft.artifacts import read_table, write_table
-from ftft.forecast import Replay, break_even, earliest_stop
-from ftft.plan import Plan
-from ftft.schemas import FORECAST, SUMMARY
-from ftft.stopping import EarlyStopping
-from ftft.summary import EN_DASH
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.schemas import FORECAST, SUMMARY
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+from ftft.results import forecast
+from ftft.results.forecast import Replay, break_even, earliest_stop
+from ftft.results.summary import EN_DASH
+from ftft.training.stopping import EarlyStopping
 
 TEN = np.full(10, 10.0)  # as ERM, ten steps of 10: 100 in all
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ftft import gpus
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.jobs import gpus
 
 JOB = """
 import sys, time
-from ftft import gpus
+from ftft.jobs import gpus
 gpus.torch.cuda.device_count = lambda: 8
 with gpus.assigned(float(sys.argv[1])) as assigned:
     print(",".join(assigned.devices), time.monotonic(), flush=True)
@@ -36,7 +36,7 @@ def locks(tmp_path, monkeypatch):
 
 
 def start(visible: str, wanted: float = 1) -> subprocess.Popen:
-    environment = os.environ | {gpus.VISIBLE: visible, "PYTHONPATH": str(Path(gpus.__file__).parents[1])}
+    environment = os.environ | {gpus.VISIBLE: visible, "PYTHONPATH": str(Path(gpus.__file__).parents[2])}
     command = [sys.executable, "-c", JOB, str(wanted)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, text=True, **pipes)

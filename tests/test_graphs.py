@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ftft import graphs
+from ftft.compute import graphs
 
 
 def compute_with(weight: torch.nn.Parameter):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from ftft import guidance, schemas
-from ftft.errors import UserError
+from ftft.core import schemas
+from ftft.core.errors import UserError
+from ftft.dynamics import guidance
 
 
 def test_wrong_examples_come_up_as_often_as_the_factor_says():

@@ -15,10 +15,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
-from ftft import artifacts, heads, modelling, schemas, training
-from ftft.batching import epoch_batches
-from ftft.config import HEAD
-from ftft.schemas import IN_DISTRIBUTION
+from ftft.compute.batching import epoch_batches
+from ftft.core import artifacts, schemas
+from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.experiment.config import HEAD
+from ftft.models import classifier, heads
+from ftft.training import loop
 
 LABELS = ["bad", "good", "middling"]
 N, WIDTH, SEED, EPOCHS = 50, 16, 4, 3
@@ -51,7 +53,7 @@ def train(prepared, source, folder, cfg):
     AcceleratorState._reset_state(reset_partial_state=True)
     data = {"train": prepared / "train.parquet", "dev": {IN_DISTRIBUTION: prepared / "dev.parquet"}}
     files = runs.files(folder, source=source, **data)
-    training.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
     return folder
 
 
@@ -127,7 +129,7 @@ def test_the_features_that_are_asked_for_are_read(prepared, pretrained_sources, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_probe_on_features_computes_what_the_classifier_does_on_texts(pretrained_sources, saved, family):
     source = pretrained_sources[family]
-    whole = modelling.build(source, LABELS, seed=2).eval()
+    whole = classifier.build(source, LABELS, seed=2).eval()
     ids = AutoTokenizer.from_pretrained(source)("the tall nurse saw a farmer", return_tensors="pt")["input_ids"]
     with torch.no_grad():
         expected = whole(input_ids=ids).logits
@@ -149,7 +151,7 @@ def test_a_trained_probe_is_a_classifier_with_the_pretrained_encoder(
     prepared, pretrained_sources, saved, tmp_path, family
 ):
     source = pretrained_sources[family]
-    new = modelling.build(source, LABELS, seed=SEED).state_dict()
+    new = classifier.build(source, LABELS, seed=SEED).state_dict()
     train(prepared, source, tmp_path, settings("probe", learning_rate=1e-2))
     folder = tmp_path / "models/final"
     found = load_file(folder / "model.safetensors")
@@ -160,6 +162,6 @@ def test_a_trained_probe_is_a_classifier_with_the_pretrained_encoder(
     assert not {name for name in changed if name.split(".", 1)[1] in encoder}
     assert pipeline("text-classification", model=str(folder))("the nurse")[0]["label"] in LABELS
     # Main models start from it.
-    started = modelling.build(source, LABELS, seed=SEED + 1, dropout=0.3, start=folder)
+    started = classifier.build(source, LABELS, seed=SEED + 1, dropout=0.3, start=folder)
     assert all(torch.equal(value, found[name]) for name, value in started.state_dict().items() if name in found)
     assert any(isinstance(module, nn.Dropout) and module.p == 0.3 for module in started.modules())

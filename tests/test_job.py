@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ftft import artifacts, schemas
+from ftft.core import artifacts, schemas
 
-SCRIPTS = Path(schemas.__file__).parents[1]
+SCRIPTS = Path(schemas.__file__).parents[2]
 
 
 def by_hand(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -72,7 +72,7 @@ def test_every_script_explains_itself():
 def test_a_full_disk_is_one_line():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from ftft.job import reporting\n"
+        "from ftft.jobs.job import reporting\n"
         "with reporting(None):\n"
         "    with open('/dev/full', 'w', buffering=1) as file:\n"
         "        file.write('x' * 100_000)\n"

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ftft.kernels import fast_on_cpu
+from ftft.compute.kernels import fast_on_cpu
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 from test_training import prepared  # noqa: F401
 
-from ftft import gpus, launch, training
+from ftft.jobs import gpus
+from ftft.training import launch, loop
 
 # Long enough that it ends only when it is ended.
 RUNNER = """
@@ -20,8 +21,8 @@ import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 from dataclasses import fields
 from test_training import Path, files, settings, training
-from ftft import launch
-from ftft.job import reporting
+from ftft.training import launch
+from ftft.jobs.job import reporting
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
 paths = {field.name: getattr(files(prepared, folder), field.name) for field in fields(training.Files)}
 paths = json.loads(json.dumps(paths, default=str))
@@ -36,7 +37,7 @@ with reporting(str(folder / "job.log")):
 @pytest.fixture
 def two(prepared, tmp_path):  # noqa: F811
     """A running training of two processes; gives the process that started them, and their ids."""
-    paths = json.dumps([str(Path(__file__).parent), str(Path(training.__file__).parents[1])])
+    paths = json.dumps([str(Path(__file__).parent), str(Path(loop.__file__).parents[2])])
     parent = subprocess.Popen(
         [sys.executable, "-c", RUNNER, paths, str(prepared), str(tmp_path)], stderr=subprocess.PIPE, text=True
     )

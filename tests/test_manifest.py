@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ftft import manifest
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.jobs import manifest
 
 SETTINGS = {"rows": 1, "labels": ["a", "b"], "training": {"rate": 0.1}}
 LOG = "results/task/logs/stage/x.y.log"

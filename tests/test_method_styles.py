@@ -1,6 +1,6 @@
 import itertools
 
-from ftft.method_styles import method_label, method_styles
+from ftft.display.method_styles import method_label, method_styles
 
 
 def test_a_method_looks_like_no_other():

@@ -11,8 +11,12 @@ import pytest
 import runs
 from accelerate.state import AcceleratorState
 
-from ftft import artifacts, evaluation, modelling, planted, pretrained, schemas, tokens, training
-from ftft.schemas import IN_DISTRIBUTION
+from ftft.core import artifacts, schemas
+from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.data import planted, tokens
+from ftft.evaluation import evaluate
+from ftft.models import classifier, pretrained
+from ftft.training import loop
 
 LABELS = list(planted.LABELS)
 SCRATCH = {"architecture": "bert", "layers": 2, "hidden_size": 64, "heads": 2, "intermediate_size": 128}
@@ -81,7 +85,7 @@ def train(
         guide=prepared / "guide.parquet" if guide else None,
         dynamics=None,
     )
-    training.train(cfg, files, seed=0, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=0, runtime={"device": "cpu", "progress": False}, threads=1)
     curve = pq.read_table(files.metrics).to_pandas()
     return curve[(curve["metric"] == "accuracy") & (curve["dataset"] == "reversed")]["value"].iloc[-1]
 
@@ -106,9 +110,9 @@ def test_a_mean_with_the_weights_from_before_the_shortcut(prepared):
     fine_tuned = train(prepared, "tuned", data="easy", source="pretrained", epochs=10)
     start = prepared / "general/models/final"
     folders = (prepared / "tuned/models/final", start, prepared / "pretrained", prepared / "mean/final")
-    modelling.interpolate(*folders, share=0.3)
+    classifier.interpolate(*folders, share=0.3)
     AcceleratorState._reset_state(reset_partial_state=True)
-    evaluation.evaluate(
+    evaluate.evaluate(
         prepared / "mean/final",
         prepared / "pretrained",
         {"reversed": prepared / "tokens-reversed.parquet"},

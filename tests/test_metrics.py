@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from ftft import metrics
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.evaluation import metrics
 
 
 @pytest.fixture(params=[2, 3, 7])

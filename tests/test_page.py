@@ -9,8 +9,8 @@ import generated
 import pandas as pd
 import pytest
 
-from ftft import explorer, report
-from ftft.artifacts import read_table
+from ftft.core.artifacts import read_table
+from ftft.display import explorer, webpage
 
 EVIL = '<script>alert("first")</script> & <b>bold</b>'
 ROWS = 600
@@ -26,7 +26,7 @@ def results(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def page_file(results) -> Path:
     arguments = generated.report_arguments(generated.experiment(seeds=2), results)
-    report.write(**arguments)
+    webpage.write(**arguments)
     return arguments["output"]
 
 
@@ -227,7 +227,7 @@ def test_the_page_works_by_keyboard(open_page, page_file):
 
 def test_hidden_texts_show_at_a_click(open_page, results, tmp_path):
     arguments = generated.report_arguments(generated.experiment(seeds=2, blur_text=True), results)
-    report.write(**arguments | {"output": tmp_path / "report.html"})
+    webpage.write(**arguments | {"output": tmp_path / "report.html"})
     page = open_page(tmp_path / "report.html")
     visible = page.inner_text("body")
     assert not [text for text in datamap(results)["text_a"] if text in visible]
@@ -253,7 +253,7 @@ def test_it_fits_a_small_screen(open_page, page_file, width, scale):
 def test_of_many_examples_it_shows_the_density(open_page, results, tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "MAX_EXAMPLES", 200)
     arguments = generated.report_arguments(generated.experiment(seeds=2), results)
-    report.write(**arguments | {"output": tmp_path / "report.html"})
+    webpage.write(**arguments | {"output": tmp_path / "report.html"})
     page = open_page(tmp_path / "report.html")
     table = datamap(results)
     assert page.input_value("#drawn") == "density"

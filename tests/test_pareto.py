@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ftft.pareto import pareto_front
+from ftft.results.pareto import pareto_front
 
 
 def test_front_by_hand():

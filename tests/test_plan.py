@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from conftest import TOY_DATA
 
-from ftft.config import HEAD, ReferenceStop, Stop, load
-from ftft.errors import UserError
-from ftft.plan import Plan, Run, checkpoint_name
-from ftft.schemas import IN_DISTRIBUTION
+from ftft.core.errors import UserError
+from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.experiment.config import HEAD, ReferenceStop, Stop, load
+from ftft.experiment.plan import Plan, Run, checkpoint_name
 
 CONFIG = {
     "task": "toy",

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from ftft import planted
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.data import planted
 
 
 def rows_of(split, rows=None, seed=0):

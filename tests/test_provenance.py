@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ftft import provenance
-from ftft.config import Model
-from ftft.errors import UserError
+from ftft.core.errors import UserError
+from ftft.experiment import provenance
+from ftft.experiment.config import Model
 
 SCRIPT = "from ftft.top import run\n\nrun(1)\n"
 LIBRARY = {

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from ftft import ranking
+from ftft.dynamics import ranking
 
 
 def test_order_by_hand():

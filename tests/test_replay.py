@@ -13,13 +13,19 @@ from conftest import FAMILIES
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
-from ftft import artifacts, devices, features, heads, modelling, replay, schemas, selection, tokens, training
-from ftft.batching import padded
-from ftft.config import Training
-from ftft.errors import UserError
-from ftft.flops import FlopCount
-from ftft.modelling import architecture
-from ftft.schemas import IN_DISTRIBUTION
+from ftft.compute import devices, features
+from ftft.compute.batching import padded
+from ftft.compute.flops import FlopCount
+from ftft.core import artifacts, schemas
+from ftft.core.errors import UserError
+from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.data import tokens
+from ftft.dynamics import selection
+from ftft.experiment.config import Training
+from ftft.models import classifier, heads
+from ftft.models.classifier import architecture
+from ftft.results import replay
+from ftft.training import loop
 
 LABELS = ["a", "b", "c"]
 SEED = 3
@@ -78,7 +84,7 @@ def trained(prepared, folder, job, stops=None):
         folder, source=Path(job["source"]), train=data, dev={IN_DISTRIBUTION: data}, subset=subset, dynamics=None
     )
     AcceleratorState._reset_state(reset_partial_state=True)
-    training.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
     cost = pq.read_table(folder / "cost.parquet").to_pandas()
     return cost[cost["stage"] == "train"].set_index("checkpoint")
 
@@ -105,7 +111,7 @@ def test_it_is_what_the_training_then_costs(prepared, source, tmp_path, changes)
 
 
 def test_each_step_is_counted_where_a_stop_rule_looks(prepared, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(training._Run, "_chance", lambda *_: -1.0)  # in so few steps it learns nothing
+    monkeypatch.setattr(loop._Run, "_chance", lambda *_: -1.0)  # in so few steps it learns nothing
     job = work(prepared, source)
     cost = trained(prepared, tmp_path, job, {"early": STOP}).loc["early"]
     assert cost["steps"] == 4
@@ -151,7 +157,7 @@ def three(tmp_path, source):
 )
 def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, cuda_graphs, passes):
     three["training"]["batches"]["micro_batch_size"] = micro_batch_size
-    real = FlopCount.of(modelling.build(source, LABELS, seed=0, layers=2))
+    real = FlopCount.of(classifier.build(source, LABELS, seed=0, layers=2))
     expected = sum(real.train_pass(*shape) for shape in passes)
     assert replay.replay({"run": three}, gpus, cuda_graphs=cuda_graphs)["run"].flops.tolist() == [expected]
 
@@ -179,7 +185,7 @@ def test_lengths_are_padded_to_the_next_multiple(length, multiple, expected):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_without_weights_the_count_is_the_same(sources, saved, family):
     """Of a classifier and of an encoder; three layers are told from the first two."""
-    whole = modelling.build(sources[family], LABELS, seed=0)
+    whole = classifier.build(sources[family], LABELS, seed=0)
     encoder = AutoModel.from_pretrained(saved[family], config=whole.config)
     for trained, model in ((("all", 3, None, None), whole), (None, encoder)):
         found, real = replay._count(sources[family], None, trained), FlopCount.of(model)
@@ -207,7 +213,7 @@ def test_layers_that_differ_are_counted_one_by_one(source, monkeypatch):
             )
         return model
 
-    monkeypatch.setattr(modelling, "architecture", uneven)
+    monkeypatch.setattr(classifier, "architecture", uneven)
     found = replay._count(source, None, ("all", 3, None, None))
     # Per token 16 x 24 weights are gone, and 16 x 100 + 100 x 24 have come.
     more = 2 * (16 * 100 + 100 * 24 - 16 * 24)
@@ -223,7 +229,7 @@ def test_an_architecture_that_cannot_be_counted_without_values_gets_random_ones(
             raise RuntimeError("Tensor.item() cannot be called on meta tensors")
         return architecture(source, labels=labels, layers=layers, device=device)
 
-    monkeypatch.setattr(modelling, "architecture", demanding)
+    monkeypatch.setattr(classifier, "architecture", demanding)
     found = replay._count(source, 2, ("all", 3, None, None))
     assert built == ["meta", "cpu"]
     np.testing.assert_array_equal(found.train, FlopCount.of(architecture(source, labels=3, layers=2)).train)

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft import data_checks, findings, report
-from ftft.artifacts import write_table
-from ftft.errors import UserError
-from ftft.schemas import (
+from ftft.core.artifacts import write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import (
     COMPARISON,
     COST,
     COST_CURVE,
@@ -26,9 +25,11 @@ from ftft.schemas import (
     data_schema,
     write_dynamics,
 )
-from ftft.summary import COST as COSTS
-from ftft.summary import DIFFERENCE, EN_DASH
-from ftft.transfer import VERDICTS
+from ftft.data import inspection
+from ftft.display import sentences, webpage
+from ftft.results.summary import COST as COSTS
+from ftft.results.summary import DIFFERENCE, EN_DASH
+from ftft.results.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"
 # Ten examples: six easy, two counter-examples, two with wrong labels.
@@ -99,7 +100,7 @@ def write_data(path, kinds=None):
 
 def write_checks(path, in_train=0):
     rows = [{"dataset": "far.test", "rows": 50, "in_train": in_train, "other_label": 1, "missing": []}]
-    write_table(pa.Table.from_pylist(rows, data_checks.SCHEMA), path, data_checks.SCHEMA)
+    write_table(pa.Table.from_pylist(rows, inspection.SCHEMA), path, inspection.SCHEMA)
     return path
 
 
@@ -226,7 +227,7 @@ def arguments(tmp_path):
 
 
 def written(arguments):
-    report.write(**arguments)
+    webpage.write(**arguments)
     return Page(arguments["output"].read_text(encoding="utf-8"))
 
 
@@ -290,12 +291,12 @@ def test_models_that_predict_one_class_are_named():
         )
         for dataset, value in zip(("in_distribution", "far"), values, strict=True)
     ]
-    assert findings.collapsed_sentence(pa.Table.from_pylist(rows, SUMMARY)) == (
+    assert sentences.collapsed_sentence(pa.Table.from_pylist(rows, SUMMARY)) == (
         "These models predict one class whatever they read, so their scores mean nothing: big, erm, seed 0; big, ftft "
         "(reference small), seed 1."
     )
-    assert findings.collapsed_sentence(pa.Table.from_pylist(rows[2:4], SUMMARY)) is None
-    assert findings.collapsed_sentence(pa.Table.from_pylist([], SUMMARY)) is None
+    assert sentences.collapsed_sentence(pa.Table.from_pylist(rows[2:4], SUMMARY)) is None
+    assert sentences.collapsed_sentence(pa.Table.from_pylist([], SUMMARY)) is None
 
 
 def test_what_main_models_did_by_verdict():
@@ -303,7 +304,7 @@ def test_what_main_models_did_by_verdict():
     known = {"verdict": verdicts, "dev": [0.9, 0.8, 0.7, 0.6], "ood_dev": [0.5] * 4, "hard": 0.1}
     table = pd.DataFrame(known | {"lost": [0.01, 0.06, 0.2, 0.1], "ftft to ERM": [0.02, -0.01, -0.03, -0.05]})
     # Losses rank 1 2 4 3 and differences 4 3 2 1: 1 - 6 * (9 + 1 + 4 + 4) / 60 = -0.8. All OOD dev scores are equal.
-    assert findings.outcome_sentence(table, "ftft").replace("\N{MINUS SIGN}", "-") == (
+    assert sentences.outcome_sentence(table, "ftft").replace("\N{MINUS SIGN}", "-") == (
         "ftft, will do (1 run): +2.00 points to ERM; doubtful (1 run): -1.00 points to ERM; too weak (2 runs): -4.00 "
         "points to ERM on average, -5.00 at worst. Rank correlation of the difference: -0.80 with lost, 1.00 with the "
         "dev score."
@@ -331,10 +332,10 @@ def test_what_is_cheaper_and_as_good(runs, sentence):
     index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
     columns = pd.MultiIndex.from_tuples([(COSTS, "FLOPs"), (DIFFERENCE, "mean"), (DIFFERENCE, "high")])
     table = pd.DataFrame([row[2:] for row in rows], index, columns)
-    found = findings.savings(table, "big")
+    found = sentences.savings(table, "big")
     assert found == sentence or (found and sentence and found.endswith(sentence))
     if runs:
-        assert findings.savings(table[1:], "big") is None  # without ERM
+        assert sentences.savings(table[1:], "big") is None  # without ERM
 
 
 @pytest.mark.parametrize(
@@ -360,7 +361,7 @@ def test_methods_with_the_same_number_of_steps_are_compared(budgets, said):
     index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
     columns = pd.MultiIndex.from_tuples([(OOD_MEAN, "mean")])
     table = pd.DataFrame([[row[2]] for row in rows], index, columns)
-    assert findings.budget_sentences(table, "big", "F1", budgets) == said
+    assert sentences.budget_sentences(table, "big", "F1", budgets) == said
 
 
 def test_planted_findings_by_hand(arguments):
@@ -525,18 +526,18 @@ def test_without_groups_and_references(arguments):
 
 def test_an_unknown_group_column(arguments):
     with pytest.raises(UserError, match=r"^data.group is 'genre', .* found: uid, text_a, label, kind; name one"):
-        report.write(**arguments | {"group": "genre"})
+        webpage.write(**arguments | {"group": "genre"})
     assert not arguments["output"].exists()
 
 
 def test_a_data_map_of_other_data(arguments, tmp_path):
     arguments["datamaps"][0] |= write_datamap(tmp_path / "short.parquet", [EASY, HARD])
     with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):
-        report.write(**arguments)
+        webpage.write(**arguments)
 
 
 def test_many_groups_are_cut(arguments, tmp_path, monkeypatch):
-    monkeypatch.setattr(findings, "MAX_GROUPS", 2)
+    monkeypatch.setattr(sentences, "MAX_GROUPS", 2)
     page = written(arguments)
     assert "1 rarer values of kind are left out" in page.text
     assert "counter_example examples" in page.text

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from ftft import running
+from ftft.jobs import running
 
 RUN = """
 import subprocess, sys
 from pathlib import Path
-from ftft import running
+from ftft.jobs import running
 folder = Path(sys.argv[1])
 running.hold(folder, (folder / "locks").glob("*.lock"))
 job = subprocess.Popen([sys.executable, "-c", sys.argv[2]])
@@ -27,7 +27,7 @@ job.wait()
 JOB = """
 import time
 from pathlib import Path
-from ftft import running
+from ftft.jobs import running
 running.end_with_run()
 Path("started").touch()
 time.sleep(60)
@@ -64,7 +64,7 @@ def locks(folder: Path) -> list[str]:
 
 def start(folder: Path, job: str = JOB) -> tuple[subprocess.Popen, int]:
     """Begin a run with one job; returns it, and the job's process once it is at work."""
-    environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])}
     run = subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), job], env=environment, cwd=folder, stdout=subprocess.PIPE, text=True
     )
@@ -141,7 +141,7 @@ def test_a_job_whose_run_was_replaced_while_it_started_ends(folder):
     of = json.loads(os.environ[running.VARIABLE])
     environment = os.environ | {
         running.VARIABLE: json.dumps(of | {"run": "1 1"}),
-        "PYTHONPATH": str(Path(running.__file__).parents[1]),
+        "PYTHONPATH": str(Path(running.__file__).parents[2]),
     }
     done = subprocess.run([sys.executable, "-c", JOB], env=environment, cwd=folder, check=False, timeout=30)
     assert done.returncode == -signal.SIGTERM
@@ -152,7 +152,7 @@ def test_a_process_that_does_not_stop_when_asked_ends_a_little_later():
         "import signal, time\nfrom ftft import running\nrunning.GRACE = 0.2\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nrunning.end_after(lambda: None)\ntime.sleep(60)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=30)
     assert done.returncode == 1
 

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from ftft.schemas import data_schema, dynamics_schema, predictions_schema, tokens_schema
+from ftft.core.schemas import data_schema, dynamics_schema, predictions_schema, tokens_schema
 
 
 def test_schemas_that_depend_on_the_data():

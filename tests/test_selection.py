@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from ftft import criteria, ranking, selection
-from ftft.artifacts import read_metadata, read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import DATAMAP, SUBSET, data_schema
+from ftft.core.artifacts import read_metadata, read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import DATAMAP, SUBSET, data_schema
+from ftft.dynamics import criteria, ranking, selection
 
 UIDS = ["d", "b", "a", "c", "e"]
 VARIABILITY = [0.2, 0.3, 0.1, 0.3, 0.4]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from ftft import statistics
+from ftft.results import statistics
 
 
 def test_mean_and_sd_by_hand():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ftft import steps
+from ftft.training import steps
 
 
 @pytest.mark.parametrize(("share", "planned", "expected"), [

@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from transformers import get_scheduler
 
-from ftft import measures
-from ftft.stopping import EarlyStopping, RankingStop, Schedule
+from ftft.dynamics import measures
+from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
 
 
 def run(scores: list[float], **settings) -> tuple[EarlyStopping, list[int]]:

@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from ftft import summary
-from ftft.artifacts import read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY
+from ftft.results import summary
 
 
 def write_cost(path, rows):

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from test_report import write_comparison
 
-from ftft import tables
-from ftft.artifacts import read_table, write_table
-from ftft.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
-from ftft.summary import harmless, write_both
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.display import tables
+from ftft.results.summary import harmless, write_both
 
 
 def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):

@@ -8,10 +8,11 @@ import pytest
 from conftest import FAMILIES, MAX_POSITIONS
 from transformers import AutoTokenizer
 
-from ftft import pretrained, tokens
-from ftft.artifacts import read_metadata, read_table
-from ftft.errors import UserError
-from ftft.schemas import tokens_schema
+from ftft.core.artifacts import read_metadata, read_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import tokens_schema
+from ftft.data import tokens
+from ftft.models import pretrained
 
 WITH_TOKEN_TYPES = {"bert", "electra"}
 

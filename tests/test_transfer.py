@@ -6,11 +6,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
-from ftft import datamap, transfer
-from ftft.artifacts import read_table, write_table
-from ftft.errors import UserError
-from ftft.schemas import COST, DATAMAP, METRICS, data_schema
-from ftft.summary import EN_DASH
+from ftft.core.artifacts import read_table, write_table
+from ftft.core.errors import UserError
+from ftft.core.schemas import COST, DATAMAP, METRICS, data_schema
+from ftft.dynamics import datamap
+from ftft.results import transfer
+from ftft.results.summary import EN_DASH
 
 N = 60
 UIDS = [f"u{row:02}" for row in range(N)]

@@ -17,8 +17,12 @@ import runs
 import torch
 import transformers
 
-from ftft import artifacts, config, pretrained, schemas, tokens, training
-from ftft.plan import Plan
+from ftft.core import artifacts, schemas
+from ftft.data import tokens
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+from ftft.models import pretrained
+from ftft.training import loop
 
 transformers.logging.set_verbosity_error()
 
@@ -83,7 +87,7 @@ class Small:
             inputs = (self.folder / f"{name}.parquet", self.folder / "source/tokenizer.json")
             tokens.tokenize(*inputs, self.folder / "source/source.json", self.folder / f"tokens-{name}.parquet", 64)
 
-    def files(self, name: str) -> training.Files:
+    def files(self, name: str) -> loop.Files:
         """The inputs, and outputs in a folder of that name."""
         return runs.files(
             self.folder / name,
@@ -92,10 +96,10 @@ class Small:
             dev={schemas.IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
         )
 
-    def train(self, name: str, kind: str, **runtime: Any) -> training.Files:
+    def train(self, name: str, kind: str, **runtime: Any) -> loop.Files:
         """Train it on a kind of device; returns the files."""
         files = self.files(name)
         files.metrics.parent.mkdir(parents=True, exist_ok=True)
         runtime = {"device": kind, "progress": False, "compile": False} | runtime
-        training.train(self.plan.train("model"), files, seed=0, runtime=runtime, threads=2)
+        loop.train(self.plan.train("model"), files, seed=0, runtime=runtime, threads=2)
         return files

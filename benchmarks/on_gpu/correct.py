@@ -29,10 +29,12 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from ftft import devices, modelling, schemas
-from ftft.batching import TokenizedDataset
-from ftft.errors import InterruptedRunError, UserError
-from ftft.schemas import FINAL
+from ftft.compute import devices
+from ftft.compute.batching import TokenizedDataset
+from ftft.core import schemas
+from ftft.core.errors import InterruptedRunError, UserError
+from ftft.core.schemas import FINAL
+from ftft.models import classifier
 
 FP32, BF16 = 1e-4, 5e-2  # largest relative difference that is right
 
@@ -80,7 +82,7 @@ def families(folder: Path, wrong: list[str]) -> None:
 def one_pass(small: Small, kind: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits and all gradients, in one vector, of one batch on a kind of device, brought to the CPU in fp32."""
     place = torch.device(kind)
-    model = modelling.build(small.folder / "source", LABELS, seed=0, dropout=0.0, attention=devices.attention(place))
+    model = classifier.build(small.folder / "source", LABELS, seed=0, dropout=0.0, attention=devices.attention(place))
     model.to(place)  # type: ignore[arg-type]
     model.train()
     data = TokenizedDataset.read(small.folder / "tokens-train.parquet")

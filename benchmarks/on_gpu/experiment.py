@@ -20,8 +20,15 @@ import runs
 import yaml
 from training_speed import MINILM
 
-from ftft import artifacts, config, data, datamap, evaluation, features, pretrained, selection, tokens, training
-from ftft.plan import Plan, Run
+from ftft.compute import features
+from ftft.core import artifacts
+from ftft.data import prepare, tokens
+from ftft.dynamics import datamap, selection
+from ftft.evaluation import evaluate
+from ftft.experiment import config
+from ftft.experiment.plan import Plan, Run
+from ftft.models import pretrained
+from ftft.training import loop
 
 EXPERIMENT = ROOT / "config" / "hsd-cad-budget.yaml"
 SMOKE = {"steps": 18, "evaluate_every": 6, "max_length": 32, "batch_size": 8}
@@ -80,7 +87,7 @@ class Chain:
         """Data, tokens, and the features that heads are trained on."""
         plan, folder = self.plan, self.folder
         for dataset in plan.sources:
-            data.download(plan.download(dataset), folder / f"data/{dataset}.parquet", plan.config.data_dir)
+            prepare.download(plan.download(dataset), folder / f"data/{dataset}.parquet", plan.config.data_dir)
         pretrained.prepare(MINILM, self.source)  # its weights, whichever they are
         length = plan.config.training.max_length
         for dataset in plan.sources:
@@ -148,14 +155,14 @@ class Chain:
         )
         begin = time.perf_counter()
         runtime = {"device": "cpu" if head else device(), "progress": False}
-        training.train(self.plan.train(run.model, run.recipe), files, seed=run.seed, runtime=runtime)
+        loop.train(self.plan.train(run.model, run.recipe), files, seed=run.seed, runtime=runtime)
         self.seconds[run.path] = time.perf_counter() - begin
 
     def evaluate(self, result: Any) -> None:
         """The mean score of one result over the OOD test sets."""
         plan, out = self.plan, self.folder / "evaluation" / result.run.path / result.trained
         sets = {name: dataset for name, dataset in plan.test_sets.items() if name in plan.config.data.ood}
-        evaluation.evaluate(
+        evaluate.evaluate(
             self.folder / result.run.path / "models" / result.trained,
             self.source,
             {name: self.folder / f"tokens/{dataset}.parquet" for name, dataset in sets.items()},

@@ -274,7 +274,9 @@ def test_a_job_of_two_gpus_runs_one_process_on_each(send, finished, tmp_path):
     sent = send(copy(finished, tmp_path / "two", config), f"{ERM.format(seed=0)}/metrics.parquet")
 
     def ranks() -> list[dict[str, str]]:
-        return [environment(process) for job in sent.jobs() for process in processes(job["JobId"], "ftft.launch")]
+        return [
+            environment(process) for job in sent.jobs() for process in processes(job["JobId"], "ftft.training.launch")
+        ]
 
     seen = wait_until(lambda: found if len(found := ranks()) == 2 else None, "two processes", 120)
     sent.wait()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftft.config import Training
+from ftft.experiment.config import Training
 from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
 
 STOP = "stop-ood_dev-patience1"

@@ -2,8 +2,8 @@
 
 import logging
 
-from ftft import data_checks
-from ftft.job import Job, run
+from ftft.data import inspection
+from ftft.jobs.job import Job, run
 
 log = logging.getLogger(__name__)
 
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
     data = dict(zip(cfg["datasets"], job.input.data, strict=True))
-    for warning in data_checks.check(data, cfg["labels"], cfg["group"], output.table, output.text):
+    for warning in inspection.check(data, cfg["labels"], cfg["group"], output.table, output.text):
         log.warning("%s", warning)
 
 

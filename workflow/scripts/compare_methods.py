@@ -1,7 +1,7 @@
 """Compare every method with ERM, with bootstrap intervals."""
 
-from ftft import comparison
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.results import comparison
 
 
 def main(job: Job) -> None:

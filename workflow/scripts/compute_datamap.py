@@ -1,8 +1,8 @@
 """Compute the data map of a reference run from its training dynamics."""
 
-from ftft import datamap
-from ftft.cost import measured
-from ftft.job import Job, run
+from ftft.compute.cost import measured
+from ftft.dynamics import datamap
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

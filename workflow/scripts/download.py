@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ftft import data
-from ftft.job import Job, run
+from ftft.data import prepare
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
     url = job.runtime.get("urls", {}).get(Path(job.output.data).stem)
-    data.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."), url)
+    prepare.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."), url)
 
 
 if __name__ == "__main__":

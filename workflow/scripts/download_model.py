@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ftft import pretrained
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.models import pretrained
 
 
 def main(job: Job) -> None:

@@ -1,7 +1,7 @@
 """Draw the figures for papers."""
 
-from ftft import figures
-from ftft.job import Job, run
+from ftft.display import figures
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ftft import features, gpus
-from ftft.job import Job, run
+from ftft.compute import features
+from ftft.jobs import gpus
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

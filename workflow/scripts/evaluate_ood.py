@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ftft import evaluation, gpus
-from ftft.job import Job, run
+from ftft.evaluation import evaluate
+from ftft.jobs import gpus
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
@@ -12,7 +13,7 @@ def main(job: Job) -> None:
     model = model / trained if job.wildcards.checkpoint == trained else model
     device = job.runtime.get("runtime", {}).get("device", "auto")
     with gpus.assigned(job.gpus, device=device):
-        evaluation.evaluate(
+        evaluate.evaluate(
             model,
             Path(job.input.source).parent,
             dict(zip(names, map(Path, job.input.tokens), strict=True)),

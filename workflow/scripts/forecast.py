@@ -2,9 +2,9 @@
 
 import logging
 
-from ftft import forecast
-from ftft.job import Job, run
-from ftft.replay import replay
+from ftft.jobs.job import Job, run
+from ftft.results import forecast
+from ftft.results.replay import replay
 
 log = logging.getLogger(__name__)
 

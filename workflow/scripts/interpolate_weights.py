@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from ftft import modelling
-from ftft.job import Job, run
-from ftft.schemas import FINAL
+from ftft.core.schemas import FINAL
+from ftft.jobs.job import Job, run
+from ftft.models import classifier
 
 
 def main(job: Job) -> None:
     fine_tuned = Path(job.input.models) / job.params.cfg["checkpoint"]
     start = Path(job.input.start) / FINAL
     source = Path(job.input.source).parent
-    modelling.interpolate(fine_tuned, start, source, Path(job.output.model), share=job.params.cfg["share"])
+    classifier.interpolate(fine_tuned, start, source, Path(job.output.model), share=job.params.cfg["share"])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Write the HTML page with the results, the data maps and how they came about."""
 
-from ftft import report
-from ftft.job import Job, run
+from ftft.display import webpage
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
     references, transfer = job.input.references or (None, None)
-    report.write(
+    webpage.write(
         job.output.page,
         summary=job.input.summary,
         comparison=job.input.comparison,

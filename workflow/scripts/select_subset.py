@@ -1,8 +1,8 @@
 """Select the part of the train set that a main model is trained on."""
 
-from ftft import selection
-from ftft.cost import measured
-from ftft.job import Job, run
+from ftft.compute.cost import measured
+from ftft.dynamics import selection
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ftft import schemas, summary
-from ftft.job import Job, run
+from ftft.core import schemas
+from ftft.jobs.job import Job, run
+from ftft.results import summary
 
 
 def main(job: Job) -> None:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ftft import tokens
-from ftft.job import Job, run
+from ftft.data import tokens
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

@@ -1,7 +1,7 @@
 """Trace the dev score of every run against what it had cost by then."""
 
-from ftft import cost_curve
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.results import cost_curve
 
 
 def main(job: Job) -> None:

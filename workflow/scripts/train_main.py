@@ -1,7 +1,7 @@
 """Fine-tune a main model on a subset of the training data."""
 
-from ftft import launch
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.training import launch
 
 
 def main(job: Job) -> None:

@@ -1,7 +1,7 @@
 """Train a classifier's own head on the frozen features of its encoder, for main models to start from."""
 
-from ftft import launch
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.training import launch
 
 
 def main(job: Job) -> None:

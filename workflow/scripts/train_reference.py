@@ -1,7 +1,7 @@
 """Fine-tune a model on all training data and record its training dynamics."""
 
-from ftft import launch
-from ftft.job import Job, run
+from ftft.jobs.job import Job, run
+from ftft.training import launch
 
 
 def main(job: Job) -> None:

@@ -1,7 +1,7 @@
 """Write the tables for papers, as CSV and as LaTeX."""
 
-from ftft import tables
-from ftft.job import Job, run
+from ftft.display import tables
+from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:

@@ -1,0 +1,167 @@
+"""Which device a job computes on, and how."""
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from transformers import PreTrainedModel
+
+from ftft.compute.batching import bucket, padded
+from ftft.core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# cuBLAS is deterministic only with a workspace of fixed size; it reads this when it is first used.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def accelerator(
+    device: str = "auto",
+    precision: str = "bf16",
+    *,
+    threads: int | None = None,
+    tracker: str | None = None,
+    tracker_folder: Path | None = None,
+) -> Accelerator:
+    """Set PyTorch up for one job: device, precision, threads and deterministic kernels.
+
+    Args:
+        device: ``auto`` (CUDA, then Apple's MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
+        precision: ``bf16`` mixed precision where the device computes in it, else ``fp32``.
+        threads: number of CPU threads; results on CPU are the same to the byte for the same number.
+        tracker: name of an experiment tracker that accelerate knows, or None.
+        tracker_folder: where a tracker that writes files puts them.
+
+    Raises:
+        UserError: the device or the tracker is not there.
+    """
+    kind = _kind(device)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
+    mixed = "bf16" if precision == "bf16" and computes_bf16(kind) else "no"
+    # oneDNN keeps something for every new shape, and what is freed around it cannot join. In fp32 PyTorch leaves only
+    # GELU to it, where it is no faster; in bf16 it multiplies matrices.
+    torch.backends.mkldnn.set_flags(kind != "cpu" or mixed == "bf16")
+    if tracker and tracker not in {str(available) for available in get_available_trackers()}:
+        raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
+    return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
+
+
+def _kind(device: str) -> str:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(kind for kind, there in available.items() if there)
+    if not available[device]:
+        there = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise UserError(f"runtime.device is {device}, but PyTorch finds none here; allowed: auto, {there}")
+    return device
+
+
+def computes_bf16(kind: str) -> bool:
+    """Whether a kind of device (``cuda``, ``cpu``, ``mps``) computes in bf16 rather than emulating it."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind == "cpu":  # without these instructions bf16 is emulated and slower than fp32
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def precision(accelerator: Accelerator) -> str:
+    """What is computed in, whatever was asked for: ``bf16`` or ``fp32``."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
+def name(device: torch.device) -> str:
+    """What the device calls itself, for the cost table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def attention(device: torch.device) -> str | None:
+    """The fastest attention implementation on a device; None leaves the choice to transformers (SDPA where it can)."""
+    # On CPU, plain bf16 matrix products beat the fused kernel at every length up to 300.
+    return "eager" if device.type == "cpu" else None
+
+
+def tokens_per_pass(device: torch.device, *, train: bool) -> int | None:
+    """Padded tokens in one forward pass at most (see ``micro_batches``); None where nothing limits them."""
+    if device.type == "cpu":  # what fits into its caches: a third faster on texts of mixed length
+        return 2_048
+    # For an accelerator a pass cannot be too large, only its memory too small; training fits its passes to that.
+    return None if train else 65_536
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return what was freed on a CPU to the system.
+
+    Passes of ever other sizes leave holes that no later tensor fits into, and glibc keeps them: a run would grow to
+    several times what it uses.
+    """
+    if device.type == "cpu" and sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
+        if trim:
+            trim(0)
+
+
+def positions(length: int, device: torch.device, *, longest: int, limit: int | None, fixed: bool = False) -> int:
+    """To how many positions the texts of a training pass are padded.
+
+    Args:
+        length: tokens of the longest of the pass.
+        device: Tensor Cores of CUDA devices like multiples of eight.
+        longest: tokens of the longest text of all.
+        limit: positions that the model has; None if any number will do.
+        fixed: whether passes come in few lengths, to be recorded.
+    """
+    multiple_of = 8 if device.type == "cuda" else 1
+    wanted = min(bucket(length), padded(longest, multiple_of)) if fixed else padded(length, multiple_of)
+    return wanted if limit is None else min(wanted, limit)
+
+
+def records_passes(device: torch.device, *, wanted: bool) -> bool:
+    """Whether training passes are recorded (``ftft.graphs``) where that is wanted: only CUDA devices can."""
+    return wanted and device.type == "cuda"
+
+
+# Compiling takes one to two minutes, as long as many a small run.
+COMPILE_FROM_STEPS = 5_000
+
+
+def compiled(model: PreTrainedModel, *, steps: int, wanted: bool | str) -> Callable[..., Any]:
+    """The model's training pass: compiled once for all lengths, or as it is.
+
+    Args:
+        model: on its device.
+        steps: of the run that has to repay the compilation.
+        wanted: True or False; ``auto`` for compilation on CUDA from ``COMPILE_FROM_STEPS`` on. On CPU a compiled pass
+            is slower than one with ``ftft.kernels`` (see docs/performance.md).
+    """
+    if wanted == "auto":
+        wanted = model.device.type == "cuda" and steps >= COMPILE_FROM_STEPS
+    if wanted or model.device.type != "cpu":
+        log.info("%s; runtime.compile changes that", "compiling the training pass" if wanted else "not compiling")
+    if not wanted:
+        return model
+    torch._dynamo.config.suppress_errors = True  # what cannot be compiled runs as it is, with a warning
+    return torch.compile(model, dynamic=True)
+
+
+def to_device(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """Copy the arrays of a batch to a device; on CUDA from pinned memory, so that nobody waits for the copy."""
+    tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
+    if device.type == "cuda":
+        return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

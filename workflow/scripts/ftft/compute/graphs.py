@@ -1,0 +1,122 @@
+"""Training passes that are recorded once for each shape and then launched as a whole: CUDA graphs.
+
+A pass of a small model is hundreds of kernels that each take less time than their launch. Recorded, they are one
+launch. A recording is of one shape and one place in memory, so passes come in few shapes (``batching.fixed_rows`` and
+``devices.positions``), and their inputs are copied to where the recording reads them.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ftft.core.errors import reason
+
+log = logging.getLogger(__name__)
+
+Tensors = dict[str, torch.Tensor]
+# Computes loss and logits of a batch, and adds to the gradients.
+Compute = Callable[[Tensors], tuple[torch.Tensor, torch.Tensor]]
+
+WARM_UP = 3  # passes in which libraries allocate and choose what they need, as PyTorch advises
+
+
+class Passes(Protocol):
+    """Forward and backward passes with a random state of their own."""
+
+    def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def forget(self) -> None: ...
+
+
+@dataclass
+class Eager:
+    """Passes whose kernels are launched one by one."""
+
+    compute: Compute
+
+    def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and logits of a batch, whose dropout masks follow from ``seed``; adds to the gradients."""
+        torch.manual_seed(seed)
+        return self.compute(batch)
+
+    def forget(self) -> None:
+        """Give back what is kept for later passes: nothing."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded pass.
+
+    Attributes:
+        graph: with a method ``replay``.
+        batch: where it reads its inputs.
+        found: where it leaves loss and logits.
+    """
+
+    graph: Any
+    batch: Tensors
+    found: tuple[torch.Tensor, torch.Tensor]
+
+
+class Recorded:
+    """Passes that are recorded at the first batch of each shape; the gradients have to stay where they are.
+
+    Args:
+        compute: the pass; it may not depend on values, only on shapes.
+        parameters: what it adds gradients to.
+    """
+
+    def __init__(self, compute: Compute, parameters: list[torch.nn.Parameter]) -> None:
+        self.compute, self.parameters = compute, parameters
+        self.recordings: dict[tuple[Any, ...], Recording | None] = {}
+        self.eager = Eager(compute)
+
+    def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``Eager``; the result is overwritten by the next pass."""
+        shape = tuple((name, *batch[name].shape) for name in sorted(batch))
+        if shape not in self.recordings:
+            self.recordings[shape] = self._record(batch)
+        recording = self.recordings[shape]
+        if recording is None:
+            return self.eager(batch, seed)
+        for name, tensor in batch.items():
+            recording.batch[name].copy_(tensor, non_blocking=True)
+        torch.manual_seed(seed)  # a recording draws from the state in which it is launched
+        recording.graph.replay()
+        return recording.found
+
+    def forget(self) -> None:
+        """Give the memory of all recordings back."""
+        self.recordings.clear()
+
+    def _record(self, batch: Tensors) -> Recording | None:
+        """Record a pass of this shape, leaving the gradients as they were; None if it cannot be recorded."""
+        before = [None if each.grad is None else each.grad.clone() for each in self.parameters]
+        try:
+            return record(self.compute, {name: tensor.clone() for name, tensor in batch.items()})
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as failure:
+            log.warning("a pass cannot be recorded as a CUDA graph and is launched as it is: %s", reason(failure))
+            return None
+        finally:
+            for parameter, gradient in zip(self.parameters, before, strict=True):
+                if parameter.grad is not None:
+                    parameter.grad.zero_() if gradient is None else parameter.grad.copy_(gradient)
+
+
+def record(compute: Compute, batch: Tensors) -> Recording:
+    """Record a pass on the current CUDA device."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UP):
+            compute(batch)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = compute(batch)
+    return Recording(graph, batch, found)

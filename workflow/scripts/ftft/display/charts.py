@@ -1,0 +1,246 @@
+"""The interactive figures of the page, as what plotly.js draws.
+
+A chart is ``{"figure": {"data": [...], "layout": {...}}, "variants": [...]}``. A variant is one of several things to
+look at, with what to put in the place of: ``name``; ``x`` (one list per trace, None: as it is) or ``z``; ``title``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from ftft.core.schemas import OOD_MEAN
+from ftft.display.method_styles import MethodStyle
+from ftft.results.summary import ERM, headline
+
+_GREY = "#555555"  # of what is no method
+# Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
+_COLOURS = ("#E69F00", "#0072B2", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
+# Where training stopped early.
+_STOP = "x"
+
+Chart = dict[str, Any]
+Styles = Mapping[tuple[str, str], MethodStyle]
+
+
+def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: str = ERM) -> Chart:
+    """Dev score of each run against its steps, its FLOPs or its seconds, with the stops marked.
+
+    Args:
+        curve: rows of one main model and metric of a table as ``cost_curve.trace`` writes it.
+        styles: of every method in it.
+        metric: what to call the score.
+        baseline: costs are in percent of this method's whole training (mean over seeds), where there is such a method;
+            the score of its last step (mean over seeds) is a line.
+    """
+    ends = curve[curve["method"] == baseline].groupby("seed").tail(1)
+    units = {name: 1.0 if ends.empty else ends[name].mean() / 100 for name in ("flops", "seconds")}
+    longest = curve["step"].max()
+    figure = go.Figure()
+    axes: dict[str, list[list[float] | None]] = {"step": [], "flops": [], "seconds": []}
+    for key, runs in curve.groupby(["method", "reference"], sort=False):
+        look = styles[key]
+        for number, (seed, run) in enumerate(runs.groupby("seed")):
+            stopped = run["step"].iloc[-1] < longest
+            figure.add_scatter(
+                x=run["step"].tolist(),
+                y=(100 * run["value"]).round(3).tolist(),
+                mode="lines+markers",
+                line={"color": look.colour, "dash": look.dash, "width": 2},
+                marker={
+                    "symbol": [look.marker] * (len(run) - 1) + [_STOP if stopped else look.marker],
+                    "size": [5] * (len(run) - 1) + [12 if stopped else 7],
+                },
+                name=look.label,
+                legendgroup=look.label,
+                showlegend=number == 0,  # one entry in the legend for all seeds
+                hovertemplate=f"%{{y:.2f}} % at %{{x:,.4~g}}, seed {seed}{', stopped early' if stopped else ''}",
+            )
+            axes["step"].append(run["step"].tolist())
+            for name, unit in units.items():
+                axes[name].append((run[name] / unit).round(3).tolist())
+    if not ends.empty:
+        score = round(100 * ends["value"].mean(), 3)
+        figure.add_hline(
+            y=score,
+            line={"color": _GREY, "dash": "dash", "width": 1},
+            name=f"ERM at its end: {score:.2f} %",
+            showlegend=True,
+        )
+    where = "mean OOD dev" if (curve["dataset"] == OOD_MEAN).all() else "dev"
+    _lay_out(figure, "", f"{where} {metric} (%)")
+    figure.update_xaxes(rangemode="tozero")
+    unit = "ERM = 100" if not ends.empty else "as measured"
+    titles = {
+        "step": ("training steps", "training steps of the main model"),
+        "flops": ("training FLOPs", f"training FLOPs, reference included ({unit})"),
+        "seconds": ("training time", f"training seconds, reference included ({unit})"),
+    }
+    return _chart(figure, [{"name": titles[key][0], "x": axes[key], "title": titles[key][1]} for key in axes])
+
+
+def robustness(
+    table: pd.DataFrame, costs: pd.DataFrame, styles: Styles, front: NDArray[np.bool_], score: str, *, relative: bool
+) -> Chart:
+    """Every method as a point: its score against its cost, with deviations over seeds, and the Pareto front.
+
+    Args:
+        table: rows of one main model of a table as ``summary.overview`` makes it.
+        costs: for each of them the columns ``FLOPs`` and ``seconds``.
+        styles: of every method in it.
+        front: which of them no other row beats, for FLOPs as the cost.
+        score: what to call the score.
+        relative: whether the costs are in percent of ERM's.
+    """
+    heading = headline(table)
+    figure = go.Figure()
+    best = costs.loc[front, "FLOPs"].sort_values()
+    figure.add_scatter(
+        x=best.round(3).tolist(),
+        y=(100 * table.loc[best.index, (heading, "mean")]).round(3).tolist(),
+        mode="lines",
+        line={"shape": "hv", "color": _GREY, "dash": "dot", "width": 1.5},
+        name="Pareto front (FLOPs)",
+        hoverinfo="skip",
+    )
+    # The front is one of FLOPs: of seconds, which vary with the machine, none is drawn.
+    axes: dict[str, list[list[float] | None]] = {"FLOPs": [best.round(3).tolist()], "seconds": [[]]}
+    unit = " (ERM = 100)" if relative else ""
+    for key, row in table.iterrows():
+        look = styles[key]
+        spread = row[heading, "sd"]
+        figure.add_scatter(
+            x=[round(costs.loc[key, "FLOPs"], 3)],
+            y=[round(100 * row[heading, "mean"], 3)],
+            error_y={"array": [0 if np.isnan(spread) else round(100 * spread, 3)], "thickness": 1.5},
+            mode="markers",
+            marker={"color": look.colour, "symbol": look.marker, "size": 12},
+            name=look.label,
+            hovertemplate=f"%{{y:.2f}} %, cost %{{x:,.4~g}}{unit}",
+        )
+        for name, points in axes.items():
+            points.append([round(costs.loc[key, name], 3)])
+    _lay_out(figure, "", f"{score} (%)")
+    figure.update_xaxes(rangemode="tozero")
+    return _chart(
+        figure,
+        [
+            {"name": f"training {name}", "x": points, "title": f"training {name}, reference included{unit}"}
+            for name, points in axes.items()
+        ],
+    )
+
+
+def transfer(pairs: pd.DataFrame, references: pd.DataFrame) -> Chart:
+    """How much the data maps of reference runs agree, as a heat map of all pairs.
+
+    Args:
+        pairs, references: the tables of ``transfer.report``.
+    """
+    keys = list(zip(references["reference"], references["seed"], strict=True))
+    names = [
+        f"{reference}, seed {seed}: {verdict}"
+        for (reference, seed), verdict in zip(keys, references["verdict"], strict=True)
+    ]
+    by_pair = pairs.set_index(["reference", "seed", "other", "other_seed"])
+    shown = {
+        "rank correlation of variability": "rank_correlation",
+        "overlap of the ambiguous third": "ambiguous_overlap",
+        "overlap of the hard region": "hard_overlap",
+        "overlap of the easy region": "easy_overlap",
+        "lost: share, of what the column finds ambiguous, that is hard to the row": "lost",
+    }
+    variants = []
+    for title, column in shown.items():
+        values = [
+            [None if one == other else _number(by_pair.loc[(*one, *other), column]) for other in keys] for one in keys
+        ]
+        variants.append({"name": title, "z": values, "title": ""})
+    short = [f"{reference}, {seed}" for reference, seed in keys]
+    figure = go.Figure(
+        go.Heatmap(
+            x=short,
+            y=names,
+            z=variants[0]["z"],
+            zmin=0,
+            zmax=1,
+            colorscale="Blues",  # light to dark, so that the numbers in the cells stand out
+            texttemplate="%{z:.2f}",
+            hovertemplate="%{y}<br>with %{x}: %{z:.3f}<extra></extra>",
+            xgap=2,
+            ygap=2,
+        )
+    )
+    _lay_out(figure, "", "")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(showgrid=False)
+    figure.update_layout(height=220 + 34 * len(keys), hovermode="closest")
+    return _chart(figure, variants)
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or pd.isna(value) else round(float(value), 4)
+
+
+def lineage(edges: Sequence[tuple[str, str]], nodes: dict[str, tuple[str, str]]) -> Chart:
+    """What was made from what: the graph of the experiment, from the train set to the methods.
+
+    Args:
+        edges: names of what is used and of what uses it, an acyclic graph.
+        nodes: for every name, what kind of thing it is, and a short label.
+    """
+    names = list(nodes)
+    kinds = {name: kind for name, (kind, _) in nodes.items()}
+    order = list(dict.fromkeys(kinds.values()))
+    colours = {kind: _COLOURS[number % len(_COLOURS)] for number, kind in enumerate(order)}
+    figure = go.Figure(
+        go.Sankey(
+            arrangement="snap",
+            node={
+                "label": [short for _, short in nodes.values()],
+                "color": [colours[kind] for kind in kinds.values()],
+                "customdata": [f"{kind}: {name}" for name, kind in kinds.items()],
+                "hovertemplate": "%{customdata}<extra></extra>",
+                "pad": 14,
+                "thickness": 14,
+            },
+            link={
+                "source": [names.index(source) for source, _ in edges],
+                "target": [names.index(target) for _, target in edges],
+                "value": [1] * len(edges),
+                "color": "rgba(120, 120, 120, 0.25)",
+                "hovertemplate": "%{target.customdata}<br>from %{source.customdata}<extra></extra>",
+            },
+        )
+    )
+    widest = max(sum(kinds[name] == kind for name in names) for kind in order)
+    _lay_out(figure, "", "")
+    figure.update_layout(height=60 + 34 * widest, margin={"l": 10, "r": 10, "t": 20, "b": 20})
+    return _chart(figure, [])
+
+
+def _lay_out(figure: go.Figure, x: str, y: str) -> None:
+    grid: dict[str, Any] = {"gridcolor": "#e3e6ea", "zerolinecolor": "#e3e6ea", "linecolor": "#8a929e"}
+    grid |= {"ticks": "outside", "automargin": True}
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="#ffffff",
+        plot_bgcolor="#ffffff",
+        font={"size": 14, "color": "#1c2330", "family": "system-ui, sans-serif"},
+        margin={"l": 70, "r": 20, "t": 20, "b": 60},
+        height=460,
+        hoverlabel={"align": "left"},
+        xaxis={**grid, "title": {"text": x, "standoff": 10}},
+        yaxis={**grid, "title": {"text": y, "standoff": 10}},
+    )
+
+
+def _chart(figure: go.Figure, variants: list[dict[str, Any]]) -> Chart:
+    found = figure.to_plotly_json()
+    if variants and "x" in variants[0]:
+        found["layout"]["xaxis"]["title"]["text"] = variants[0]["title"]
+    found["layout"].pop("template", None)
+    return {"figure": found, "variants": variants}

@@ -1,0 +1,352 @@
+"""Build a sequence classifier from a prepared source, and save a trained one so that anyone can load it."""
+
+import copy
+import json
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from ftft.core import artifacts
+from ftft.core.errors import UserError, one_line
+from ftft.core.files import sha256
+from ftft.models import folders, pretrained
+
+log = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
+REMAKE = "delete the folder models that it is in and run again: it is made anew"
+# Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
+_OF_ANOTHER_TASK = ("problem_type", "function_to_apply", "return_all_scores", "task_specific_params")
+
+# Bars for loading 22 million weights tell nobody anything.
+transformers_logging.disable_progress_bar()
+
+
+def build(
+    source: Path,
+    labels: list[str],
+    *,
+    seed: int,
+    layers: int | None = None,
+    dropout: float | None = None,
+    attention: str | None = None,
+    start: Path | None = None,
+) -> PreTrainedModel:
+    """A classifier in fp32 with a new head, whose random weights come from ``seed``, or with a trained one.
+
+    Args:
+        source: folder written by ``pretrained.prepare``.
+        labels: class names, in class order.
+        seed: decides the head's weights (for a ``scratch`` model all weights).
+        layers: keep only the first so many layers.
+        dropout: overrides every dropout rate of the architecture.
+        attention: name of the implementation, as transformers has them; None for the architecture's default.
+        start: folder of a saved classifier of this source, depth and labels to start from.
+
+    Raises:
+        UserError: more layers asked for than there are, or weights that are missing or have changed.
+    """
+    config = read_config(source, layers)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.num_labels = len(labels)
+    for key in _OF_ANOTHER_TASK:
+        if hasattr(config, key):
+            setattr(config, key, None)
+    if dropout is not None:
+        for key in vars(config):
+            if key.endswith(("dropout", "dropout_prob")) and key != "classifier_dropout":
+                setattr(config, key, dropout)
+        if hasattr(config, "classifier_dropout"):
+            config.classifier_dropout = dropout
+    if start is not None:
+        _check_saved(start)
+    folder = start or pretrained.weights_folder(source)
+    if folder is None:
+        torch.manual_seed(seed)
+        return AutoModelForSequenceClassification.from_config(
+            config, attn_implementation=attention, trust_remote_code=False
+        )
+    with pretrained.open_weights(folder) as weights:
+        if start is None:
+            weights = {name: weights[name] for name in weights.keys() - _own_head(config, weights.keys())}
+        torch.manual_seed(seed)
+        model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder)
+    _check_whole(model, source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
+    return _padded_left(model)
+
+
+def encoder(source: Path, *, layers: int | None = None, attention: str | None = None) -> PreTrainedModel:
+    """A pretrained model without a head, in fp32; the arguments are those of ``build``.
+
+    Raises:
+        UserError: as ``build``, or the source has random weights.
+    """
+    folder = pretrained.weights_folder(source)
+    if folder is None:
+        raise UserError(f"{source.name} has random weights, whose features say nothing; name a pretrained model")
+    with pretrained.open_weights(folder) as weights:
+        model, missing = _load(AutoModel, read_config(source, layers), weights, attention, folder)
+    _check_whole(model, source, missing)
+    return model
+
+
+def architecture(
+    source: Path, *, labels: int | None, layers: int | None = None, device: str = "meta"
+) -> PreTrainedModel:
+    """A model without its pretrained weights, to count operations with.
+
+    Args:
+        source: folder written by ``pretrained.prepare``, of which the configuration is read.
+        labels: number of classes of a classifier; None for the encoder alone.
+        layers: as in ``build``.
+        device: on ``meta`` nothing is allocated or computed; elsewhere the weights are random.
+
+    Raises:
+        UserError: more layers asked for than there are.
+    """
+    config = read_config(source, layers)
+    if labels is not None:
+        config.num_labels = labels
+    with torch.device(device):
+        kind = AutoModel if labels is None else AutoModelForSequenceClassification
+        model = kind.from_config(config, trust_remote_code=False)
+    model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
+    return model
+
+
+def _own_head(config: Any, names: Collection[str]) -> set[str]:
+    """Those of a model's weights that are a classifier's head, of another task and perhaps another size.
+
+    Such a head has the layer whose size is the number of classes. Where that is not there, what lies outside the
+    encoder was pretrained with it, as the head of ModernBERT's language model, and is kept.
+    """
+    shapes = []
+    for classes in (config.num_labels, config.num_labels + 1):
+        other = copy.deepcopy(config)
+        other.num_labels = classes
+        model = _outline(AutoModelForSequenceClassification, other)
+        prefix = f"{model.base_model_prefix}."
+        shapes.append({key: value.shape for key, value in model.state_dict().items() if not key.startswith(prefix)})
+    head, more = shapes
+    return set(head) if any(head[key] != more[key] and key in names for key in head) else set()
+
+
+def _outline(kind: Any, config: Any) -> PreTrainedModel:
+    """A model that has shapes and no values."""
+    with torch.device("meta"):
+        return kind.from_config(copy.deepcopy(config), trust_remote_code=False)
+
+
+def _load(
+    kind: Any, config: Any, weights: dict[str, Any], attention: str | None, folder: Path
+) -> tuple[PreTrainedModel, set[str]]:
+    """A model in fp32 with these weights, and the names of those that are not among them and therefore random."""
+    transformers_logging.set_verbosity_error()  # a new head is expected; callers check the rest
+    with pretrained.loading(f"the weights in {folder} do not fit its configuration, or are damaged"):
+        # The class itself: an automatic one finds the file that it reads by itself.
+        exact: Any = type(_outline(kind, config))
+        model, info = exact.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    return model, set(info["missing_keys"])
+
+
+def _check_whole(model: PreTrainedModel, source: Path, missing: set[str]) -> None:
+    """Refuse an encoder of which weights are missing or are no numbers; a pooler belongs to the head."""
+    lacking = sorted(key for key in missing if "pooler" not in key)
+    if lacking:
+        raise UserError(
+            f"the weights of {source.name} lack {len(lacking)} tensors of its architecture, such as {lacking[0]}: "
+            "the folder is damaged or of another model"
+        )
+    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f"the weights of {source.name} are not finite in {len(broken)} tensors, such as {broken[0]}: the training "
+            "that made them diverged, or the file is damaged"
+        )
+
+
+def interpolate(fine_tuned: Path, start: Path, source: Path, folder: Path, *, share: float) -> None:
+    """Save the mean of a model's fine-tuned weights and those that it started from, for use like the model itself.
+
+    WiSE-FT (Wortsman et al. 2022, section 3): share x fine-tuned + (1 - share) x pretrained. The pretrained classifier
+    is the pretrained encoder with a head trained on its frozen features.
+
+    Args:
+        fine_tuned: folder of the saved model.
+        start: folder of the saved classifier that it started from.
+        source: folder written by ``pretrained.prepare`` that both came from.
+        folder: where to; it is made.
+        share: of the fine-tuned weights, in (0, 1).
+    """
+    model = load(fine_tuned)
+    before = load(start).state_dict()
+    state = {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    with folders.reading(str(fine_tuned)):
+        card = (fine_tuned / "README.md").read_text(encoding="utf-8", errors="replace")
+    mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
+    card = card.replace("\n## Scores", f"\n{mean} The scores are those of the fine-tuned ones.\n\n## Scores", 1)
+    save(model, state, source, folder, card)
+
+
+def read_config(source: Path, layers: int | None = None) -> Any:
+    """The configuration of a source, cut to its first layers.
+
+    Raises:
+        UserError: it is damaged, or has fewer layers.
+    """
+    artifacts.read_json(source / "config.json")
+    with pretrained.loading(f"{source / 'config.json'} is damaged ({artifacts.REMAKE})"):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
+    if layers is not None:
+        _truncate(config, layers)
+    return config
+
+
+def _truncate(config: Any, layers: int) -> None:
+    if layers > config.num_hidden_layers:
+        raise UserError(f"layers: {layers} is more than the {config.num_hidden_layers} layers of {config.model_type}")
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+
+
+def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path, card: str) -> None:
+    """Save a trained model with its tokenizer and card, ready for ``pipeline("text-classification", model=folder)``.
+
+    Args:
+        model: gives architecture and configuration.
+        state: the weights to save, on any device.
+        source: folder written by ``pretrained.prepare``, for the tokenizer.
+        folder: where to; it is made.
+        card: text of the model card.
+    """
+    model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    checksums = {path.name: sha256(path) for path in [folder / "config.json", *folder.glob("*.safetensors")]}
+    (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def model_card(
+    source: dict[str, Any],
+    cfg: dict[str, Any],
+    *,
+    title: str,
+    step: int,
+    examples: int,
+    of: int,
+    curve: list[dict[str, Any]],
+    precision: str,
+) -> str:
+    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores.
+
+    Names and labels are shown as they are: none of them becomes Markdown, HTML or YAML.
+    """
+    origin = source["hub"] or source["package"] or source["path"]
+    base = _literal(origin) if origin else "random weights"
+    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
+    kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
+    used = dict(cfg["training"])
+    if used["precision"] != precision:
+        used["precision"] = f"{precision} ({used['precision']} was asked for, and the device has none)"
+    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(used.items()) if value is not None)
+    results = "\n".join(
+        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
+    )
+    labels = ", ".join(map(_literal, cfg["labels"]))
+    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
+    if source["hub"]:
+        front.append(yaml.safe_dump({"base_model": source["hub"]}, width=1000).strip())
+    return "\n".join(
+        [
+            *front,
+            "---",
+            f"# {_literal(title)}",
+            "",
+            f"{kind} with the labels {labels}, fine-tuned from {base}{depth}{of_what} on "
+            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
+            "",
+            "## Scores on development data",
+            "",
+            "| dataset | split | metric | value |",
+            "|---|---|---|---|",
+            results,
+            "",
+            "## Training settings",
+            "",
+            settings,
+            "",
+        ]
+    )
+
+
+def _literal(text: str) -> str:
+    """A text of which Markdown takes nothing as its own: as code, between more backticks than it has in a row."""
+    shown = one_line(text, 200)
+    if re.fullmatch(r"[^\W_]+((, |[ ,.:/+_-])[^\W_]+)*", shown):
+        return shown
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence} {shown} {fence}"
+
+
+def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
+    """A classifier saved by ``save``, in fp32.
+
+    Raises:
+        UserError: it is missing or is not what was saved.
+    """
+    _check_saved(folder)
+    with pretrained.loading(f"{folder} is damaged ({REMAKE})"):
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+        )
+    return _padded_left(model)
+
+
+def _padded_left(model: PreTrainedModel) -> PreTrainedModel:
+    """Move the padding of a batch to the left for a classifier that reads the last position, as XLNet's does."""
+
+    def move(_: Any, positional: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = inputs.get("attention_mask")
+        if mask is None:
+            return positional, inputs
+        columns = torch.arange(mask.shape[1], device=mask.device) - (mask == 0).sum(1, keepdim=True)
+        rectangles = ("input_ids", "attention_mask", "token_type_ids")
+        moved = {key: inputs[key].gather(1, columns % mask.shape[1]) for key in rectangles if key in inputs}
+        return positional, inputs | moved
+
+    if getattr(model.config, "summary_type", None) == "last":
+        model.register_forward_pre_hook(move, with_kwargs=True)
+    return model
+
+
+def _check_saved(folder: Path) -> None:
+    """Refuse a saved model of which a file is missing or is not what was written."""
+    if not (folder / CHECKSUMS).is_file():
+        raise artifacts.damaged(folder, f"it has no {CHECKSUMS}, so it was not saved, or not as a whole", REMAKE)
+    for name, checksum in artifacts.read_json(folder / CHECKSUMS).items():
+        with folders.reading(str(folder / name)):
+            if not (folder / name).is_file():
+                raise artifacts.damaged(folder, f"{name} is missing", REMAKE)
+            if sha256(folder / name) != checksum:
+                raise artifacts.damaged(folder, f"{name} is not what was written", REMAKE)

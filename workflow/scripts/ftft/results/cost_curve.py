@@ -1,0 +1,89 @@
+"""The cost curve: the dev score of every run against what it had cost by then, and when it catches up with ERM."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from ftft.core.schemas import COST_CURVE, IN_DISTRIBUTION, METRICS, OOD_MEAN, read, read_step
+from ftft.results.summary import ERM, Entry, main_cost, preparation_cost, write_both
+
+_METRICS = ("accuracy", "macro_f1")
+_METHOD = ["main", "method", "reference"]
+
+
+def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path, *, baseline: str = ERM) -> None:
+    """Write one row per run, metric (accuracy and macro-F1) and evaluation in training, in the order of the entries.
+
+    A mean of fine-tuned and pretrained weights has no curve of its own and is left out.
+
+    ``value`` is the mean over the OOD dev sets, or the in-distribution dev score where there is no OOD dev set.
+    ``flops`` and ``seconds`` at a step are what comes before the main model (reference, data map, selection) as a
+    whole, plus the main model's training in proportion to its steps; evaluation is left out. ``reaches_erm``: the value
+    is at least the dev score of the baseline's saved model, same main model and seed; null without a baseline.
+
+    Args:
+        entries: all runs of the experiment.
+        output_parquet, output_csv: the same table twice.
+        baseline: name of the method to catch up with.
+    """
+    entries = [entry for entry in entries if not entry["interpolated"]]
+    curves = [_curve(entry) for entry in entries]
+    targets = {
+        (entry["main"], entry["seed"]): curve[curve["step"] == _saved_step(entry)].set_index("metric")["value"]
+        for entry, curve in zip(entries, curves, strict=True)
+        if entry["method"] == baseline
+    }
+    for entry, curve in zip(entries, curves, strict=True):
+        target = targets.get((entry["main"], entry["seed"]))
+        curve["reaches_erm"] = None if target is None else curve["value"] >= curve["metric"].map(target)
+    rows = pd.concat(curves) if curves else COST_CURVE.empty_table().to_pandas()
+    table = pa.Table.from_pandas(rows, COST_CURVE, preserve_index=False)
+    write_both(table, output_parquet, output_csv, COST_CURVE)
+
+
+def _curve(entry: Entry) -> pd.DataFrame:
+    """The rows of one run, up to the step at which its training stopped."""
+    rows = read(entry["curve"], METRICS).to_pandas()
+    main, before = main_cost(entry), preparation_cost(entry)
+    rows = rows[rows["metric"].isin(_METRICS) & (rows["step"] <= main["steps"])]
+    ood = rows[rows["dataset"] != IN_DISTRIBUTION]
+    dataset, rows = (IN_DISTRIBUTION, rows) if ood.empty else (OOD_MEAN, ood)
+    # A stop rule that looks more often than all dev sets are scored may have looked at some of them only.
+    rows = rows[rows.groupby("step")["dataset"].transform("nunique") == rows["dataset"].nunique()]
+    curve = rows.groupby(["metric", "step"])["value"].mean().reset_index()
+    share = curve["step"] / main["steps"]
+    names = {name: entry[name] for name in ("task", *_METHOD, "seed")}  # type: ignore[literal-required]
+    costs = {name: before[name] + share * main[name] for name in ("flops", "seconds")}
+    return curve.assign(**names, dataset=dataset, **costs)
+
+
+def _saved_step(entry: Entry) -> int:
+    return read_step(entry["curve"], entry["checkpoint"])
+
+
+def reaching(curve: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
+    """What each method had cost when it first was as good as the baseline's saved model, on the dev sets.
+
+    Args:
+        curve: a table as ``trace`` writes it.
+        metric: the metric that counts.
+        baseline: the method whose whole cost is 100.
+
+    Returns:
+        One row per (main, method, reference), in the order of the curve: ``seeds``; ``reached``, the number of them in
+        which the method gets there; ``FLOPs`` and ``seconds`` at that point in percent of the baseline's whole
+        training with the same seed, as means over the seeds that get there (NaN if none does). Empty without a
+        baseline.
+    """
+    rows = curve.to_pandas()
+    rows = rows[(rows["metric"] == metric) & rows["reaches_erm"].notna()].sort_values("step", kind="stable")
+    whole = rows[rows["method"] == baseline].groupby(["main", "seed"])[["flops", "seconds"]].last()
+    first = rows[rows["reaches_erm"].astype(bool)].groupby([*_METHOD, "seed"])[["flops", "seconds"]].first()
+    relative = 100 * first / whole.reindex(first.index.droplevel(["method", "reference"])).to_numpy()
+    by_method = relative.rename(columns={"flops": "FLOPs"}).groupby(level=_METHOD)
+    order = curve.to_pandas()[[*_METHOD]].drop_duplicates().set_index(_METHOD).index
+    seeds = rows.groupby(_METHOD)["seed"].nunique()
+    found = pd.DataFrame({"seeds": seeds.reindex(order), "reached": by_method.size().reindex(order, fill_value=0)})
+    return found.join(by_method.mean()).dropna(subset=["seeds"]).astype({"seeds": int})

@@ -1,0 +1,232 @@
+"""What a training will take, counted before it runs: its batches one by one, without a model's weights.
+
+Batches are pure functions of settings, seed and epoch, and operations follow from their shapes. So the count is that of
+the run itself, on a device of the kind that is named and as long as its memory suffices.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ftft.compute import devices
+from ftft.compute.batching import FEATURES, epoch_batches, micro_batches, padded
+from ftft.compute.flops import FlopCount
+from ftft.core.artifacts import damaged, read_table
+from ftft.core.errors import UserError
+from ftft.dynamics import selection
+from ftft.dynamics.criteria import RANDOM
+from ftft.models import classifier, heads, pretrained
+from ftft.results.forecast import Replay
+from ftft.training import steps
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Training(TypedDict):
+    """What of a training its batches and its model follow from; see ``training.train``."""
+
+    seed: int
+    batches: dict[str, Any]  # what of config.Training decides steps and batches
+    budget: float
+    tune: str
+    features: str | None
+    hidden_size: int | None
+    labels: int
+    select: dict[str, Any] | None  # fraction and balance of a subset; None for all data
+
+
+class Work(TypedDict):
+    """A training, or the computation of frozen features of the train set."""
+
+    model: str  # its name in the configuration
+    source: str | Path  # folder of the prepared model
+    layers: int | None
+    tokens: str | Path  # of the train set
+    training: Training | None  # None for features
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The train set: uids, class indices and (N,) numbers of tokens."""
+
+    uids: pa.ChunkedArray
+    labels: pa.ChunkedArray
+    lengths: Ints
+
+    @classmethod
+    def read(cls, tokens: str | Path) -> "_Texts":
+        table = read_table(tokens, ["uid", "label", "length"])
+        if not table.num_rows:
+            raise damaged(tokens, "it has no examples")
+        return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
+
+
+def replay(
+    work: Mapping[str, Work], gpus: Mapping[str, float] | None = None, *, cuda_graphs: bool = False
+) -> dict[str, Replay]:
+    """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
+
+    What several share, such as the batches of models with one tokenizer, is counted once.
+
+    Of a subset no more is known than its size. A random one with the run's seed stands for it; the texts that will be
+    selected may be longer or shorter. Nor is it known what a reference will get wrong: nothing is upweighted.
+
+    Raises:
+        UserError: a subset without an example, or more layers than a model has.
+    """
+    read, count = cache(_Texts.read), cache(_count)
+
+    @cache
+    def passes(tokens: str | Path, *settings: Any) -> tuple[Ints, Ints]:
+        return _training_passes(read(tokens), *settings)
+
+    def replayed(job: Work) -> Replay:
+        training = job["training"]
+        device = torch.device("cuda" if gpus and gpus.get(job["model"]) else "cpu")
+        if training is None:
+            flops = count(job["source"], job["layers"], None)
+            shapes = _evaluation_passes(read(job["tokens"]).lengths, device)
+            return Replay(_by_shape(flops.forward_pass, shapes).sum(keepdims=True), evaluate_every=1)
+        batches = training["batches"]
+        planned = steps.planned(batches, len(read(job["tokens"]).lengths))
+        select = training["select"]
+        number, shapes = passes(
+            job["tokens"],
+            None if select is None else (select["fraction"], select["balance"]),
+            tuple(batches[key] for key in ("batch_size", "micro_batch_size", "length_window")),
+            training["seed"],
+            planned,
+            device if training["tune"] == "all" else None,
+            pretrained.read_source(Path(job["source"]))["max_positions"],
+            devices.records_passes(device, wanted=cuda_graphs),
+        )
+        trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))  # type: ignore[literal-required]
+        flops = count(job["source"], job["layers"], trained)
+        taken = steps.budgeted(planned, training["budget"])
+        within = number < taken
+        costs = _by_shape(flops.train_pass, shapes[within])
+        per_step = np.bincount(number[within], weights=costs, minlength=taken).astype(np.float64)
+        return Replay(per_step, steps.between_evaluations(batches, planned))
+
+    return {name: replayed(job) for name, job in work.items()}
+
+
+def _by_shape(operations: Callable[[int, int], float], shapes: Ints) -> Floats:
+    """(P,) operations of passes over (P, 2) examples and positions."""
+    different, place = np.unique(shapes, axis=0, return_inverse=True)
+    return np.array([operations(*shape) for shape in different.tolist()])[place.reshape(-1)]
+
+
+def _evaluation_passes(lengths: Ints, device: torch.device) -> Ints:
+    """(P, 2) examples and positions of each pass over the whole train set: as in ``features.embed``."""
+    limit = devices.tokens_per_pass(device, train=False)
+    pieces = micro_batches(np.arange(len(lengths)), lengths, tokens=limit)
+    return np.array([(len(rows), padded(int(lengths[rows[0]]))) for rows in pieces])
+
+
+def _training_passes(
+    texts: _Texts,
+    select: tuple[float, str | None] | None,
+    batches: tuple[int, int | None, int],
+    seed: int,
+    planned: int,
+    device: torch.device | None,
+    limit: int | None,
+    fixed: bool,
+) -> tuple[Ints, Ints]:
+    """The passes of a training: the (P,) step of each, and its (P, 2) examples and positions: as in ``training``.
+
+    Args:
+        texts: the train set.
+        select: fraction and balance of a subset; None for all data.
+        batches: batch size, micro-batch size and length window.
+        seed: of the run.
+        planned: number of steps.
+        device: None where a head is trained on features, of which every text has one position.
+        limit: positions that the model has, if it has a limit.
+        fixed: whether passes come in few shapes, to be recorded.
+    """
+    lengths = np.ones_like(texts.lengths) if device is None else texts.lengths
+    fixed = fixed and device is not None
+    device = device or torch.device("cpu")
+    rows = _rows(texts, select, seed)
+    batch_size, micro_batch_size, window = batches
+    most, longest = devices.tokens_per_pass(device, train=True), int(lengths.max())
+    full = min(micro_batch_size or batch_size, batch_size)
+    per_epoch = steps.per_epoch(len(rows), batch_size)
+    found = []
+    for epoch in range(math.ceil(planned / per_epoch)):
+        first = epoch * per_epoch
+        order = epoch_batches(rows, lengths[rows], batch_size=batch_size, window=window, seed=seed, epoch=epoch)
+        for step, batch in enumerate(order[: planned - first], first):
+            pieces = micro_batches(batch, lengths, size=micro_batch_size, tokens=most)
+            for piece in pieces:
+                length = int(lengths[piece[0]])
+                positions = devices.positions(length, device, longest=longest, limit=limit, fixed=fixed)
+                found.append((step, full if fixed else len(piece), positions))
+    table = np.array(found)
+    return table[:, 0], table[:, 1:]
+
+
+def _rows(texts: _Texts, select: tuple[float, str | None] | None, seed: int) -> Ints:
+    """Row numbers to train on, ascending."""
+    if select is None:
+        return np.arange(len(texts.lengths))
+    fraction, balance = select
+    scores = selection.random_scores(texts.uids, seed)
+    subset = selection.select(texts.uids, scores, RANDOM, fraction, labels=texts.labels, balance=balance)
+    if not subset.num_rows:
+        raise UserError(f"select.fraction {fraction} of {len(texts.lengths)} examples is none; raise fraction")
+    return np.sort(pc.index_in(subset["uid"], texts.uids.combine_chunks()).to_numpy())
+
+
+def _count(
+    source: str | Path, layers: int | None, trained: tuple[str, int, str | None, int | None] | None
+) -> FlopCount:
+    """Operations of what a job runs; ``trained`` has tune, labels, features and hidden size, or None for an encoder."""
+    folder = Path(source)
+    if trained is None:
+        return _of_model(folder, layers, labels=None)
+    tune, labels, features, hidden_size = trained
+    if tune == "all":
+        return _of_model(folder, layers, labels)
+    width = int(classifier.read_config(folder).hidden_size)
+    if tune == "probe":
+        return FlopCount.of(heads.probe(classifier.architecture(folder, labels=labels, layers=layers)), width)
+    assert features is not None
+    width *= len(FEATURES[features])
+    head = heads.HeadConfig(input_size=width, hidden_size=hidden_size or 0, num_labels=labels)
+    return FlopCount.of(heads.Head(head), width)
+
+
+def _of_model(source: Path, layers: int | None, labels: int | None) -> FlopCount:
+    """Operations of a whole model, told from two of its layers where all are alike: counting many takes long."""
+
+    def first(depth: int | None, device: str = "meta") -> PreTrainedModel:
+        return classifier.architecture(source, labels=labels, layers=depth, device=device)
+
+    try:
+        whole = first(layers)
+        if (depth := whole.config.num_hidden_layers) > 2:
+            one, two = FlopCount.of(first(1)), FlopCount.of(first(2))
+            more = depth - 1
+            found = FlopCount(
+                forward=one.forward + more * (two.forward - one.forward),
+                train=one.train + more * (two.train - one.train),
+            )
+            if found.agrees(whole):
+                return found
+        return FlopCount.of(whole)
+    except (RuntimeError, NotImplementedError):  # some architectures look at values, which meta tensors have none of
+        return FlopCount.of(first(layers, "cpu"))

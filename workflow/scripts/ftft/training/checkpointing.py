@@ -1,0 +1,87 @@
+"""Checkpoints that survive: written whole, verified when read, the newest two kept."""
+
+import hashlib
+import io
+import logging
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ftft.core.errors import UserError, reason
+
+log = logging.getLogger(__name__)
+
+KEEP = 2
+
+
+def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
+    """Write ``state`` as the checkpoint of ``step`` and delete all others but the ``KEEP - 1`` before it.
+
+    The file takes its name, which carries the checksum of its content, only once it is safely on disk. A write that
+    fails (a full disk) leaves the older checkpoints as they are.
+    """
+    _check(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
+    temporary = folder / ".writing"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # Whatever claims a later step is damaged or of another run: this run would have gone on from it.
+    found = _newest_first(folder)
+    kept = [other for other in found if other.name <= path.name][:KEEP]
+    for other in set(found) - set(kept):
+        shutil.rmtree(other) if other.is_dir() else other.unlink()
+    return path
+
+
+def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """The newest checkpoint in ``folder`` that is undamaged and belongs to the run ``fingerprint``, or None."""
+    _check(folder)
+    for path in _newest_first(folder):
+        try:
+            content = path.read_bytes()
+        except OSError as failure:
+            log.warning("checkpoint %s cannot be read (%s); falling back to the one before", path.name, reason(failure))
+            continue
+        if hashlib.sha256(content).hexdigest()[:16] != path.stem.rsplit("-", 1)[1]:
+            log.warning("checkpoint %s is damaged; falling back to the one before", path.name)
+            continue
+        try:
+            state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            of_this_run = state["fingerprint"] == fingerprint
+        except Exception:  # whatever torch raises for a file that holds something else, with advice that is of no use
+            log.warning("checkpoint %s is no state; falling back to the one before", path.name)
+            continue
+        if of_this_run:
+            return state
+        log.info("checkpoint %s is of other settings, data or code, and is not used", path.name)
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Delete the checkpoints of a run that has ended."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder, and states to resume from belong there: delete it and run again")
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if re.fullmatch(r"step-\d{8}-[0-9a-f]{16}\.pt", p.name)), reverse=True)

@@ -1,0 +1,180 @@
+"""Start the training that a job asks for, in one process or in one per GPU.
+
+Run as ``python -m ftft.launch`` by ``run_processes``, it is one of several processes.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ftft.core.errors import UserError
+from ftft.jobs import gpus
+from ftft.jobs.job import Job, reporting
+from ftft.jobs.running import end_after
+from ftft.training import loop
+
+
+def train(job: Job, title: str) -> None:
+    """Run ``training.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
+    inputs, outputs = dict(job.input.items()), dict(job.output.items())
+    files = {
+        "source": str(Path(inputs["source"]).parent),
+        "train": inputs["train"],
+        "dev": dict(zip(job.params.cfg["dev"], inputs["dev"], strict=True)),
+        # Snakemake gives an input that a run does not have as an empty list.
+        "subset": inputs.get("subset") or None,
+        "guide": inputs.get("guide") or None,
+        "start": inputs.get("start") or None,
+        "models": outputs["models"],
+        "metrics": outputs["metrics"],
+        "cost": outputs["cost"],
+        "dynamics": outputs.get("dynamics"),
+        "manifest": outputs["manifest"],
+        # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
+        "state": str(Path(outputs["metrics"]).parent / "state"),
+    }
+    runtime = dict(job.runtime.get("runtime") or {})
+    # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
+    alone = job.threads >= (job.runtime.get("cores") or job.threads)
+    runtime["progress"] = runtime.get("progress", True) and alone
+    if job.params.cfg["tune"] != "all":  # a head is trained in seconds and has no use for a GPU
+        runtime["device"] = "cpu"
+    arguments = {
+        "cfg": job.params.cfg,
+        "files": files,
+        "seed": int(job.wildcards.seed),
+        "runtime": runtime,
+        "code": job.params.code,
+        "title": title,
+    }
+    with gpus.assigned(job.gpus, device=runtime.get("device", "auto")) as assigned:
+        processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
+        arguments["threads"] = max(1, job.threads // processes)
+        if processes > 1:
+            run_processes(arguments, processes, job.log, keep=assigned.locks)
+        else:
+            _train(arguments)
+
+
+def run_processes(
+    arguments: dict[str, Any], processes: int, log: str | None = None, *, keep: tuple[int, ...] = ()
+) -> None:
+    """Run one training in several processes on this machine; they find each other through the environment.
+
+    A signal to stop is passed on. When one process fails, the others are ended, and all end with this one, however it
+    ends.
+
+    Args:
+        arguments: of ``training.train``.
+        processes: how many.
+        log: log file.
+        keep: open files that the processes inherit.
+
+    Raises:
+        UserError: a process was ended by a signal.
+        SystemExit: a process failed; it has said why.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    children: list[subprocess.Popen[str]] = []
+
+    def pass_on(number: int, _: Any) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    passed_on = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.signal(number, pass_on) for number in passed_on}
+    try:
+        for rank in range(processes):
+            environment = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            command = [sys.executable, "-m", "ftft.training.launch"]
+            child = subprocess.Popen(command, env=environment, pass_fds=keep, stdin=subprocess.PIPE, text=True)
+            children.append(child)
+        for child in children:
+            _tell(child, {"arguments": arguments, "log": log})
+        failed = _wait(children)
+    finally:
+        for child in children:  # after a failure of our own, they end by this
+            with suppress(BrokenPipeError):
+                child.stdin.close()  # type: ignore[union-attr]
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if failed is None:
+        return
+    if failed.returncode < 0:
+        raise UserError(
+            f"process {children.index(failed)} of {processes} was ended by {_name(-failed.returncode)}; SIGKILL often "
+            "means that memory ran out: raise mem_mb of the model"
+        )
+    sys.exit(1)
+
+
+def _tell(child: subprocess.Popen[str], given: dict[str, Any]) -> None:
+    """Give a process its arguments. The pipe stays open: when it ends, the process knows that this one is gone."""
+    assert child.stdin is not None
+    with suppress(BrokenPipeError):  # it has failed already, and is waited for
+        child.stdin.write(json.dumps(given) + "\n")
+        child.stdin.flush()
+
+
+def _wait(children: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
+    """Until all processes have ended; once one has failed, the others get a moment to say so too and are ended.
+
+    Returns:
+        the process that failed first.
+    """
+    running = list(children)
+    failed = None
+    while running:
+        for child in list(running):
+            try:
+                child.wait(timeout=10 if failed else 0.2)
+            except subprocess.TimeoutExpired:
+                if failed:
+                    child.kill()
+                continue
+            running.remove(child)
+            if child.returncode and failed is None:
+                failed = child
+    return failed
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _train(arguments: dict[str, Any]) -> None:
+    paths: dict[str, Any] = dict(arguments["files"])
+    dev = {name: Path(path) for name, path in paths.pop("dev").items()}
+    others: dict[str, Any] = {name: Path(path) if path else None for name, path in paths.items()}
+    files = loop.Files(dev=dev, **others)
+    settings = {name: value for name, value in arguments.items() if name != "files"}
+    loop.train(files=files, **settings)
+
+
+if __name__ == "__main__":
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(1)  # the process that started this one is gone already
+    given = json.loads(line)
+    rank = int(os.environ["RANK"])
+    with reporting(given["log"], rank=rank):
+        end_after(lambda: os.read(sys.stdin.fileno(), 1))  # nothing more is written: it returns at the end of the pipe
+        _train(given["arguments"])

@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         CASE.prepare(folder, arguments.data)  # a sample, for the plain loop; the source, for both
-        files = prepare(folder, plan, arguments.data)
+        files = inputs(folder, plan, arguments.data)
         plain_loop = [plain_seconds(folder, files, plan)]
         begin = time.perf_counter()
         runtime = {"progress": False}
@@ -53,7 +53,7 @@ def main() -> None:
         print(f"the plain loop's time is {sum(plain_loop) / 2 / seconds:.1f} times that of this run")
 
 
-def prepare(folder: Path, plan: Plan, corpora: Path) -> loop.Files:
+def inputs(folder: Path, plan: Plan, corpora: Path) -> loop.Files:
     """Tokens of the experiment's train and dev sets."""
     paths = {}
     for dataset in ("train", *plan.dev_sets.values()):

@@ -26,8 +26,8 @@ from torch.nn import functional
 from training_speed import BATCH, MINILM
 
 from ftft.compute.batching import TokenizedDataset
-from ftft.core.schemas import IN_DISTRIBUTION
 from ftft.data import prepare, tokens
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics import datamap
 from ftft.dynamics.ranking import correlation, first
 from ftft.evaluation import metrics

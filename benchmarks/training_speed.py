@@ -36,11 +36,13 @@ from transformers import AutoModelForSequenceClassification, Trainer, TrainerCal
 
 from ftft.compute import devices
 from ftft.compute.batching import TokenizedDataset
-from ftft.core import artifacts, schemas
+from ftft.compute.flops import FlopCount
+from ftft.core import artifacts
 from ftft.data import tokens
+from ftft.data.schemas import data_schema
 from ftft.experiment import config
 from ftft.experiment.plan import Plan
-from ftft.models import pretrained
+from ftft.models import classifier, pretrained
 from ftft.models.pretrained import weights_folder
 from ftft.training import loop
 
@@ -79,7 +81,7 @@ class Case:
         label = [LABELS[self.kind].index(name) for name in table["label"].to_pylist()]
         content = {"uid": table["uid"].cast(pa.string()), "label": pa.array(label, pa.int16())}
         content |= dict(zip(("text_a", "text_b"), (table[column] for column in columns), strict=False))
-        schema = schemas.data_schema(pairs=self.kind == "pairs")
+        schema = data_schema(pairs=self.kind == "pairs")
         artifacts.write_table(pa.table(content), folder / "data.parquet", schema)
         pretrained.prepare(self.source, folder / "source", folder / "data.parquet")
         inputs = (folder / "data.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
@@ -279,8 +281,8 @@ def hf_trainer(folder: Path, case: Case, *, bf16: bool, compiled: bool) -> float
 def useful_flops(folder: Path, case: Case) -> float:
     """Operations of a pass over all texts if no token were padding."""
     data = TokenizedDataset.read(folder / "tokens.parquet")
-    model = loop.modelling.build(folder / "source", LABELS[case.kind], seed=0, layers=case.layers)
-    flops = loop.FlopCount.of(model)
+    model = classifier.build(folder / "source", LABELS[case.kind], seed=0, layers=case.layers)
+    flops = FlopCount.of(model)
     return sum(flops.train_pass(1, int(length)) for length in data.lengths)
 
 

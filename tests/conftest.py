@@ -49,7 +49,7 @@ def write_data() -> Callable[..., Path]:
         return path
 
     from ftft.core.artifacts import write_table
-    from ftft.core.schemas import data_schema
+    from ftft.data.schemas import data_schema
 
     return write
 

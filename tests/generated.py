@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ftft.compute.schemas import COST
 from ftft.core.artifacts import write_table
-from ftft.core.schemas import COST, METRICS, data_schema, predictions_schema, write_dynamics
 from ftft.data import inspection
+from ftft.data.schemas import data_schema
 from ftft.dynamics import datamap, selection
+from ftft.dynamics.artifact import write_dynamics
 from ftft.evaluation.metrics import detailed_scores
+from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config
 from ftft.experiment.plan import Plan, Run
 from ftft.results import comparison, cost_curve, forecast, summary, transfer

@@ -8,7 +8,7 @@ import pytest
 
 from ftft.compute.batching import TokenizedDataset, bucket, epoch_batches, fixed_rows, micro_batches
 from ftft.core.artifacts import write_table
-from ftft.core.schemas import tokens_schema
+from ftft.data.schemas import tokens_schema
 
 LENGTHS = np.random.default_rng(3).integers(1, 200, 1003)
 ROWS = np.random.default_rng(4).permutation(5000)[:1003]

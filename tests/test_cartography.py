@@ -13,21 +13,23 @@ import pyarrow as pa
 import pytest
 from test_docs import ROOT, blocks
 
-from ftft.core import schemas
+from ftft.core import artifacts
 from ftft.core.artifacts import read_metadata, read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import DATAMAP, SUBSET
+from ftft.data.schemas import data_schema
 from ftft.dynamics import datamap, selection
+from ftft.dynamics.artifact import write_dynamics
+from ftft.dynamics.schemas import DATAMAP, SUBSET, dynamics_schema
 from ftft.interop import cartography
 
 PAGE = ROOT / "docs" / "without_the_workflow.md"
-SCRIPTS = Path(schemas.__file__).parents[2]
+SCRIPTS = Path(artifacts.__file__).parents[2]
 LABELS = ["no", "maybe", "yes"]
 
 
 def write_data(path: Path, uids: list[str], labels: list[int]) -> Path:
     table = pa.table({"uid": uids, "text_a": ["text"] * len(uids), "label": pa.array(labels, pa.int16())})
-    write_table(table, path, schemas.data_schema(pairs=False), {"labels": json.dumps(LABELS)})
+    write_table(table, path, data_schema(pairs=False), {"labels": json.dumps(LABELS)})
     return path
 
 
@@ -59,13 +61,13 @@ def random_dynamics(folder: Path, n: int = 300, epochs: int = 4) -> tuple[Path, 
     rng = np.random.default_rng(0)
     logits = (rng.normal(size=(epochs, n, 3)) * 10.0 ** rng.integers(-9, 9, (epochs, n, 1))).astype(np.float32)
     data = write_data(folder / "data.parquet", [f"u{i:03}" for i in rng.permutation(n)], rng.integers(0, 3, n).tolist())
-    schemas.write_dynamics(list(logits), folder / "dynamics.parquet", 3, {"labels": json.dumps(LABELS)})
+    write_dynamics(list(logits), folder / "dynamics.parquet", 3, {"labels": json.dumps(LABELS)})
     return folder / "dynamics.parquet", data
 
 
 def test_dynamics_as_cartography_has_them(tmp_path, data):
     logits = np.array([[[0.25, -1.5, 3], [1, 2, 3], [0.1, 0, 0]]], dtype=np.float32)
-    schemas.write_dynamics(list(logits), tmp_path / "dynamics.parquet", 3, {})
+    write_dynamics(list(logits), tmp_path / "dynamics.parquet", 3, {})
     cartography.export_dynamics(tmp_path / "dynamics.parquet", data, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["dynamics_epoch_0.jsonl"]
     # 0.1 in float32 is 13421773 / 2**27.
@@ -79,7 +81,7 @@ def test_dynamics_as_cartography_has_them(tmp_path, data):
 def test_imported_dynamics_are_in_the_order_of_the_data(tmp_path, data, folder):
     cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
     table = read_table(tmp_path / "dynamics.parquet")
-    assert table.schema.equals(schemas.dynamics_schema(3))
+    assert table.schema.equals(dynamics_schema(3))
     assert table["epoch"].to_pylist() == [0, 0, 0, 1, 1, 1]
     assert table["row"].to_pylist() == [0, 1, 2, 0, 1, 2]
     first = [[2.0, 0.0, 1e-3], [1.6076261997, 0.5, -3.3108742237], [0.25, -1.5, 3]]
@@ -103,7 +105,7 @@ def test_coordinates_by_hand(tmp_path, write_data):
     gold = np.array([[0.9, 0.2, 0.1], [0.9, 0.8, 0.1], [0.9, 0.4, 0.3], [0.9, 0.8, 0.3]])
     logits = np.log(np.stack([gold, 1 - gold], axis=-1)).astype(np.float32)
     data = write_data(tmp_path / "data.parquet", ["x", "y", "z"], [0, 0, 0])
-    schemas.write_dynamics(list(logits), tmp_path / "dynamics.parquet", 2, {})
+    write_dynamics(list(logits), tmp_path / "dynamics.parquet", 2, {})
     datamap.write(tmp_path / "dynamics.parquet", data, tmp_path / "datamap.parquet")
     cartography.export_coordinates(tmp_path / "datamap.parquet", tmp_path / "td_metrics.jsonl")
 
@@ -321,7 +323,7 @@ def test_dynamics_that_cannot_be_exported(tmp_path):
     (tmp_path / "out/dynamics_epoch_4.jsonl").write_text("")
     with pytest.raises(UserError, match=r"already has dynamics_epoch_4\.jsonl, but there are only 4 epochs"):
         cartography.export_dynamics(dynamics, data, tmp_path / "out")
-    schemas.write_dynamics([np.full((1, 2), np.nan, np.float32)], tmp_path / "nan.parquet", 2, {})
+    write_dynamics([np.full((1, 2), np.nan, np.float32)], tmp_path / "nan.parquet", 2, {})
     with pytest.raises(UserError, match="not finite in epoch 0"):
         cartography.export_dynamics(tmp_path / "nan.parquet", short, tmp_path / "other")
 

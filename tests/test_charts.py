@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ftft.core.schemas import OOD_MEAN
 from ftft.display import charts
 from ftft.display.method_styles import method_styles
-from ftft.results.summary import COST
+from ftft.results.schemas import OOD_MEAN
+from ftft.results.summary import COSTS
 
 STYLES = method_styles([("erm", ""), ("ftft", "small")])
 
@@ -57,13 +57,13 @@ def test_learning_curves_without_erm():
 def overview(rows):
     """``rows``: (method, reference, mean, sd, FLOPs, seconds)."""
     index = pd.MultiIndex.from_tuples([row[:2] for row in rows], names=["method", "reference"])
-    columns = [(OOD_MEAN, "mean"), (OOD_MEAN, "sd"), (COST, "FLOPs"), (COST, "seconds")]
+    columns = [(OOD_MEAN, "mean"), (OOD_MEAN, "sd"), (COSTS, "FLOPs"), (COSTS, "seconds")]
     return pd.DataFrame([row[2:] for row in rows], index=index, columns=pd.MultiIndex.from_tuples(columns))
 
 
 def test_robustness_by_hand():
     table = overview([("erm", "", 0.5, np.nan, 100.0, 100.0), ("ftft", "small", 0.6, 0.02, 80.0, 120.0)])
-    chart = charts.robustness(table, table[COST], STYLES, np.array([False, True]), "mean OOD accuracy", relative=True)
+    chart = charts.robustness(table, table[COSTS], STYLES, np.array([False, True]), "mean OOD accuracy", relative=True)
     front, erm, ftft = chart["figure"]["data"]
     assert (list(front["x"]), list(front["y"])) == ([80.0], [60.0])
     assert (list(erm["y"]), list(erm["error_y"]["array"])) == ([50.0], [0])

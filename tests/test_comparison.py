@@ -9,8 +9,10 @@ import pytest
 
 from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, predictions_schema
+from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.evaluation.schemas import predictions_schema
 from ftft.results import comparison, statistics
+from ftft.results.schemas import COMPARISON, OOD_MEAN
 
 LABELS = [0, 0, 0, 1, 1]
 

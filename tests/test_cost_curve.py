@@ -9,8 +9,9 @@ import pytest
 from test_summary import write_cost
 
 from ftft.core.artifacts import read_table, write_table
-from ftft.core.schemas import COST_CURVE, METRICS, OOD_MEAN
+from ftft.evaluation.schemas import METRICS
 from ftft.results import cost_curve
+from ftft.results.schemas import COST_CURVE, OOD_MEAN
 
 
 def write_curve(path, scores, checkpoints, ood=True):

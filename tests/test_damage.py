@@ -14,18 +14,23 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from ftft.compute.batching import FeatureDataset, TokenizedDataset
-from ftft.core import schemas
+from ftft.compute.schemas import features_schema
+from ftft.core import artifacts
 from ftft.core.artifacts import read_metadata, read_table, write_table
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.data import tokens
+from ftft.data.schemas import tokens_schema
 from ftft.display import tables, webpage
 from ftft.dynamics import datamap, guidance, selection
+from ftft.dynamics.artifact import read_dynamics, write_dynamics
+from ftft.dynamics.schemas import DATAMAP, read_subset
+from ftft.models.saved import read_step
 from ftft.results import comparison, cost_curve, summary, transfer
 
 ROWS = 60
-TOKENS = schemas.tokens_schema(token_types=False)
-FEATURES = schemas.features_schema(2)
+TOKENS = tokens_schema(token_types=False)
+FEATURES = features_schema(2)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +104,7 @@ READERS = {
     "tokenize: data": (TRAIN, _tokenize),
     "train: tokens": ("tokens/m/train.parquet", lambda r: TokenizedDataset.read(r / "tokens/m/train.parquet")),
     "train: features": (FEATURE_FILE, lambda r: FeatureDataset.read(r / FEATURE_FILE, "both")),
-    "train: subset": ("subset/random-0.33/seed0.parquet", lambda r: schemas.read_subset(
+    "train: subset": ("subset/random-0.33/seed0.parquet", lambda r: read_subset(
         r / "subset/random-0.33/seed0.parquet", read_table(r / TRAIN, ["uid"])["uid"])),
     "train: guide": (DYNAMICS, lambda r: guidance.read_epoch(r / DYNAMICS, ROWS, 0, "key")),
     "datamap: dynamics": (DYNAMICS, lambda r: datamap.write(r / DYNAMICS, r / TRAIN, r / OUT[0])),
@@ -110,7 +115,7 @@ READERS = {
     "references: curve": (CURVE, _compare_references),
     "references: cost": (COST, _compare_references),
     "references: dev": ("data/dev.parquet", _compare_references),
-    "evaluate: curve": (CURVE, lambda r: schemas.read_step(r / CURVE, "final")),
+    "evaluate: curve": (CURVE, lambda r: read_step(r / CURVE, "final")),
     "compare: predictions": (f"{EVALUATION}/predictions/plain.parquet", _to_tables(comparison.compare)),
     "costs: curve": ("reference/large/seed0/metrics.parquet", _to_tables(cost_curve.trace)),
     "costs: cost": ("reference/large/seed0/cost.parquet", _to_tables(cost_curve.trace)),
@@ -226,9 +231,9 @@ def test_values_that_would_mislead_are_refused(results, reader, change, words):
 
 def test_dynamics_of_other_data_are_refused(results):
     rewritten(results / TRAIN, lambda table: table, content_hash="a")
-    logits = schemas.read_dynamics(results / DYNAMICS, ROWS)
+    logits = read_dynamics(results / DYNAMICS, ROWS)
     for of, allowed in (("a", True), ("b", False)):
-        schemas.write_dynamics(list(logits), results / DYNAMICS, 3, {"content_hash": of})
+        write_dynamics(list(logits), results / DYNAMICS, 3, {"content_hash": of})
         if allowed:
             datamap.write(results / DYNAMICS, results / TRAIN, results / MAP)
             assert read_metadata(results / MAP)["content_hash"] == "a"
@@ -245,7 +250,7 @@ def test_dynamics_of_other_data_are_refused(results):
 def test_metadata_that_do_not_say_the_step_of_a_model_are_refused(results, text):
     rewritten(results / CURVE, lambda table: table, checkpoints=text)
     with pytest.raises(UserError, match=r"metrics.parquet is damaged: checkpoints in its metadata do not say"):
-        schemas.read_step(results / CURVE, "final")
+        read_step(results / CURVE, "final")
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "nan", "²"])
@@ -272,4 +277,4 @@ def test_a_table_whose_column_has_another_type_is_refused(results):
     path = results / MAP
     rewritten(path, lambda table: table.set_column(2, "confidence", table["confidence"].cast(pa.string())))
     with pytest.raises(UserError, match="confidence holds string instead of double"):
-        schemas.read(path, schemas.DATAMAP)
+        artifacts.read(path, DATAMAP)

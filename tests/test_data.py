@@ -20,9 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ftft.core import artifacts, schemas
+from ftft.core import artifacts
 from ftft.core.errors import UserError, without_credentials
 from ftft.data import planted, prepare
+from ftft.data.schemas import data_schema
 from ftft.experiment.config import Source, plain
 
 NLI = ["entailment", "neutral", "contradiction"]
@@ -66,7 +67,7 @@ def test_csv(download, tmp_path):
         {"uid": "row00000002", "text_a": 'say "hi"\nagain', "label": 1, "note": "02"},
     ]
     schema = pq.read_schema(tmp_path / "out.parquet").remove_metadata()
-    assert schema == schemas.data_schema(pairs=False, extra=[pa.field("note", pa.string())])
+    assert schema == data_schema(pairs=False, extra=[pa.field("note", pa.string())])
 
 
 def test_text_that_looks_like_nothing_or_a_number_stays_text(download):

@@ -7,8 +7,9 @@ from scipy import special, stats
 
 from ftft.core.artifacts import read_metadata, read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import DATAMAP, data_schema, dynamics_schema
+from ftft.data.schemas import data_schema
 from ftft.dynamics import datamap, measures
+from ftft.dynamics.schemas import DATAMAP, dynamics_schema
 
 
 def logits_of(gold_probability):

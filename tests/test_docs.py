@@ -8,11 +8,16 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from ftft.core import artifacts, schemas
+from ftft.compute.schemas import COST, features_schema
+from ftft.core import artifacts
 from ftft.data import inspection
+from ftft.data.schemas import data_schema, tokens_schema
 from ftft.display import tables
+from ftft.dynamics.schemas import DATAMAP, SUBSET, dynamics_schema
+from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config, describe
 from ftft.experiment.plan import Plan
+from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, REFERENCES, SUMMARY, TRANSFER
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -117,22 +122,22 @@ def anchors(page: Path) -> set[str]:
 
 
 ALL_SCHEMAS = {
-    "data": schemas.data_schema(pairs=True),
+    "data": data_schema(pairs=True),
     "data_checks": inspection.SCHEMA,
-    "tokens": schemas.tokens_schema(token_types=True),
-    "features": schemas.features_schema(3),
-    "dynamics": schemas.dynamics_schema(3),
-    "datamap": schemas.DATAMAP,
-    "forecast": schemas.FORECAST,
-    "references": schemas.REFERENCES,
-    "transfer": schemas.TRANSFER,
-    "subset": schemas.SUBSET,
-    "metrics": schemas.METRICS,
-    "cost": schemas.COST,
-    "predictions": schemas.predictions_schema(3),
-    "summary": schemas.SUMMARY,
-    "comparison": schemas.COMPARISON,
-    "cost_curve": schemas.COST_CURVE,
+    "tokens": tokens_schema(token_types=True),
+    "features": features_schema(3),
+    "dynamics": dynamics_schema(3),
+    "datamap": DATAMAP,
+    "forecast": FORECAST,
+    "references": REFERENCES,
+    "transfer": TRANSFER,
+    "subset": SUBSET,
+    "metrics": METRICS,
+    "cost": COST,
+    "predictions": predictions_schema(3),
+    "summary": SUMMARY,
+    "comparison": COMPARISON,
+    "cost_curve": COST_CURVE,
 }
 
 

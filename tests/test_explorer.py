@@ -4,10 +4,12 @@ import pytest
 
 from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import SUBSET, data_schema, write_dynamics
+from ftft.data.schemas import data_schema
 from ftft.display import explorer
+from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.datamap import REGIONS
 from ftft.dynamics.datamap import write as write_datamap
+from ftft.dynamics.schemas import SUBSET
 
 LABELS = ["no", "yes"]
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 
 from ftft.compute import features
 from ftft.compute.batching import FeatureDataset, TokenizedDataset
-from ftft.core import schemas
+from ftft.compute.schemas import features_schema
 from ftft.core.errors import UserError
 from ftft.data import tokens
 
@@ -106,4 +106,4 @@ def test_random_weights_have_no_features(texts, sources, tmp_path):
 
 def test_the_artifact_has_its_schema(texts, pretrained_sources, tmp_path):
     folder = embedded(texts, pretrained_sources["bert"], tmp_path)
-    assert pq.read_schema(folder / "dev.parquet").remove_metadata().equals(schemas.features_schema(16))
+    assert pq.read_schema(folder / "dev.parquet").remove_metadata().equals(features_schema(16))

@@ -10,11 +10,13 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from ftft.core.artifacts import write_table
-from ftft.core.schemas import COST_CURVE, DATAMAP, IN_DISTRIBUTION, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display import figures
 from ftft.display.figure_style import image
 from ftft.display.figures import curves_figure, robustness_figure, transfer_figure
 from ftft.display.method_styles import method_styles
+from ftft.dynamics.schemas import DATAMAP
+from ftft.results.schemas import COST_CURVE, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
 
 KEYS = [("erm", ""), ("random", ""), ("ftft", "small"), ("wise", "")]
 STYLES = method_styles(KEYS)

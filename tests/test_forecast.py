@@ -7,11 +7,11 @@ from conftest import TOY_DATA
 from pyarrow import csv
 
 from ftft.core.artifacts import read_table, write_table
-from ftft.core.schemas import FORECAST, SUMMARY
 from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.results import forecast
 from ftft.results.forecast import Replay, break_even, earliest_stop
+from ftft.results.schemas import FORECAST, SUMMARY
 from ftft.results.summary import EN_DASH
 from ftft.training.stopping import EarlyStopping
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from ftft.core import schemas
 from ftft.core.errors import UserError
 from ftft.dynamics import guidance
+from ftft.dynamics.artifact import write_dynamics
 
 
 def test_wrong_examples_come_up_as_often_as_the_factor_says():
@@ -34,7 +34,7 @@ def test_an_expert_that_is_sure_gives_no_infinity():
 @pytest.fixture
 def dynamics(tmp_path):
     epochs = [np.full((4, 2), epoch, np.float32) for epoch in range(3)]
-    schemas.write_dynamics(epochs, tmp_path / "dynamics.parquet", 2, {})
+    write_dynamics(epochs, tmp_path / "dynamics.parquet", 2, {})
     return tmp_path / "dynamics.parquet"
 
 

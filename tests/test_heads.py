@@ -16,8 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoTokenizer, pipeline
 
 from ftft.compute.batching import epoch_batches
-from ftft.core import artifacts, schemas
-from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.compute.schemas import features_schema
+from ftft.core import artifacts
+from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.dynamics.artifact import read_dynamics
 from ftft.experiment.config import HEAD
 from ftft.models import classifier, heads
 from ftft.training import loop
@@ -36,7 +38,7 @@ def prepared(tmp_path_factory):
         values = generator.normal(3.0, 2.0, (rows, 2 * WIDTH)).astype(np.float32)
         values[np.arange(rows), labels] += 12
         values[:, 5] = 7.0
-        schema = schemas.features_schema(WIDTH)
+        schema = features_schema(WIDTH)
         columns = [pa.array([f"{name}{row}" for row in range(rows)]), pa.array(labels, pa.int16())]
         for part in (values[:, :WIDTH], values[:, WIDTH:]):
             columns.append(pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), type=schema.field("first").type))
@@ -86,7 +88,7 @@ def test_the_dynamics_of_a_head_are_those_of_a_plain_loop(prepared, pretrained_s
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             step += 1
-    found = schemas.read_dynamics(tmp_path / "dynamics.parquet", N)
+    found = read_dynamics(tmp_path / "dynamics.parquet", N)
     np.testing.assert_allclose(found, dynamics.numpy(), atol=1e-5)
 
 

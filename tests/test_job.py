@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ftft.core import artifacts, schemas
+from ftft.core import artifacts
+from ftft.dynamics.schemas import DATAMAP
 
-SCRIPTS = Path(schemas.__file__).parents[2]
+SCRIPTS = Path(artifacts.__file__).parents[2]
 
 
 def by_hand(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,9 +29,9 @@ def datamap(tmp_path):
         "label": [row % 2 for row in range(n)],
         "region": ["ambiguous"] * n,
     }
-    columns |= {name: [1 - row / n for row in range(n)] for name in schemas.DATAMAP.names if name not in columns}
+    columns |= {name: [1 - row / n for row in range(n)] for name in DATAMAP.names if name not in columns}
     columns["forgetting"] = [0] * n
-    artifacts.write_table(pa.table(columns), tmp_path / "datamap.parquet", schemas.DATAMAP)
+    artifacts.write_table(pa.table(columns), tmp_path / "datamap.parquet", DATAMAP)
     return tmp_path / "datamap.parquet"
 
 

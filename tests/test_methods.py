@@ -11,9 +11,10 @@ import pytest
 import runs
 from accelerate.state import AcceleratorState
 
-from ftft.core import artifacts, schemas
-from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.core import artifacts
 from ftft.data import planted, tokens
+from ftft.data.schemas import IN_DISTRIBUTION, data_schema
+from ftft.dynamics.artifact import write_dynamics
 from ftft.evaluation import evaluate
 from ftft.models import classifier, pretrained
 from ftft.training import loop
@@ -27,7 +28,7 @@ MARGIN = 0.08
 def write(path: Path, table: pa.Table) -> None:
     labels = pa.array([LABELS.index(label) for label in table["label"].to_pylist()], pa.int16())
     columns = {name: table[name] for name in ("uid", "text_a", "text_b")} | {"label": labels}
-    artifacts.write_table(pa.table(columns), path, schemas.data_schema(pairs=True), {"labels": json.dumps(LABELS)})
+    artifacts.write_table(pa.table(columns), path, data_schema(pairs=True), {"labels": json.dumps(LABELS)})
 
 
 def shortcut_mostly(rows: int) -> pa.Table:
@@ -63,7 +64,7 @@ def prepared(tmp_path_factory) -> Path:
     ]
     # The dynamics of a reference that has learned the shortcut and nothing else.
     logits = np.log(np.where(np.eye(3)[hints] > 0, 0.96, 0.02)).astype(np.float32)
-    schemas.write_dynamics([logits, logits], folder / "guide.parquet", 3, {})
+    write_dynamics([logits, logits], folder / "guide.parquet", 3, {})
     return folder
 
 

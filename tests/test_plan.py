@@ -9,7 +9,7 @@ import pytest
 from conftest import TOY_DATA
 
 from ftft.core.errors import UserError
-from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.experiment.config import HEAD, ReferenceStop, Stop, load
 from ftft.experiment.plan import Plan, Run, checkpoint_name
 

@@ -1,5 +1,6 @@
 """The hash of the code behind a stage, on a small library of its own."""
 
+import ast
 import hashlib
 import os
 import shutil
@@ -11,23 +12,28 @@ from ftft.core.errors import UserError
 from ftft.experiment import provenance
 from ftft.experiment.config import Model
 
-SCRIPT = "from ftft.top import run\n\nrun(1)\n"
+SCRIPT = "from ftft.up.top import run\n\nrun(1)\n"
 LIBRARY = {
-    "top.py": '"""Runs."""\n\nfrom ftft import left\nfrom ftft.right import twice\n\n\ndef run(x):\n'
-    '    """Run it."""\n    return left.once(twice(x))\n',
-    "left.py": "import ftft.deep\n\n\ndef once(x):\n    return ftft.deep.BASE + x\n",
-    "right.py": "def twice(x):\n    return 2 * x\n",
-    "deep.py": "BASE = 1\n",
-    "unused.py": "VALUE = 1\n",
+    "up/top.py": '"""Runs."""\n\nimport logging\n\nfrom ftft.low import left\nfrom ftft.low.right import twice\n'
+    "from ftft.jobs import place\nfrom ftft.models import card\n\nlog = logging.getLogger(__name__)\n\n\ndef run(x):\n"
+    '    """Run it."""\n    if x < 0:\n        raise ValueError(f"{x} is below zero")\n    log.info("x is %s", x)\n'
+    "    place.at(card.text)\n    return left.once(twice(x))\n",
+    "low/left.py": "import ftft.low.deep\n\n\ndef once(x):\n    return ftft.low.deep.BASE + x\n",
+    "low/right.py": "def twice(x):\n    return 2 * x\n",
+    "low/deep.py": "BASE = 1\n",
+    "low/unused.py": "VALUE = 1\n",
+    "jobs/place.py": "def at(x):\n    return 1\n",
+    "models/card.py": "def text():\n    return 1\n",
 }
 
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    """A script that reaches all of a four-module library but ``unused``."""
+    """A script that reaches all of a small library but ``unused``."""
     library = tmp_path / "ftft"
     library.mkdir()
     for name, code in LIBRARY.items():
+        (library / name).parent.mkdir(exist_ok=True)
         (library / name).write_text(code, encoding="utf-8")
     path = tmp_path / "train_main.py"
     path.write_text(SCRIPT, encoding="utf-8")
@@ -52,14 +58,18 @@ def edit(path: Path, old: str, new: str) -> None:
     ("module", "old", "new"),
     [
         ("train_main.py", "run(1)", "# now\nrun( 1 )"),
-        ("ftft/top.py", '"""Runs."""', '"""Runs everything."""'),
-        ("ftft/top.py", '    """Run it."""\n', ""),
-        ("ftft/left.py", "ftft.deep.BASE + x", "(\n        ftft.deep.BASE + x  # why\n    )"),
-        ("ftft/deep.py", "BASE = 1", '"""New."""\nBASE = 1'),
-        ("ftft/unused.py", "1", "2"),
+        ("ftft/up/top.py", '"""Runs."""', '"""Runs everything."""'),
+        ("ftft/up/top.py", '    """Run it."""\n', ""),
+        ("ftft/low/left.py", "ftft.low.deep.BASE + x", "(\n        ftft.low.deep.BASE + x  # why\n    )"),
+        ("ftft/low/deep.py", "BASE = 1", '"""New."""\nBASE = 1'),
+        ("ftft/low/unused.py", "1", "2"),
+        ("ftft/up/top.py", "is below zero", "is negative"),
+        ("ftft/up/top.py", '"x is %s"', '"it is %s"'),
+        ("ftft/jobs/place.py", "1", "2"),
+        ("ftft/models/card.py", "1", "2"),
     ],
 )
-def test_comments_docstrings_format_and_unused_modules_do_not_count(script, module, old, new):
+def test_comments_docstrings_format_messages_and_unused_modules_do_not_count(script, module, old, new):
     before = code_hash(script)
     edit(script.parent / module, old, new)
     assert code_hash(script) == before
@@ -69,10 +79,12 @@ def test_comments_docstrings_format_and_unused_modules_do_not_count(script, modu
     ("module", "old", "new"),
     [
         ("train_main.py", "run(1)", "run(2)"),
-        ("ftft/top.py", "twice(x)", "twice(x + 0)"),
-        ("ftft/left.py", "+ x", "- x"),
-        ("ftft/right.py", "2 * x", "x * 2"),
-        ("ftft/deep.py", "BASE = 1", "BASE = 1.0"),
+        ("ftft/up/top.py", "twice(x)", "twice(x + 0)"),
+        ("ftft/up/top.py", "x < 0", "x < 1"),
+        ("ftft/up/top.py", "ValueError", "TypeError"),
+        ("ftft/low/left.py", "+ x", "- x"),
+        ("ftft/low/right.py", "2 * x", "x * 2"),
+        ("ftft/low/deep.py", "BASE = 1", "BASE = 1.0"),
     ],
 )
 def test_code_counts_in_the_script_and_in_every_module_it_reaches(script, module, old, new):
@@ -83,10 +95,10 @@ def test_code_counts_in_the_script_and_in_every_module_it_reaches(script, module
 
 def test_code_that_moves_between_modules_counts(script):
     before = code_hash(script)
-    edit(script.parent / "ftft/left.py", "+ x", "+ x\n\n\nY = 1")
+    edit(script.parent / "ftft/low/left.py", "+ x", "+ x\n\n\nY = 1")
     after_left = code_hash(script)
-    edit(script.parent / "ftft/left.py", "+ x\n\n\nY = 1", "+ x")
-    edit(script.parent / "ftft/right.py", "2 * x", "2 * x\n\n\nY = 1")
+    edit(script.parent / "ftft/low/left.py", "+ x\n\n\nY = 1", "+ x")
+    edit(script.parent / "ftft/low/right.py", "2 * x", "2 * x\n\n\nY = 1")
     assert len({before, after_left, code_hash(script)}) == 3
 
 
@@ -101,15 +113,67 @@ def test_hash_does_not_depend_on_where_the_code_lies(script, tmp_path, monkeypat
 
 
 def test_modules_that_import_each_other_end(script):
-    edit(script.parent / "ftft/deep.py", "BASE = 1", "from ftft import top\n\nBASE = top.run")
+    edit(script.parent / "ftft/low/deep.py", "BASE = 1", "from ftft.up import top\n\nBASE = top.run")
     assert len(code_hash(script)) == 16
 
 
-def test_the_real_library_is_reached():
+SCRIPTS = Path(provenance.__file__).parents[2]
+# From below.
+FLOORS = ["core", "jobs", "data", "models", "compute", "dynamics", "evaluation", "training", "results", "display"]
+FLOORS += ["experiment", "interop"]
+# The packages that decide the results of each script; an edit elsewhere never makes them anew.
+TABLES = {"core", "data", "compute", "evaluation", "results"}
+TRAINS = {"core", "data", "models", "compute", "dynamics", "evaluation", "training"}
+REACHED = {
+    "check_data": {"core", "data"},
+    "compare_methods": TABLES,
+    "compare_references": TABLES | {"dynamics"},
+    "compute_datamap": {"core", "data", "models", "compute", "dynamics"},
+    "download": {"core", "data"},
+    "download_model": {"core", "models"},
+    "draw_figures": TABLES | {"dynamics", "display"},
+    "embed": {"core", "data", "models", "compute"},
+    "evaluate_ood": {"core", "data", "models", "compute", "evaluation"},
+    "forecast": TRAINS | {"results"},
+    "interpolate_weights": {"core", "models"},
+    "report": TABLES | {"models", "dynamics", "display"},
+    "select_subset": {"core", "data", "models", "compute", "dynamics"},
+    "summarize": TABLES,
+    "tokenize_texts": {"core", "data"},
+    "trace_costs": TABLES | {"models"},
+    "train_main": TRAINS,
+    "train_probe": TRAINS,
+    "train_reference": TRAINS,
+    "write_tables": TABLES | {"dynamics", "display"},
+}
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_each_script_reaches_no_package_that_its_results_do_not_depend_on(name):
     provenance.code_hash.cache_clear()
-    reached = {module.stem for module in provenance._reachable(provenance.LIBRARY / "provenance.py")}
-    assert reached >= {"provenance", "files", "errors"}
-    assert "training" not in reached
+    modules = provenance._reachable(SCRIPTS / f"{name}.py")
+    library = provenance.LIBRARY
+    packages = {path.relative_to(library).parts[0] for path in modules if path.is_relative_to(library)}
+    assert packages == REACHED[name]
+
+
+def test_every_script_is_in_the_table():
+    assert set(REACHED) == {path.stem for path in SCRIPTS.glob("*.py")}
+
+
+def test_imports_run_one_way_down_the_floors():
+    library = SCRIPTS / "ftft"
+    assert {path.parent.name for path in library.glob("*/__init__.py")} == set(FLOORS)
+    wrong = []
+    for path in library.rglob("*.py"):
+        if path.parent == library:
+            continue
+        floor = FLOORS.index(path.relative_to(library).parts[0])
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("ftft."):
+                above = FLOORS.index(str(node.module).split(".")[1]) > floor
+                wrong += [f"{path.relative_to(library)} imports {node.module}"] if above else []
+    assert wrong == []
 
 
 # The files of a model.

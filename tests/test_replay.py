@@ -16,10 +16,10 @@ from transformers import AutoModel
 from ftft.compute import devices, features
 from ftft.compute.batching import padded
 from ftft.compute.flops import FlopCount
-from ftft.core import artifacts, schemas
+from ftft.core import artifacts
 from ftft.core.errors import UserError
-from ftft.core.schemas import IN_DISTRIBUTION
 from ftft.data import tokens
+from ftft.data.schemas import IN_DISTRIBUTION, tokens_schema
 from ftft.dynamics import selection
 from ftft.experiment.config import Training
 from ftft.models import classifier, heads
@@ -138,7 +138,7 @@ def test_jobs_that_share_their_batches_are_still_counted_each_with_its_own_model
 def three(tmp_path, source):
     """A train set of texts of 3, 9 and 17 tokens, and a training on it: one step of all three."""
     columns = {"uid": ["x", "y", "z"], "label": [0, 1, 2], "input_ids": [[1] * 3, [1] * 9, [1] * 17]}
-    schema = schemas.tokens_schema(token_types=False)
+    schema = tokens_schema(token_types=False)
     table = pa.table(columns | {"length": [3, 9, 17]}).cast(schema)
     artifacts.write_table(table, tmp_path / "tokens.parquet", schema)
     return work(tmp_path, source, epochs=None, steps=1)

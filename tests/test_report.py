@@ -10,25 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ftft.compute.schemas import COST
 from ftft.core.artifacts import write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import (
-    COMPARISON,
-    COST,
-    COST_CURVE,
-    DATAMAP,
-    FORECAST,
-    OOD_MEAN,
-    REFERENCES,
-    SUBSET,
-    SUMMARY,
-    data_schema,
-    write_dynamics,
-)
 from ftft.data import inspection
+from ftft.data.schemas import data_schema
 from ftft.display import sentences, webpage
-from ftft.results.summary import COST as COSTS
-from ftft.results.summary import DIFFERENCE, EN_DASH
+from ftft.dynamics.artifact import write_dynamics
+from ftft.dynamics.schemas import DATAMAP, SUBSET
+from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, OOD_MEAN, REFERENCES, SUMMARY
+from ftft.results.summary import COSTS, DIFFERENCE, EN_DASH
 from ftft.results.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"

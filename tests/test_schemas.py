@@ -2,7 +2,9 @@
 
 import pyarrow as pa
 
-from ftft.core.schemas import data_schema, dynamics_schema, predictions_schema, tokens_schema
+from ftft.data.schemas import data_schema, tokens_schema
+from ftft.dynamics.schemas import dynamics_schema
+from ftft.evaluation.schemas import predictions_schema
 
 
 def test_schemas_that_depend_on_the_data():

@@ -9,8 +9,9 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from ftft.core.artifacts import read_metadata, read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import DATAMAP, SUBSET, data_schema
+from ftft.data.schemas import data_schema
 from ftft.dynamics import criteria, ranking, selection
+from ftft.dynamics.schemas import DATAMAP, SUBSET
 
 UIDS = ["d", "b", "a", "c", "e"]
 VARIABILITY = [0.2, 0.3, 0.1, 0.3, 0.4]

@@ -5,10 +5,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from ftft.compute.schemas import COST
 from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import COMPARISON, COST, METRICS, OOD_MEAN, SUMMARY
+from ftft.evaluation.schemas import METRICS
 from ftft.results import summary
+from ftft.results.schemas import COMPARISON, OOD_MEAN, SUMMARY
 
 
 def write_cost(path, rows):
@@ -162,9 +164,9 @@ def test_overview_by_hand(entries, tmp_path):
     assert ftft[summary.DIFFERENCE, "sd"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
     assert math.isnan(erm[summary.DIFFERENCE, "mean"])
     # 50 + 10 of 100 FLOPs; 9 + 2 and 11 + 2 of 20 seconds.
-    assert ftft[summary.COST, "FLOPs"] == pytest.approx(60)
-    assert ftft[summary.COST, "seconds"] == pytest.approx(60)
-    assert erm[summary.COST, "FLOPs"] == erm[summary.COST, "seconds"] == 100
+    assert ftft[summary.COSTS, "FLOPs"] == pytest.approx(60)
+    assert ftft[summary.COSTS, "seconds"] == pytest.approx(60)
+    assert erm[summary.COSTS, "FLOPs"] == erm[summary.COSTS, "seconds"] == 100
     assert ftft[summary.STEP, "mean"] == 50
     assert ftft[summary.SEEDS, "number"] == 2
 
@@ -177,7 +179,7 @@ def test_one_seed_has_no_spread(entries, tmp_path):
 
 def test_without_erm_nothing_is_relative(entries, tmp_path):
     table = summary.overview(summarized(entries[1::2], tmp_path), "accuracy")
-    assert table[summary.COST].isna().all(axis=None)
+    assert table[summary.COSTS].isna().all(axis=None)
     text = summary.formatted(table).iloc[0]
     assert text["FLOPs (ERM = 100)"] == text["seconds (ERM = 100)"] == text[summary.DIFFERENCE] == summary.EN_DASH
 
@@ -188,7 +190,7 @@ def test_each_main_model_has_its_own_baseline(entries, tmp_path):
         if run["method"] == "erm":
             run["cost"] = write_cost(tmp_path / "cheap.parquet", [("final", "train", 100, 3200, 30.0, 10.0)])
     table = summary.overview(summarized([*entries, *cheap], tmp_path), "accuracy")
-    costs = table.xs("ftft", level="method")[summary.COST, "FLOPs"]
+    costs = table.xs("ftft", level="method")[summary.COSTS, "FLOPs"]
     assert costs.to_dict() == {("large", "small"): pytest.approx(60), ("small-main", "small"): pytest.approx(200)}
 
 

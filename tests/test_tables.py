@@ -8,8 +8,9 @@ import pytest
 from test_report import write_comparison
 
 from ftft.core.artifacts import read_table, write_table
-from ftft.core.schemas import IN_DISTRIBUTION, REFERENCES, SUMMARY
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display import tables
+from ftft.results.schemas import REFERENCES, SUMMARY
 from ftft.results.summary import harmless, write_both
 
 

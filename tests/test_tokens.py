@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from ftft.core.artifacts import read_metadata, read_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import tokens_schema
 from ftft.data import tokens
+from ftft.data.schemas import tokens_schema
 from ftft.models import pretrained
 
 WITH_TOKEN_TYPES = {"bert", "electra"}

@@ -27,13 +27,16 @@ from conftest import FAMILIES
 
 from ftft.compute import devices
 from ftft.compute.batching import epoch_batches
-from ftft.core import artifacts, schemas
+from ftft.compute.flops import FlopCount
+from ftft.core import artifacts
 from ftft.core.errors import InterruptedRunError, UserError
-from ftft.core.schemas import IN_DISTRIBUTION
 from ftft.data import tokens
+from ftft.data.schemas import IN_DISTRIBUTION, data_schema
 from ftft.dynamics import datamap, selection
+from ftft.dynamics.artifact import write_dynamics
+from ftft.dynamics.schemas import SUBSET
 from ftft.experiment.config import Runtime
-from ftft.models import pretrained
+from ftft.models import classifier, pretrained
 from ftft.training import launch, loop
 
 N = 70
@@ -57,7 +60,7 @@ def prepared(tmp_path_factory):
         table = pa.table(
             {"uid": [f"{name}{row:03d}" for row in range(rows)], "text_a": texts, "label": pa.array(labels, pa.int16())}
         )
-        artifacts.write_table(table, folder / f"{name}.parquet", schemas.data_schema(pairs=False))
+        artifacts.write_table(table, folder / f"{name}.parquet", data_schema(pairs=False))
     scratch = {"architecture": "bert", "layers": 2, "hidden_size": 32, "heads": 2, "intermediate_size": 64}
     pretrained.prepare(
         {"scratch": scratch | {"vocab_size": 200, "max_positions": 64}}, folder / "source", folder / "train.parquet"
@@ -141,7 +144,7 @@ def test_dynamics_have_every_example_once_per_complete_epoch(prepared, tmp_path)
 def test_dynamics_are_those_of_the_training_forward_pass(prepared, tmp_path):
     """Without dropout and with a learning rate of next to nothing, they are the untrained model's own logits."""
     train(prepared, tmp_path, settings(dropout=0.0, learning_rate=1e-12, epochs=1))
-    model = loop.modelling.build(prepared / "source", LABELS, seed=0).eval()
+    model = classifier.build(prepared / "source", LABELS, seed=0).eval()
     data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
     batch = {key: torch.from_numpy(value) for key, value in data.collate(np.arange(N)).items()}
     with torch.no_grad():
@@ -153,7 +156,7 @@ def test_a_step_is_that_of_a_plain_loop(prepared, tmp_path):
     """One epoch against a loop written with nothing but torch: same batches, same optimizer, same logits."""
     train(prepared, tmp_path, settings(dropout=0.0, epochs=1, warmup=0.0, schedule="constant"))
     data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
-    model = loop.modelling.build(prepared / "source", LABELS, seed=0, dropout=0.0).train()
+    model = classifier.build(prepared / "source", LABELS, seed=0, dropout=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, eps=1e-6, weight_decay=0.0)
     expected = np.zeros((N, 2), dtype=np.float32)
     for rows in epoch_batches(np.arange(N), data.lengths, batch_size=16, window=50, seed=0, epoch=0):
@@ -304,7 +307,7 @@ def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_pa
     chosen = pa.table(
         {"uid": ["train005", "train003", "train060"], "score": [3.0, 2.0, 1.0], "rank": pa.array([0, 1, 2], pa.int32())}
     )
-    artifacts.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    artifacts.write_table(chosen, tmp_path / "subset.parquet", SUBSET)
     train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
     logits = dynamics(tmp_path)
     seen = np.flatnonzero(np.abs(logits).sum(axis=(0, 2)))
@@ -316,7 +319,7 @@ def test_a_subset_trains_on_its_examples_only_for_as_many_steps(prepared, tmp_pa
 
 def test_a_subset_of_another_train_set_is_refused(prepared, tmp_path):
     chosen = pa.table({"uid": ["elsewhere"], "score": [1.0], "rank": pa.array([0], pa.int32())})
-    artifacts.write_table(chosen, tmp_path / "subset.parquet", schemas.SUBSET)
+    artifacts.write_table(chosen, tmp_path / "subset.parquet", SUBSET)
     with pytest.raises(UserError, match=r"1 of its uids, such as .elsewhere., are not in the train set"):
         train(prepared, tmp_path, subset=tmp_path / "subset.parquet")
 
@@ -324,7 +327,7 @@ def test_a_subset_of_another_train_set_is_refused(prepared, tmp_path):
 def write_guide(folder: Path, *epochs: np.ndarray) -> Path:
     """Training dynamics of a made-up reference."""
     folder.mkdir(exist_ok=True)
-    schemas.write_dynamics(epochs, folder / "guide.parquet", 2, {})
+    write_dynamics(epochs, folder / "guide.parquet", 2, {})
     return folder / "guide.parquet"
 
 
@@ -419,8 +422,8 @@ def test_cost_counts_what_was_computed(prepared, tmp_path):
     train(prepared, tmp_path, settings(evaluate_every=5))
     cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index("stage")
     data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
-    model = loop.modelling.build(prepared / "source", LABELS, seed=0)
-    flops = loop.FlopCount.of(model)
+    model = classifier.build(prepared / "source", LABELS, seed=0)
+    flops = FlopCount.of(model)
     padded = expected = 0
     for epoch in range(2):
         for rows in epoch_batches(np.arange(N), data.lengths, batch_size=16, window=50, seed=0, epoch=epoch):
@@ -562,7 +565,7 @@ def test_a_model_that_predicts_one_class_is_reported(prepared, tmp_path, caplog)
     table = artifacts.read_table(prepared / "tokens-train.parquet", ["uid", "label"])
     uids = [row["uid"] for row in table.to_pylist() if row["label"] == 1]
     columns = {"uid": uids, "score": [0.0] * len(uids), "rank": pa.array(range(len(uids)), pa.int32())}
-    artifacts.write_table(pa.table(columns), tmp_path / "subset.parquet", schemas.SUBSET)
+    artifacts.write_table(pa.table(columns), tmp_path / "subset.parquet", SUBSET)
     stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
     train(prepared, tmp_path, settings(epochs=5, stops=stops), subset=tmp_path / "subset.parquet")
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
@@ -848,7 +851,7 @@ def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run
         artifacts.write_table(
             uids.set_column(1, "label", labels).append_column("text_a", uids["uid"]),
             folder / "data.parquet",
-            schemas.data_schema(pairs=False),
+            data_schema(pairs=False),
         )
         datamap.write(folder / "dynamics.parquet", folder / "data.parquet", folder / "datamap.parquet")
         selection.write(folder / "datamap.parquet", folder / "subset.parquet", "ambiguous", 0.33)

@@ -6,10 +6,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import jaccard_score
 
+from ftft.compute.schemas import COST
 from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import COST, DATAMAP, METRICS, data_schema
+from ftft.data.schemas import data_schema
 from ftft.dynamics import datamap
+from ftft.dynamics.schemas import DATAMAP
+from ftft.evaluation.schemas import METRICS
 from ftft.results import transfer
 from ftft.results.summary import EN_DASH
 

@@ -17,8 +17,9 @@ import runs
 import torch
 import transformers
 
-from ftft.core import artifacts, schemas
+from ftft.core import artifacts
 from ftft.data import tokens
+from ftft.data.schemas import IN_DISTRIBUTION, LABEL, data_schema
 from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
@@ -80,8 +81,8 @@ class Small:
             labels = [generator.randrange(len(LABELS)) for _ in range(count)]
             texts = [" ".join(generator.choices(WORDS[label:], k=generator.randrange(3, 40))) for label in labels]
             columns = {"uid": [f"{name}{row:05d}" for row in range(count)], "text_a": texts}
-            table = pa.table(columns | {"label": pa.array(labels, schemas.LABEL)})
-            artifacts.write_table(table, self.folder / f"{name}.parquet", schemas.data_schema(pairs=False))
+            table = pa.table(columns | {"label": pa.array(labels, LABEL)})
+            artifacts.write_table(table, self.folder / f"{name}.parquet", data_schema(pairs=False))
         pretrained.prepare(source, self.folder / "source", self.folder / "train.parquet")
         for name in ("train", "dev"):
             inputs = (self.folder / f"{name}.parquet", self.folder / "source/tokenizer.json")
@@ -93,7 +94,7 @@ class Small:
             self.folder / name,
             source=self.folder / "source",
             train=self.folder / "tokens-train.parquet",
-            dev={schemas.IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
+            dev={IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
         )
 
     def train(self, name: str, kind: str, **runtime: Any) -> loop.Files:

@@ -31,10 +31,10 @@ from torch.nn import functional
 
 from ftft.compute import devices
 from ftft.compute.batching import TokenizedDataset
-from ftft.core import schemas
 from ftft.core.errors import InterruptedRunError, UserError
-from ftft.core.schemas import FINAL
+from ftft.dynamics.artifact import read_dynamics
 from ftft.models import classifier
+from ftft.models.saved import FINAL
 
 FP32, BF16 = 1e-4, 5e-2  # largest relative difference that is right
 
@@ -112,7 +112,7 @@ def dynamics_are_whole(folder: Path) -> tuple[str, bool]:
     small = Small(folder / "whole", "bert", steps=60)
     files = small.train("run", device())
     assert files.dynamics is not None
-    epochs = schemas.read_dynamics(files.dynamics, 640)
+    epochs = read_dynamics(files.dynamics, 640)
     return f"{len(epochs)} epochs of {epochs.shape[1]} examples", epochs.shape == (3, 640, len(LABELS))
 
 

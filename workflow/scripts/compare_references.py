@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ftft.core import schemas
+from ftft.core import artifacts
 from ftft.jobs.job import Job, run
 from ftft.results import transfer
+from ftft.results.schemas import REFERENCES
 
 
 def main(job: Job) -> None:
@@ -12,7 +13,7 @@ def main(job: Job) -> None:
     tables = (output.references, output.references_csv), (output.transfer, output.transfer_csv)
     transfer.report(cfg["runs"], job.input.dev, cfg["metric"], cfg["labels"], *tables)
     Path(output.text).write_text(
-        transfer.as_text(schemas.read(output.references, schemas.REFERENCES)) + "\n", encoding="utf-8"
+        transfer.as_text(artifacts.read(output.references, REFERENCES)) + "\n", encoding="utf-8"
     )
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ftft.core.schemas import FINAL
 from ftft.jobs.job import Job, run
 from ftft.models import classifier
+from ftft.models.saved import FINAL
 
 
 def main(job: Job) -> None:

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from ftft.core import schemas
+from ftft.core import artifacts
 from ftft.jobs.job import Job, run
 from ftft.results import summary
+from ftft.results.schemas import COMPARISON, SUMMARY
 
 
 def main(job: Job) -> None:
     summary.summarize(job.params.cfg["entries"], job.output.table, job.output.csv)
-    metric, comparison = job.params.cfg["metric"], schemas.read(job.input.comparison, schemas.COMPARISON)
-    overview = summary.overview(schemas.read(job.output.table, schemas.SUMMARY), metric, comparison=comparison)
+    metric, comparison = job.params.cfg["metric"], artifacts.read(job.input.comparison, COMPARISON)
+    overview = summary.overview(artifacts.read(job.output.table, SUMMARY), metric, comparison=comparison)
     Path(job.output.text).write_text(summary.as_text(overview, metric) + "\n", encoding="utf-8")
 
 

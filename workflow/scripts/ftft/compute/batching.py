@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftft.core import artifacts
-from ftft.core.schemas import LABEL_LIMIT, check_labels
+from ftft.data.schemas import LABEL_LIMIT, check_labels
 
 # At this length attention holds as much memory as everything else in a layer: six times the width of MiniLM's heads.
 ATTENTION_LENGTH = 192

@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from ftft.compute.schemas import COST
 from ftft.core.artifacts import write_table
-from ftft.core.schemas import COST, FINAL
+from ftft.models.saved import FINAL
 
 
 @dataclass

@@ -15,9 +15,11 @@ from ftft.compute.batching import FEATURES, TokenizedDataset
 from ftft.compute.cost import CostMeter, Stage, peak_memory_mb
 from ftft.compute.flops import FlopCount
 from ftft.compute.prediction import passes
-from ftft.core import artifacts, schemas
-from ftft.core.schemas import FINAL, TRAIN
+from ftft.compute.schemas import COST, features_schema
+from ftft.core import artifacts
+from ftft.data.schemas import TRAIN
 from ftft.models import classifier, pretrained
+from ftft.models.saved import FINAL
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ def embed(
         _write(path, features, outputs[name])
         log.info("%s: features of %d examples", name, len(data))
     rows = meter.rows(FINAL, devices.name(accelerator.device), devices.precision(accelerator), peak_memory_mb())
-    artifacts.write_table(pa.Table.from_pylist(rows, schemas.COST), cost, schemas.COST)
+    artifacts.write_table(pa.Table.from_pylist(rows, COST), cost, COST)
 
 
 def _features(
@@ -80,7 +82,7 @@ def _features(
 
 
 def _write(tokens: Path, features: dict[str, np.ndarray], output: Path) -> None:
-    schema = schemas.features_schema(features["first"].shape[1])
+    schema = features_schema(features["first"].shape[1])
     table = artifacts.read_table(tokens, ["uid", "label"])
     for name, values in features.items():
         column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=schema.field(name).type)

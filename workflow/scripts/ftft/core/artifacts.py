@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ftft.core.errors import UserError, named, reason
+from ftft.core.errors import UserError, named, reason, shown
 
 _CHECKSUMS = "checksums"
 REMAKE = "delete the file and run again: it is made anew"
@@ -48,7 +48,7 @@ def write_table(
     Args:
         table: columns are cast to ``schema``; a missing or surplus one raises ``ValueError``.
         path: the file; missing folders are made.
-        schema: the artifact's schema, from ``ftft.schemas``.
+        schema: the artifact's schema, from a module ``schemas``.
         metadata: strings kept in the Parquet schema; keys are sorted.
     """
     schema = schema.with_metadata({key: metadata[key] for key in sorted(metadata)} if metadata else None)
@@ -252,3 +252,31 @@ def _is_bytes(kind: pa.DataType) -> bool:
         test(kind)
         for test in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
     )
+
+
+def read(path: str | os.PathLike[str], schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read an artifact of a fixed schema, or some of its columns.
+
+    Raises:
+        UserError: as ``read_table``; a column of another type; numbers that are not finite.
+    """
+    wanted = schema.names if columns is None else list(columns)
+    table = read_table(path, wanted)
+    for name in wanted:
+        if table[name].type != schema.field(name).type:
+            raise damaged(path, f"its column {name} holds {table[name].type} instead of {schema.field(name).type}")
+        if pa.types.is_floating(table[name].type) and not pc.all(pc.is_finite(table[name]), min_count=0).as_py():
+            raise damaged(path, f"its column {name} has numbers that are not finite")
+    return table
+
+
+def read_number(path: str | os.PathLike[str], key: str) -> int:
+    """A whole number, at least 0, of an artifact's metadata.
+
+    Raises:
+        UserError: as ``read_metadata``; there is something else.
+    """
+    text = read_metadata(path, key)[key]
+    if not (text.isascii() and text.isdigit()):
+        raise damaged(path, f"{key} in its metadata is {shown(text)}, which is no number")
+    return int(text)

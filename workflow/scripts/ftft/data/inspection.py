@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ftft.core.artifacts import atomic_path, column_names, read_table, write_table
 from ftft.core.errors import UserError, listed, named, shown
-from ftft.core.schemas import TRAIN
+from ftft.data.schemas import TRAIN
 
 TOLERATED = 0.01  # share of rows whose texts stand in the train set too, without a warning
 # The sets that are drawn as the train set is: they should have its classes.

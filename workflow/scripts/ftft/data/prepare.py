@@ -25,10 +25,10 @@ import pyarrow.compute as pc
 from ftft.core.artifacts import write_table
 from ftft.core.errors import VALUE, UserError, listed, named, reason, shortened, shown, without_credentials
 from ftft.core.files import is_url, resolve, sha256
-from ftft.core.schemas import DATA_COLUMNS, LABEL, data_schema
 from ftft.data import planted
 from ftft.data.hub import read_hub
 from ftft.data.readers import read_file
+from ftft.data.schemas import DATA_COLUMNS, LABEL, data_schema
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".", url:
         cfg: ``source`` (the fields of ``ftft.config.Source``), ``text`` (one or two columns), ``label`` and ``uid`` (a
             column, or None: uids are then made from row numbers), ``labels`` (names in the order of their class index)
             and ``role`` (``train``, ``dev`` or ``test``).
-        output: the Parquet file, of ``schemas.data_schema``. Null texts become empty. Columns that are not named in
+        output: the Parquet file, of ``data_schema``. Null texts become empty. Columns that are not named in
             ``cfg`` are kept; one that is named like a column of the schema gets the prefix ``source_``. Metadata:
             ``labels``, ``source``, ``rows``, ``content_hash`` and, for the hub, ``revision``.
         data_dir: where relative paths start.

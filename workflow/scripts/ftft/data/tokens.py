@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from ftft.core import artifacts, schemas
+from ftft.core import artifacts
 from ftft.core.errors import UserError, reason
 from ftft.core.files import sha256
+from ftft.data.schemas import tokens_schema
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
     artifacts.write_table(
         tokens,
         output,
-        schemas.tokens_schema(token_types=token_types),
+        tokens_schema(token_types=token_types),
         artifacts.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)},
     )
 

@@ -12,8 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from ftft.core.schemas import OOD_MEAN
 from ftft.display.method_styles import MethodStyle
+from ftft.results.schemas import OOD_MEAN
 from ftft.results.summary import ERM, headline
 
 _GREY = "#555555"  # of what is no method

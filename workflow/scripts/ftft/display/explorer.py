@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.core.artifacts import column_names, damaged, read_table
+from ftft.core.artifacts import column_names, damaged, read, read_number, read_table
 from ftft.core.errors import UserError, listed, named
-from ftft.core.schemas import DATAMAP, check_labels, check_source, read, read_dynamics, read_number, read_subset
+from ftft.data.schemas import check_labels, check_source
+from ftft.dynamics.artifact import read_dynamics
 from ftft.dynamics.datamap import REGIONS
 from ftft.dynamics.measures import softmax
+from ftft.dynamics.schemas import DATAMAP, read_subset
 
 # What the page carries at most. The bytes are those of texts and numbers before compression, which makes a third of it.
 MAX_EXAMPLES = 20_000

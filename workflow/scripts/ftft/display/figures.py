@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ftft.core import schemas
-from ftft.core.schemas import IN_DISTRIBUTION, OOD_MEAN
+from ftft.core import artifacts
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display.datamap_figure import datamap_figure
 from ftft.display.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.display.method_styles import MethodStyle, method_styles
+from ftft.dynamics.schemas import DATAMAP
 from ftft.results.pareto import pareto_front
+from ftft.results.schemas import COST_CURVE, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
 from ftft.results.summary import EN_DASH, ERM, METRIC_NAMES, costs, headline, overview
 
 Styles = Mapping[tuple[str, str], MethodStyle]
@@ -60,14 +62,14 @@ def draw(
         summary, cost_curve, references, transfer: the artifacts of these names; the last two are needed for a figure
             of kind ``transfer`` alone.
     """
-    rows = schemas.read(summary, schemas.SUMMARY)
+    rows = artifacts.read(summary, SUMMARY)
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
-    curve = schemas.read(cost_curve, schemas.COST_CURVE)
+    curve = artifacts.read(cost_curve, COST_CURVE)
     for drawing in drawings:
         match drawing["kind"]:
             case "datamap":
                 columns = ["confidence", "variability", "correctness", "region"]
-                table = schemas.read(drawing["datamap"], schemas.DATAMAP, columns).to_pandas()
+                table = artifacts.read(drawing["datamap"], DATAMAP, columns).to_pandas()
                 figure = datamap_figure(table, f"{drawing['reference']}, seed {drawing['seed']}")
             case "learning-curves" | "cost-curve" as kind:
                 against = "step" if kind == "learning-curves" else "flops"
@@ -78,8 +80,8 @@ def draw(
                 if references is None or transfer is None:
                     raise ValueError("a figure of kind transfer needs the tables references and transfer")
                 figure = transfer_figure(
-                    schemas.read(references, schemas.REFERENCES).to_pandas(),
-                    schemas.read(transfer, schemas.TRANSFER).to_pandas(),
+                    artifacts.read(references, REFERENCES).to_pandas(),
+                    artifacts.read(transfer, TRANSFER).to_pandas(),
                 )
             case kind:
                 raise ValueError(f"no such kind of figure: {kind}")

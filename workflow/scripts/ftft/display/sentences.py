@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.core.artifacts import column_names, read_table
+from ftft.core.artifacts import column_names, read, read_table
 from ftft.core.errors import UserError, named, shown
-from ftft.core.schemas import DATAMAP, OOD_MEAN, read, read_subset
 from ftft.display.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
+from ftft.dynamics.schemas import DATAMAP, read_subset
 from ftft.results.outcomes import agreement, by_verdict
-from ftft.results.summary import COST, DIFFERENCE, ERM, SEEDS, difference_text, headline
+from ftft.results.schemas import OOD_MEAN
+from ftft.results.summary import COSTS, DIFFERENCE, ERM, SEEDS, difference_text, headline
 
 MAX_CHEAPER = 3  # methods that are named
 MAX_COLLAPSED = 3  # runs that are named
@@ -27,7 +28,7 @@ def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
     """What the table says about one main model: the best method, its lead over ERM, its price, and how sure that is."""
     part = table.xs(main, level="main")
     # Of equals the cheapest.
-    part = part.sort_values([(headline(table), "mean"), (COST, "FLOPs")], ascending=[False, True], kind="stable")
+    part = part.sort_values([(headline(table), "mean"), (COSTS, "FLOPs")], ascending=[False, True], kind="stable")
     score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"
     best = part.iloc[0]
     text = f"{main}: {_method(best)} has the highest {score}, {100 * best[headline(table), 'mean']:.2f} %"
@@ -37,12 +38,12 @@ def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
         return f"{text}, over {_seeds(best)}."
     if best.name[0] != ERM:
         return (
-            f"{text}: {_points(best)} above ERM (all training data) at {best[COST, 'FLOPs']:.1f} % of ERM's training "
-            f"FLOPs and {best[COST, 'seconds']:.1f} % of its seconds, over {_seeds(best)}. {_certainty(best)}"
+            f"{text}: {_points(best)} above ERM (all training data) at {best[COSTS, 'FLOPs']:.1f} % of ERM's training "
+            f"FLOPs and {best[COSTS, 'seconds']:.1f} % of its seconds, over {_seeds(best)}. {_certainty(best)}"
         )
     return (
         f"{text}: no method exceeds plain training on all data. The closest, {_method(other)}, is {_points(other)} "
-        f"below at {other[COST, 'FLOPs']:.1f} % of its training FLOPs and {other[COST, 'seconds']:.1f} % of its "
+        f"below at {other[COSTS, 'FLOPs']:.1f} % of its training FLOPs and {other[COSTS, 'seconds']:.1f} % of its "
         f"seconds, over {_seeds(other)}. {_certainty(other)}"
     )
 
@@ -84,14 +85,15 @@ def savings(table: pd.DataFrame, main: str) -> str | None:
     is_erm = part.index.get_level_values("method") == ERM
     if not is_erm.any() or is_erm.all():
         return None
-    cheaper = part[~is_erm & (part[COST, "FLOPs"] < 100)].sort_values((COST, "FLOPs"), kind="stable")
+    cheaper = part[~is_erm & (part[COSTS, "FLOPs"] < 100)].sort_values((COSTS, "FLOPs"), kind="stable")
     if cheaper.empty:
         return f"{main}: no method costs less than ERM."
     level = cheaper[cheaper[DIFFERENCE, "high"] >= 0]
     if level.empty:
         return f"{main}: no method that costs less than ERM keeps up with it."
     shown = [
-        f"{_method(row)} at {row[COST, 'FLOPs']:.1f} % of its FLOPs ({difference_text(row[DIFFERENCE, 'mean'])} points)"
+        f"{_method(row)} at {row[COSTS, 'FLOPs']:.1f} % of its FLOPs "
+        f"({difference_text(row[DIFFERENCE, 'mean'])} points)"
         for _, row in level.head(MAX_CHEAPER).iterrows()
     ]
     more = f"; and {len(level) - MAX_CHEAPER} more" if len(level) > MAX_CHEAPER else ""

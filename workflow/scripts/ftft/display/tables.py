@@ -6,12 +6,13 @@ from typing import NotRequired, TypedDict
 
 import pandas as pd
 
-from ftft.core import schemas
+from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
-from ftft.core.schemas import IN_DISTRIBUTION, OOD_MEAN
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.results.outcomes import outcomes, to_erm
+from ftft.results.schemas import COMPARISON, OOD_MEAN, REFERENCES, SUMMARY
 from ftft.results.summary import (
-    COST,
+    COSTS,
     DIFFERENCE,
     EN_DASH,
     ERM,
@@ -92,13 +93,13 @@ def write_results(
         metric: ``accuracy`` or ``macro_f1``.
         output_csv, output_tex: the files.
     """
-    table = overview(
-        schemas.read(summary, schemas.SUMMARY), metric, comparison=schemas.read(comparison, schemas.COMPARISON)
-    ).xs(main, level="main")
+    table = overview(artifacts.read(summary, SUMMARY), metric, comparison=artifacts.read(comparison, COMPARISON)).xs(
+        main, level="main"
+    )
     _write_csv(table.set_axis([_column(*names) for names in table.columns], axis=1).reset_index(), output_csv)
 
     cells = formatted(table).drop(columns=STEP)
-    scored = [heading for heading in table.columns.unique(level=0) if heading not in (DIFFERENCE, COST, STEP, SEEDS)]
+    scored = [heading for heading in table.columns.unique(level=0) if heading not in (DIFFERENCE, COSTS, STEP, SEEDS)]
     sets = [heading for heading in scored if heading != OOD_MEAN]
     cells = cells[[*sets, *(heading for heading in cells.columns if heading not in sets)]]
     bold = pd.DataFrame("", cells.index, cells.columns)
@@ -118,7 +119,7 @@ def write_results(
 
 def _column(heading: str, number: str) -> str:
     """What a column of an overview is called in the CSV."""
-    if heading == COST:
+    if heading == COSTS:
         return f"{number} (ERM = 100)"
     return heading if number in ("mean", "number") else f"{heading} {number}"
 
@@ -130,7 +131,7 @@ def write_references(references: str | Path, output_csv: str | Path, output_tex:
         references: the artifact of this name.
         output_csv, output_tex: the files; shares in the CSV, percent in the LaTeX.
     """
-    table = schemas.read(references, schemas.REFERENCES).to_pandas()[list(_REFERENCES)]
+    table = artifacts.read(references, REFERENCES).to_pandas()[list(_REFERENCES)]
     _write_csv(table, output_csv)
     note = "in percent; lost: share of the ambiguous examples of the run compared with that are hard to learn here"
     _write_tex(_in_percent(table), "lr" + "r" * 6 + "ll", note, output_tex)
@@ -155,7 +156,7 @@ def write_outcomes(
         output_csv, output_tex: the files; shares in the CSV, percent and points in the LaTeX.
     """
     table = outcomes(
-        schemas.read(summary, schemas.SUMMARY), schemas.read(references, schemas.REFERENCES), main, metric, methods
+        artifacts.read(summary, SUMMARY), artifacts.read(references, REFERENCES), main, metric, methods
     ).reset_index()
     differences = [name for name in map(to_erm, methods) if name in table.columns]
     _write_csv(table, output_csv)

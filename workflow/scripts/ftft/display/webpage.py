@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from ftft.core import schemas
+from ftft.compute.schemas import COST
+from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
-from ftft.core.schemas import IN_DISTRIBUTION, OOD_MEAN
 from ftft.data import inspection
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display import charts, sentences
 from ftft.display.explorer import DataMap, Subset, explore
 from ftft.display.method_styles import method_styles
@@ -29,8 +30,9 @@ from ftft.results import forecast as forecasts
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
 from ftft.results.pareto import pareto_front
+from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
 from ftft.results.summary import (
-    COST,
+    COSTS,
     EN_DASH,
     METRIC_NAMES,
     SEEDS,
@@ -110,19 +112,17 @@ def write(
     Raises:
         UserError: the train set has no column ``group``, or a data map is not of this train set.
     """
-    rows = schemas.read(summary, schemas.SUMMARY)
-    table = overview(rows, metric, comparison=schemas.read(comparison, schemas.COMPARISON))
-    curve = schemas.read(cost_curve, schemas.COST_CURVE)
-    verdicts = [] if references is None else schemas.read(references, schemas.REFERENCES).to_pylist()
+    rows = artifacts.read(summary, SUMMARY)
+    table = overview(rows, metric, comparison=artifacts.read(comparison, COMPARISON))
+    curve = artifacts.read(cost_curve, COST_CURVE)
+    verdicts = [] if references is None else artifacts.read(references, REFERENCES).to_pylist()
     mains = list(table.index.unique("main"))
     metric_name = METRIC_NAMES.get(metric, metric)
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
     drawn = {f"curves-{main}": _curves(curve, main, metric, styles) for main in mains}
     drawn |= {f"robustness-{main}": _robustness(rows, table, main, metric_name, styles) for main in mains}
     if transfer is not None and len(verdicts) > 1:
-        drawn["transfer"] = charts.transfer(
-            schemas.read(transfer, schemas.TRANSFER).to_pandas(), pd.DataFrame(verdicts)
-        )
+        drawn["transfer"] = charts.transfer(artifacts.read(transfer, TRANSFER).to_pandas(), pd.DataFrame(verdicts))
     drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
     groups = _groups(datamaps, subsets, train_data, group)
     explored = explore(datamaps, subsets, train_data, labels, group) if datamaps else None
@@ -132,7 +132,7 @@ def write(
         "runs": int(table[SEEDS, "number"].sum()),
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [
-            *inspection.warnings(schemas.read(checks, inspection.SCHEMA)),
+            *inspection.warnings(artifacts.read(checks, inspection.SCHEMA)),
             *(sentences.sentence(table, main, metric_name) for main in mains),
             *filter(None, (sentences.savings(table, main) for main in mains)),
             *(each for main in mains for each in sentences.budget_sentences(table, main, metric_name, budgets)),
@@ -146,7 +146,7 @@ def write(
         "details": [_details(rows, main) for main in mains],
         "verdicts": [_verdict(row) for row in verdicts],
         "outcomes": [
-            _outcomes(rows, schemas.read(references, schemas.REFERENCES), main, metric, judging[main])
+            _outcomes(rows, artifacts.read(references, REFERENCES), main, metric, judging[main])
             for main in mains
             if references is not None and judging[main]
         ],
@@ -209,8 +209,8 @@ def _results(table: pd.DataFrame, main: str) -> dict[str, Any]:
     """One main model's methods as cells of text, with what to sort them by; ``best`` is the row of the best score."""
     part = table.xs(main, level="main")
     cells = formatted(part)
-    values = {heading: part[heading].iloc[:, 0] for heading in part.columns.unique(level=0) if heading != COST}
-    values |= {f"{unit} (ERM = 100)": part[COST, unit] for unit in part[COST].columns}
+    values = {heading: part[heading].iloc[:, 0] for heading in part.columns.unique(level=0) if heading != COSTS}
+    values |= {f"{unit} (ERM = 100)": part[COSTS, unit] for unit in part[COSTS].columns}
     sorted_by = pd.DataFrame(values)[list(cells.columns)].to_numpy().tolist()
     scores = part[headline(table), "mean"]
     best = (int(scores.argmax()), list(cells.columns).index(headline(table)))
@@ -251,7 +251,7 @@ def _reaching(curve: pa.Table, main: str, metric: str) -> list[dict[str, Any]]:
 
 def _forecast(forecast: str | Path, summary: str | Path) -> dict[str, Any]:
     """What each method was to cost and when it had to stop, with what it then did, as rows of text by main model."""
-    table = schemas.read(forecast, schemas.FORECAST)
+    table = artifacts.read(forecast, FORECAST)
     came_true = forecasts.check(forecast, summary)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
@@ -346,7 +346,7 @@ def _stages(costs: Sequence[Cost]) -> list[dict[str, Any]]:
     """What each kind of job took, summed over seeds, as rows of text."""
     parts = []
     for cost in costs:
-        table = schemas.read(cost["path"], schemas.COST).to_pandas()
+        table = artifacts.read(cost["path"], COST).to_pandas()
         # A run has its totals at each saved model: the largest are those of the whole run.
         whole = table.groupby("stage", sort=False)[["flops", "seconds"]].max()
         kinds = pd.Series(whole.index, whole.index).replace({"start": "other", "save": "other"})

@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ftft.core.artifacts import damaged, read_metadata, read_table, write_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import DATAMAP, check_labels, check_source, count_epochs, read_dynamics
+from ftft.data.schemas import check_labels, check_source
 from ftft.dynamics import measures
+from ftft.dynamics.artifact import count_epochs, read_dynamics
 from ftft.dynamics.ranking import order
+from ftft.dynamics.schemas import DATAMAP
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftft.core.errors import UserError
-from ftft.core.schemas import count_epochs, read_dynamics
+from ftft.dynamics.artifact import count_epochs, read_dynamics
 from ftft.dynamics.measures import softmax
 
 

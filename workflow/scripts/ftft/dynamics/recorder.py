@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ftft.core import schemas
+from ftft.dynamics.artifact import write_dynamics
 
 
 class DynamicsRecorder:
@@ -35,4 +35,4 @@ class DynamicsRecorder:
     def write(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the dynamics artifact: one row group per complete epoch."""
         epochs = [logits.numpy() for logits in self.epochs]
-        schemas.write_dynamics(epochs, path, self.current.shape[1], metadata)
+        write_dynamics(epochs, path, self.current.shape[1], metadata)

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from ftft.core.artifacts import damaged, read_table, write_table
+from ftft.core.artifacts import damaged, read, read_table, write_table
 from ftft.core.errors import UserError, named, shown
-from ftft.core.schemas import DATAMAP, SUBSET, read
 from ftft.dynamics.criteria import CRITERIA, RANDOM
 from ftft.dynamics.ranking import doubled_ranks, order, subset_size
+from ftft.dynamics.schemas import DATAMAP, SUBSET
 
 log = logging.getLogger(__name__)
 

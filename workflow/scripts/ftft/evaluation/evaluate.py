@@ -10,10 +10,13 @@ import pyarrow as pa
 from ftft.compute import devices
 from ftft.compute.batching import TokenizedDataset
 from ftft.compute.prediction import predict
-from ftft.core import artifacts, schemas
-from ftft.core.schemas import check_labels, read_number, read_step
+from ftft.core import artifacts
+from ftft.core.artifacts import read_number
+from ftft.data.schemas import check_labels
 from ftft.evaluation.metrics import detailed_scores
+from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.models import classifier, pretrained
+from ftft.models.saved import read_step
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +79,10 @@ def evaluate(
             )
         shown = {metric: value for metric, value in sorted(results.items()) if "/" not in metric}
         log.info("%s on %s: %s", title, dataset, " ".join(f"{metric} {value:.4f}" for metric, value in shown.items()))
-    artifacts.write_table(pa.Table.from_pylist(rows, schemas.METRICS), metrics, schemas.METRICS)
+    artifacts.write_table(pa.Table.from_pylist(rows, METRICS), metrics, METRICS)
 
 
 def _write_predictions(table: pa.Table, logits: Any, labels: list[str], path: Path) -> None:
-    schema = schemas.predictions_schema(len(labels))
+    schema = predictions_schema(len(labels))
     column = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), type=schema.field("logits").type)
     artifacts.write_table(table.append_column("logits", column), path, schema, {"labels": json.dumps(labels)})

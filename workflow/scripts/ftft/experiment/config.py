@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from ftft.core.errors import UserError, listed, named, shown
-from ftft.core.schemas import IN_DISTRIBUTION
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.criteria import CRITERIA, RANDOM
 from ftft.training.steps import budgeted
 

@@ -1,7 +1,7 @@
 """Write the reference of all configuration keys from the models in ``config``.
 
-Run ``PYTHONPATH=workflow/scripts python -m ftft.experiment.describe > docs/configuration.md``. What the page says before the
-reference is in ``templates/configuration.md``.
+Run ``PYTHONPATH=workflow/scripts python -m ftft.experiment.describe > docs/configuration.md``. What the page says
+before the reference is in ``configuration.md``.
 """
 
 import json

@@ -13,7 +13,7 @@ from typing import Any
 
 from ftft.core.errors import UserError, shown, without_credentials
 from ftft.core.files import is_url
-from ftft.core.schemas import FINAL, IN_DISTRIBUTION, TRAIN
+from ftft.data.schemas import IN_DISTRIBUTION, TRAIN
 from ftft.experiment.config import (
     ERM,
     NAME,
@@ -28,6 +28,7 @@ from ftft.experiment.config import (
     Upweight,
     plain,
 )
+from ftft.models.saved import FINAL
 
 LONGEST = 200  # characters of a folder's name; file systems take 255, some of which Snakemake needs
 

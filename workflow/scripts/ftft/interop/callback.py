@@ -28,7 +28,7 @@ from transformers.training_args import ParallelMode
 
 from ftft.core.artifacts import damaged, read_table, write_table
 from ftft.core.errors import UserError, listed, reason, shown
-from ftft.core.schemas import LABEL
+from ftft.data.schemas import LABEL
 from ftft.dynamics.recorder import DynamicsRecorder
 
 log = logging.getLogger(__name__)

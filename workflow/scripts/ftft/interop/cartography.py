@@ -1,7 +1,7 @@
 """Exchange training dynamics, coordinates and selected ids with other programs, as lines of text.
 
-Run ``PYTHONPATH=workflow/scripts python -m ftft.interop.cartography --help``. The JSON lines are those of dataset cartography
-(Swayamdipta et al. 2020, https://github.com/allenai/cartography), whose ``guid`` is our ``uid``:
+Run ``PYTHONPATH=workflow/scripts python -m ftft.interop.cartography --help``. The JSON lines are those of dataset
+cartography (Swayamdipta et al. 2020, https://github.com/allenai/cartography), whose ``guid`` is our ``uid``:
 
 - training dynamics: a file ``dynamics_epoch_K.jsonl`` for each epoch K, with a line
   ``{"guid": …, "logits_epoch_K": [one number per class], "gold": class index}`` per example, in any order; K counts
@@ -29,9 +29,10 @@ import pyarrow.parquet as pq
 
 from ftft.core.artifacts import atomic_path, read_groups, read_metadata, read_table, write_table
 from ftft.core.errors import UserError, named, printable, reason, shortened, shown
-from ftft.core.schemas import DATAMAP, write_dynamics
+from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.datamap import region
 from ftft.dynamics.measures import threshold_closeness
+from ftft.dynamics.schemas import DATAMAP
 from ftft.jobs.job import reporting
 
 # What dataset cartography writes for the forgetfulness of an example that is never predicted correctly.

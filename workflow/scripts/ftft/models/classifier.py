@@ -3,18 +3,16 @@
 import copy
 import json
 import logging
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from ftft.core import artifacts
-from ftft.core.errors import UserError, one_line
+from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.models import folders, pretrained
 
@@ -244,69 +242,6 @@ def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, f
     (folder / "README.md").write_text(card, encoding="utf-8")
     checksums = {path.name: sha256(path) for path in [folder / "config.json", *folder.glob("*.safetensors")]}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def model_card(
-    source: dict[str, Any],
-    cfg: dict[str, Any],
-    *,
-    title: str,
-    step: int,
-    examples: int,
-    of: int,
-    curve: list[dict[str, Any]],
-    precision: str,
-) -> str:
-    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores.
-
-    Names and labels are shown as they are: none of them becomes Markdown, HTML or YAML.
-    """
-    origin = source["hub"] or source["package"] or source["path"]
-    base = _literal(origin) if origin else "random weights"
-    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
-    of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
-    kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
-    used = dict(cfg["training"])
-    if used["precision"] != precision:
-        used["precision"] = f"{precision} ({used['precision']} was asked for, and the device has none)"
-    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(used.items()) if value is not None)
-    results = "\n".join(
-        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
-    )
-    labels = ", ".join(map(_literal, cfg["labels"]))
-    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
-    if source["hub"]:
-        front.append(yaml.safe_dump({"base_model": source["hub"]}, width=1000).strip())
-    return "\n".join(
-        [
-            *front,
-            "---",
-            f"# {_literal(title)}",
-            "",
-            f"{kind} with the labels {labels}, fine-tuned from {base}{depth}{of_what} on "
-            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
-            "",
-            "## Scores on development data",
-            "",
-            "| dataset | split | metric | value |",
-            "|---|---|---|---|",
-            results,
-            "",
-            "## Training settings",
-            "",
-            settings,
-            "",
-        ]
-    )
-
-
-def _literal(text: str) -> str:
-    """A text of which Markdown takes nothing as its own: as code, between more backticks than it has in a row."""
-    shown = one_line(text, 200)
-    if re.fullmatch(r"[^\W_]+((, |[ ,.:/+_-])[^\W_]+)*", shown):
-        return shown
-    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
-    return f"{fence} {shown} {fence}"
 
 
 def load(folder: Path, attention: str | None = None) -> PreTrainedModel:

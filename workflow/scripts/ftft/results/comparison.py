@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ftft.core.artifacts import damaged, read_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import COMPARISON, IN_DISTRIBUTION, OOD_MEAN, check_labels
+from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.evaluation import metrics
 from ftft.results import statistics
+from ftft.results.schemas import COMPARISON, OOD_MEAN
 from ftft.results.summary import ERM, Entry, write_both
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from ftft.core.schemas import COST_CURVE, IN_DISTRIBUTION, METRICS, OOD_MEAN, read, read_step
+from ftft.core.artifacts import read
+from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.evaluation.schemas import METRICS
+from ftft.models.saved import read_step
+from ftft.results.schemas import COST_CURVE, OOD_MEAN
 from ftft.results.summary import ERM, Entry, main_cost, preparation_cost, write_both
 
 _METRICS = ("accuracy", "macro_f1")

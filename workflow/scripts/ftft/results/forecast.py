@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ftft.core import schemas
+from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
-from ftft.core.schemas import FORECAST
+from ftft.results.schemas import FORECAST, SUMMARY
 from ftft.results.summary import EN_DASH, ERM, aligned, write_both
 
 PAYS, IF_IT_STOPS, NEVER = "yes", "if it stops early", "no"
@@ -221,11 +221,9 @@ def check(forecast: str | Path, summary: str | Path) -> pd.DataFrame:
         One row per (main, method, reference) of the forecast that the summary has. ``step``: at which it stopped;
         ``forecast`` and ``actual``: its cost up to there, both in shares of ERM's forecast. Means over seeds.
     """
-    expected = schemas.read(forecast, FORECAST).to_pandas().set_index(_RUN)
+    expected = artifacts.read(forecast, FORECAST).to_pandas().set_index(_RUN)
     runs = (
-        schemas.read(summary, schemas.SUMMARY, [*_RUN, "seed", "step", "flops"])
-        .to_pandas()
-        .drop_duplicates([*_RUN, "seed"])
+        artifacts.read(summary, SUMMARY, [*_RUN, "seed", "step", "flops"]).to_pandas().drop_duplicates([*_RUN, "seed"])
     )
     means = runs.groupby(_RUN)[["step", "flops"]].mean().reindex(expected.index)
     spent = expected["preparation_flops"] + means["step"] * expected["step_flops"]

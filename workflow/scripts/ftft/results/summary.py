@@ -14,17 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from ftft.core import schemas
-from ftft.core.artifacts import atomic_path, write_table
+from ftft.compute.schemas import COST
+from ftft.core.artifacts import atomic_path, read, write_table
 from ftft.core.errors import UserError, shown
-from ftft.core.schemas import IN_DISTRIBUTION, METRICS, OOD_MEAN, SUMMARY, read
+from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.evaluation.schemas import METRICS
+from ftft.results.schemas import OOD_MEAN, SUMMARY
 
 ERM = "erm"
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 # Headings of an overview. Like ``OOD_MEAN`` they contain what no data set's name can, so the two never collide.
 DIFFERENCE = "difference to ERM"
-COST = "cost (ERM = 100)"
+COSTS = "cost (ERM = 100)"
 FLOPS = "FLOPs (ERM = 100)"  # one of its columns, as text
 STEP = "stopped at step"
 SEEDS = "number of seeds"
@@ -116,23 +118,14 @@ def main_cost(entry: Entry) -> dict:
 
 def preparation_cost(entry: Entry) -> dict[str, float]:
     """``flops`` and ``seconds`` of what comes before the main model: features, trainings, data maps, selection."""
-    costs = [
-        row
-        for path in entry["other_costs"]
-        for row in read(path, schemas.COST).to_pylist()
-        if row["stage"] != "evaluate"
-    ]
+    costs = [row for path in entry["other_costs"] for row in read(path, COST).to_pylist() if row["stage"] != "evaluate"]
     costs += [training_cost(reference["cost"], reference["checkpoint"]) for reference in entry["training_costs"]]
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 
 def training_cost(path: str | Path, checkpoint: str) -> dict:
     """The row of a cost table that says what a training took up to a checkpoint."""
-    row = (
-        read(path, schemas.COST)
-        .filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint))
-        .to_pylist()
-    )
+    row = read(path, COST).filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint)).to_pylist()
     if len(row) != 1:
         raise UserError(
             f"cost table {path} has {len(row)} rows for stage train at checkpoint {shown(checkpoint)}, expected 1; "
@@ -189,7 +182,7 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa
         One row per (main, method, reference), in the order of the summary. Columns of two levels:
         (``OOD_MEAN``, ``mean`` | ``sd``), the mean of the OOD sets, where there are any; (``DIFFERENCE``, ``mean`` |
         ``sd``, and ``low`` | ``high`` where there is a comparison) of that mean (of the in-distribution score where
-        there is no OOD set) to the baseline's with the same seed; (``COST``, ``FLOPs`` | ``seconds``), the mean over
+        there is no OOD set) to the baseline's with the same seed; (``COSTS``, ``FLOPs`` | ``seconds``), the mean over
         seeds in percent of the baseline's; (``STEP``, ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` |
         ``sd``), the in-distribution data first. The standard deviation has ddof 1. NaN: a spread over one seed, a
         difference of the baseline to itself, and whatever is relative to a baseline that the experiment does not have.
@@ -212,8 +205,8 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa
                 compared = compared[(compared["metric"] == metric) & (compared["dataset"] == headline(scores))]
                 compared = compared.set_index(_ROW).reindex(mean.index)
                 columns |= {(name, end): compared[f"difference_{end}"] for end in ("low", "high")}
-            columns[COST, "FLOPs"] = 100 * means["flops"] / _of_baseline(means["flops"], baseline)
-            columns[COST, "seconds"] = 100 * means["seconds"] / _of_baseline(means["seconds"], baseline)
+            columns[COSTS, "FLOPs"] = 100 * means["flops"] / _of_baseline(means["flops"], baseline)
+            columns[COSTS, "seconds"] = 100 * means["seconds"] / _of_baseline(means["seconds"], baseline)
             columns[STEP, "mean"] = means["step"]
             columns[SEEDS, "number"] = by_method.size()
     return pd.DataFrame(columns)
@@ -231,8 +224,8 @@ def costs(summary: pa.Table, overview: pd.DataFrame, main: str) -> tuple[pd.Data
         The columns ``FLOPs`` and ``seconds`` for every (method, reference) of the overview.
     """
     part = overview.xs(main, level="main")
-    if part[COST].notna().all(axis=None):
-        return part[COST], True
+    if part[COSTS].notna().all(axis=None):
+        return part[COSTS], True
     runs = summary.select([*_RUN, "flops", "seconds"]).to_pandas().drop_duplicates(_RUN)
     means = runs[runs["main"] == main].groupby(["method", "reference"])[["flops", "seconds"]].mean()
     return means.rename(columns={"flops": "FLOPs"}).reindex(part.index), False
@@ -263,7 +256,7 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
     text = {}
     for heading in overview.columns.unique(level=0):
         part = overview[heading]
-        if heading == COST:
+        if heading == COSTS:
             for unit in part.columns:
                 text[f"{unit} (ERM = 100)"] = [_number(value, ".1f") for value in part[unit]]
         elif heading in (STEP, SEEDS):

@@ -12,12 +12,15 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ftft.core.artifacts import damaged, read_table
+from ftft.core.artifacts import damaged, read, read_table
 from ftft.core.errors import UserError
-from ftft.core.schemas import DATAMAP, IN_DISTRIBUTION, METRICS, REFERENCES, TRANSFER, check_labels, read
+from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.ranking import correlations, overlaps, shared
+from ftft.dynamics.schemas import DATAMAP
 from ftft.evaluation import metrics
+from ftft.evaluation.schemas import METRICS
+from ftft.results.schemas import REFERENCES, TRANSFER
 from ftft.results.summary import EN_DASH, ReferenceCost, aligned, training_cost, write_both
 
 Floats = NDArray[np.float64]

@@ -29,14 +29,18 @@ from ftft.compute.batching import Examples, FeatureDataset, TokenizedDataset, ep
 from ftft.compute.cost import CostMeter, Stage, peak_memory_mb
 from ftft.compute.flops import FlopCount
 from ftft.compute.prediction import predict
-from ftft.core import artifacts, schemas
+from ftft.compute.schemas import COST
+from ftft.core import artifacts
 from ftft.core.errors import InterruptedRunError, UserError, named
-from ftft.core.schemas import FINAL, IN_DISTRIBUTION
+from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics import guidance
 from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.dynamics.schemas import read_subset
 from ftft.evaluation import metrics
+from ftft.evaluation.schemas import METRICS
 from ftft.jobs import manifest
-from ftft.models import classifier, heads, pretrained
+from ftft.models import card, classifier, heads, pretrained
+from ftft.models.saved import FINAL
 from ftft.training import checkpointing, steps
 from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
 
@@ -676,10 +680,8 @@ class _Run:
         metadata = {"steps": str(self.steps), "last_step": str(self.step), "seed": str(self.seed)}
         metadata["steps_per_epoch"] = str(self.steps_per_epoch)
         metadata["checkpoints"] = json.dumps({name: self._step_of(name) for name in sorted(self.best)})
-        artifacts.write_table(
-            pa.Table.from_pylist(self.curve, schemas.METRICS), self.files.metrics, schemas.METRICS, metadata
-        )
-        artifacts.write_table(pa.Table.from_pylist(self.costs, schemas.COST), self.files.cost, schemas.COST)
+        artifacts.write_table(pa.Table.from_pylist(self.curve, METRICS), self.files.metrics, METRICS, metadata)
+        artifacts.write_table(pa.Table.from_pylist(self.costs, COST), self.files.cost, COST)
         if self.recorder is not None and self.files.dynamics is not None:
             facts = {"labels": json.dumps(self.cfg["labels"]), "seed": str(self.seed)}
             made_from = artifacts.read_metadata(self.files.train)
@@ -717,7 +719,7 @@ class _Run:
         return stop.stopped if stop is not None and checkpoint == stop.name and stop.stopped is not None else self.step
 
     def _card(self, checkpoint: str) -> str:
-        return classifier.model_card(
+        return card.text(
             pretrained.read_source(self.files.source),
             self.cfg,
             title=self.title,
@@ -788,7 +790,7 @@ def _rows_of(data: Examples, subset: Path | None) -> np.ndarray:
     """Row numbers to train on, ascending."""
     if subset is None:
         return np.arange(len(data))
-    rows = np.sort(schemas.read_subset(subset, data.uids))
+    rows = np.sort(read_subset(subset, data.uids))
     if not len(rows):
         raise artifacts.damaged(subset, "it names no example")
     return rows

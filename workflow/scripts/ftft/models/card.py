@@ -1,0 +1,71 @@
+"""The card of a saved model: the README that goes with it."""
+
+import re
+from typing import Any
+
+import yaml
+
+from ftft.core.errors import one_line
+
+
+def text(
+    source: dict[str, Any],
+    cfg: dict[str, Any],
+    *,
+    title: str,
+    step: int,
+    examples: int,
+    of: int,
+    curve: list[dict[str, Any]],
+    precision: str,
+) -> str:
+    """The README that goes with a saved model: what it is, what it was trained on, and its dev scores.
+
+    Names and labels are shown as they are: none of them becomes Markdown, HTML or YAML.
+    """
+    origin = source["hub"] or source["package"] or source["path"]
+    base = _literal(origin) if origin else "random weights"
+    depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
+    kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
+    used = dict(cfg["training"])
+    if used["precision"] != precision:
+        used["precision"] = f"{precision} ({used['precision']} was asked for, and the device has none)"
+    settings = "\n".join(f"- {key}: {value}" for key, value in sorted(used.items()) if value is not None)
+    results = "\n".join(
+        f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
+    )
+    labels = ", ".join(map(_literal, cfg["labels"]))
+    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
+    if source["hub"]:
+        front.append(yaml.safe_dump({"base_model": source["hub"]}, width=1000).strip())
+    return "\n".join(
+        [
+            *front,
+            "---",
+            f"# {_literal(title)}",
+            "",
+            f"{kind} with the labels {labels}, fine-tuned from {base}{depth}{of_what} on "
+            f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
+            "",
+            "## Scores on development data",
+            "",
+            "| dataset | split | metric | value |",
+            "|---|---|---|---|",
+            results,
+            "",
+            "## Training settings",
+            "",
+            settings,
+            "",
+        ]
+    )
+
+
+def _literal(text: str) -> str:
+    """A text of which Markdown takes nothing as its own: as code, between more backticks than it has in a row."""
+    shown = one_line(text, 200)
+    if re.fullmatch(r"[^\W_]+((, |[ ,.:/+_-])[^\W_]+)*", shown):
+        return shown
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence} {shown} {fence}"

@@ -1,0 +1,25 @@
+"""The saved models of a run: their names, and the steps that they are of."""
+
+import json
+import os
+
+from ftft.core.artifacts import damaged, read_metadata
+from ftft.core.errors import shown
+
+# The saved model of a run's last step; the others are named after their stop rules.
+FINAL = "final"
+
+
+def read_step(curve: str | os.PathLike[str], checkpoint: str) -> int:
+    """The step of a saved model, which the metadata of the run's dev curve know.
+
+    Raises:
+        UserError: as ``read_metadata``; there is no such saved model.
+    """
+    try:
+        step = json.loads(read_metadata(curve, "checkpoints")["checkpoints"])[checkpoint]
+    except (ValueError, TypeError, KeyError, IndexError):
+        step = None
+    if type(step) is not int:
+        raise damaged(curve, f"checkpoints in its metadata do not say the step of {shown(checkpoint)}")
+    return step

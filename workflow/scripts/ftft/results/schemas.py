@@ -1,0 +1,119 @@
+"""What tables about all runs are as artifacts; see ``docs/artifacts.md``."""
+
+import pyarrow as pa
+
+# The mean over the OOD sets where a table has it among datasets. No data set's name can contain a space.
+OOD_MEAN = "OOD mean"
+
+
+SUMMARY = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dataset": pa.string(),
+        "split": pa.string(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "step": pa.int32(),
+        "train_examples": pa.int64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+    }
+)
+
+
+COMPARISON = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "dataset": pa.string(),
+        "metric": pa.string(),
+        "seeds": pa.int32(),
+        "mean": pa.float64(),
+        "sd": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+        "difference": pa.float64(),
+        "difference_sd": pa.float64(),
+        "difference_low": pa.float64(),
+        "difference_high": pa.float64(),
+    }
+)
+
+
+COST_CURVE = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dataset": pa.string(),
+        "metric": pa.string(),
+        "step": pa.int32(),
+        "value": pa.float64(),
+        "flops": pa.float64(),
+        "seconds": pa.float64(),
+        "reaches_erm": pa.bool_(),
+    }
+)
+
+
+FORECAST = pa.schema(
+    {
+        "task": pa.string(),
+        "main": pa.string(),
+        "method": pa.string(),
+        "reference": pa.string(),
+        "steps": pa.int32(),
+        "preparation_flops": pa.float64(),
+        "step_flops": pa.float64(),
+        "flops": pa.float64(),
+        "erm_flops": pa.float64(),
+        "preparation_share": pa.float64(),
+        "share": pa.float64(),
+        "break_even_step": pa.int32(),
+        "break_even_share": pa.float64(),
+        "earliest_stop": pa.int32(),
+        "at_most": pa.bool_(),
+        "pays": pa.string(),
+    }
+)
+
+
+REFERENCES = pa.schema(
+    {
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "dev": pa.float64(),
+        "ood_dev": pa.float64(),
+        "chance": pa.float64(),
+        "ambiguous": pa.float64(),
+        "easy": pa.float64(),
+        "hard": pa.float64(),
+        "compared_with": pa.string(),
+        "lost": pa.float64(),
+        "verdict": pa.string(),
+        "reason": pa.string(),
+    }
+)
+
+
+TRANSFER = pa.schema(
+    {
+        "reference": pa.string(),
+        "seed": pa.int32(),
+        "other": pa.string(),
+        "other_seed": pa.int32(),
+        "rank_correlation": pa.float64(),
+        "ambiguous_overlap": pa.float64(),
+        "easy_overlap": pa.float64(),
+        "hard_overlap": pa.float64(),
+        "lost": pa.float64(),
+    }
+)

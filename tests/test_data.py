@@ -890,7 +890,7 @@ from ftft.data import prepare
 from ftft.core.errors import UserError
 for cfg, output in json.loads(sys.argv[1]):
     try:
-        data.download(cfg, output)
+        prepare.download(cfg, output)
         print("ok")
     except UserError as failure:
         print(failure)

@@ -87,7 +87,9 @@ def report(code: str, folder: Path, log: bool = True) -> subprocess.CompletedPro
     """Run ``code`` as the body of a job."""
     body = "\n".join(f"    {line}" for line in code.splitlines())
     place = repr(str(folder / "job.log")) if log else None
-    program = f"import logging, os, sys, warnings\nfrom ftft.job import reporting\nwith reporting({place}):\n{body}\n"
+    program = (
+        f"import logging, os, sys, warnings\nfrom ftft.jobs.job import reporting\nwith reporting({place}):\n{body}\n"
+    )
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

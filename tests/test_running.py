@@ -149,7 +149,7 @@ def test_a_job_whose_run_was_replaced_while_it_started_ends(folder):
 
 def test_a_process_that_does_not_stop_when_asked_ends_a_little_later():
     code = (
-        "import signal, time\nfrom ftft import running\nrunning.GRACE = 0.2\n"
+        "import signal, time\nfrom ftft.jobs import running\nrunning.GRACE = 0.2\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nrunning.end_after(lambda: None)\ntime.sleep(60)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(running.__file__).parents[2])}

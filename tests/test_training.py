@@ -651,13 +651,13 @@ def test_a_device_that_is_not_there_is_one_line(prepared, tmp_path):
 RUNNER = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from test_training import Path, files, settings, training, STOP
+from test_training import Path, files, settings, loop, STOP
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
 stops = {STOP: {"monitor": "ood_dev", "patience": 3, "min_delta": 0.0}}
 settles = {"name": "settled", "monitor": "ranking", "by": "ambiguous", "fraction": 0.33, "bound": 0.97}
 cfg = settings(stops=stops, reference_stop=settles, epochs=12, evaluate_every=4)
 runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
-training.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
+loop.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
 """
 
 
@@ -782,9 +782,7 @@ def test_what_is_left_counts_evaluations_too(prepared, tmp_path):
 def test_a_terminal_gets_a_bar_and_whole_lines(prepared, tmp_path, progress):
     """On a terminal the bar is drawn over and over, and the lines of the log stay whole above it."""
     runner = RUNNER.replace('"progress": False', f'"progress": {progress}')
-    runner = runner.replace(
-        "training.train(", "from ftft.jobs.job import reporting\nwith reporting(None): training.train("
-    )
+    runner = runner.replace("loop.train(", "from ftft.jobs.job import reporting\nwith reporting(None): loop.train(")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 120))
     process = start(prepared, tmp_path, theirs, runner)

@@ -364,7 +364,7 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(source.read_bytes())
     dynamics.unlink()
-    commands = re.findall(r"^python -m ftft\.cartography (.*)$", script, re.MULTILINE)
+    commands = re.findall(r"^python -m ftft\.interop\.cartography (.*)$", script, re.MULTILINE)
     assert {command.split()[0] for command in commands} == {
         *("export-dynamics", "import-dynamics", "export-coordinates", "import-coordinates", "export-ids")
     }
@@ -409,6 +409,6 @@ def test_command_line_errors_are_one_line(tmp_path):
 
 
 def test_it_knows_no_torch():
-    code = "import sys, ftft.cartography; sys.exit('torch' in sys.modules)"
+    code = "import sys, ftft.interop.cartography; sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, check=False)
     assert done.returncode == 0

@@ -282,7 +282,8 @@ def test_code_that_a_model_brings_is_never_run(tmp_path, model, where, kind):
     if kind == "own":
         edit(model / "config.json", model_type="own")
     program = (
-        "import sys\nfrom pathlib import Path\nfrom ftft.models import pretrained\nfrom ftft.core.errors import UserError\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from ftft.core.errors import UserError\nfrom ftft.models import pretrained\n"
         "try: pretrained.prepare({'path': sys.argv[1]}, Path(sys.argv[2]))\n"
         "except UserError as failure: print(failure)\n"
     )

@@ -22,6 +22,7 @@ from ftft.data import prepare, tokens
 from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.training import loop
+from ftft.training.settings import Files
 
 EXPERIMENT = Path(__file__).parents[1] / "config" / "hsd-cad-minilm.yaml"
 CASE = CPU_CASES[0]
@@ -53,7 +54,7 @@ def main() -> None:
         print(f"the plain loop's time is {sum(plain_loop) / 2 / seconds:.1f} times that of this run")
 
 
-def inputs(folder: Path, plan: Plan, corpora: Path) -> loop.Files:
+def inputs(folder: Path, plan: Plan, corpora: Path) -> Files:
     """Tokens of the experiment's train and dev sets."""
     paths = {}
     for dataset in ("train", *plan.dev_sets.values()):
@@ -65,14 +66,14 @@ def inputs(folder: Path, plan: Plan, corpora: Path) -> loop.Files:
     return runs.files(folder, source=folder / "source", train=paths["train"], dev=dev)
 
 
-def plain_seconds(folder: Path, files: loop.Files, plan: Plan) -> float:
+def plain_seconds(folder: Path, files: Files, plan: Plan) -> float:
     """Seconds that the plain loop would take for the run: its steps, and nine evaluations of the dev sets."""
     steps = plan.config.training_of(MODEL).steps
     assert steps is not None
     return steps * BATCH / plain(folder, CASE) + 9 * plain_evaluation(folder, CASE, files)
 
 
-def plain_evaluation(folder: Path, case: Case, files: loop.Files) -> float:
+def plain_evaluation(folder: Path, case: Case, files: Files) -> float:
     """Seconds of one evaluation in batches of 32 in the order of the file, padded to the longest, fp32."""
     model = load(folder, case).eval()
     sets = [TokenizedDataset.read(path) for path in files.dev.values()]

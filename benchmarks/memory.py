@@ -52,8 +52,8 @@ def run(folder: Path, threads: int, bounded: bool) -> tuple[float, float]:
         devices.give_back_memory = lambda device: None
         torch.backends.mkldnn.set_flags(True)
     begin = time.process_time()
-    while training.step < training.steps:
-        training.optimizer_step()
+    while training.state.step < training.steps:
+        training.advance()
     return peak_memory_mb(), time.process_time() - begin
 
 

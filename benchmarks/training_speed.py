@@ -44,7 +44,8 @@ from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.models import classifier, pretrained
 from ftft.models.pretrained import weights_folder
-from ftft.training import loop
+from ftft.training.run import Run
+from ftft.training.settings import Runtime
 
 TEXTS = 1_600  # fifty batches: one window of our length grouping, one of the Trainer's
 BATCH = 32
@@ -181,21 +182,21 @@ def settings(case: Case) -> dict[str, Any]:
     return Plan(config.load(experiment)).train("model")
 
 
-def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> loop._Run:
+def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> Run:
     """A run of this project's loop, before its first step."""
     changes: dict = {} if dynamics else {"dynamics": None}
     files = runs.files(folder, source=folder / "source", train=folder / "tokens.parquet", dev={}, **changes)
-    runtime = loop.RUNTIME | {"progress": False} | runtime
-    return loop._Run(settings(case), files, 0, runtime, torch.get_num_threads(), "benchmark")
+    told = Runtime(**{"progress": False} | runtime)
+    return Run(settings(case), files, 0, told, torch.get_num_threads(), "benchmark")
 
 
 def ours(folder: Path, case: Case) -> float:
     """Examples per second of this project's loop, with training dynamics."""
     run = start(folder, case)
     begin = time.perf_counter()
-    while run.step < run.steps:
-        run.optimizer_step()
-    run.fetch_losses(run.progress_bar())
+    while run.state.step < run.steps:
+        run.advance()
+    run.journal.fetch(run.state)
     return TEXTS / (time.perf_counter() - begin)
 
 

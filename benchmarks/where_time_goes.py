@@ -47,9 +47,9 @@ def main() -> None:
             "passes of 1,024 tokens at most": start(folder, case),
             "passes of 8,192 tokens at most": start(folder, case),
         }
-        variants["without the CPU kernels"].kernels = nullcontext
-        variants["passes of 1,024 tokens at most"].micro_batch_tokens = 1_024
-        variants["passes of 8,192 tokens at most"].micro_batch_tokens = 8_192
+        variants["without the CPU kernels"].step.kernels = nullcontext
+        variants["passes of 1,024 tokens at most"].step.micro_batch_tokens = 1_024
+        variants["passes of 8,192 tokens at most"].step.micro_batch_tokens = 8_192
         for step in STEPS:
             take(variants["compiled"], step)  # compiles
         seconds: dict[str, dict[int, float]] = {name: defaultdict(lambda: float("inf")) for name in variants}
@@ -65,9 +65,9 @@ def main() -> None:
 
 def take(run, step: int) -> float:
     """Seconds of one optimizer step."""
-    run.step = step
+    run.state.step = step
     begin = time.perf_counter()
-    run.optimizer_step()
+    run.advance()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - begin
@@ -76,7 +76,8 @@ def take(run, step: int) -> float:
 def report_variants(seconds: dict[str, dict[int, float]], run, peak: float) -> None:
     """Print speed by variant, and the share of the matrix rate on real tokens."""
     print("| variant | ex/s | time of a step, as it is = 1 | share of the matrix rate |\n|---|---|---|---|")
-    real = sum(run.flops.train_pass(1, int(length)) for step in STEPS for length in run.data.lengths[run.batch(step)])
+    lengths = [run.inputs.data.lengths[run.order.batch(step)] for step in STEPS]
+    real = sum(run.step.flops.train_pass(1, int(length)) for batch in lengths for length in batch)
     base = sum(seconds["as it is"].values())
     for name, values in seconds.items():
         total = sum(values.values())
@@ -133,7 +134,7 @@ def report_operations(run, whole: float, rounds: int) -> None:
             for event in profiled.key_averages():
                 least[event.key][step] = min(least[event.key][step], event.self_cpu_time_total / 1e6)
     by_name = {name: sum(values.values()) for name, values in least.items()}
-    stage = run.meter.stages["train"]
+    stage = run.state.meter.stages["train"]
     print(f"\nreal tokens among those computed: {stage.tokens / stage.tokens_padded:.0%}")
     print("\n| operations | share of a step |\n|---|---|")
     for group, names in GROUPS.items():

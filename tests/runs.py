@@ -1,10 +1,10 @@
-"""A training as tests and benchmarks call it: what ``training.train`` takes, with all that they do not care about."""
+"""A training as tests and benchmarks call it: what ``loop.train`` takes, with all that they do not care about."""
 
 from pathlib import Path
 from typing import Any
 
 from ftft.experiment.config import Training
-from ftft.training.loop import Files
+from ftft.training.settings import Files
 
 
 def files(folder: Path, **inputs: Any) -> Files:

@@ -50,7 +50,7 @@ def test_single_steps_can_be_taken(speed, case, tmp_path):
 
     run = speed.start(tmp_path / "case", case)
     assert where_time_goes.take(run, 1) > 0
-    assert len(run.losses) == 1
+    assert len(run.journal.losses) == 1
 
 
 @pytest.mark.data

@@ -20,11 +20,11 @@ RUNNER = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
 from dataclasses import fields
-from test_training import Path, files, settings, loop
+from test_training import Path, files, settings, Files
 from ftft.training import launch
 from ftft.jobs.job import reporting
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
-paths = {field.name: getattr(files(prepared, folder), field.name) for field in fields(loop.Files)}
+paths = {field.name: getattr(files(prepared, folder), field.name) for field in fields(Files)}
 paths = json.loads(json.dumps(paths, default=str))
 runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
 cfg = settings(micro_batch_size=8, epochs=100_000, evaluate_every=100_000)

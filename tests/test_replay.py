@@ -26,6 +26,7 @@ from ftft.models import classifier, heads
 from ftft.models.classifier import architecture
 from ftft.results import replay
 from ftft.training import loop
+from ftft.training.inputs import Inputs
 
 LABELS = ["a", "b", "c"]
 SEED = 3
@@ -111,7 +112,7 @@ def test_it_is_what_the_training_then_costs(prepared, source, tmp_path, changes)
 
 
 def test_each_step_is_counted_where_a_stop_rule_looks(prepared, source, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop._Run, "_chance", lambda *_: -1.0)  # in so few steps it learns nothing
+    monkeypatch.setattr(Inputs, "chance", lambda *_: -1.0)  # in so few steps it learns nothing
     job = work(prepared, source)
     cost = trained(prepared, tmp_path, job, {"early": STOP}).loc["early"]
     assert cost["steps"] == 4

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +25,9 @@ import torch
 from accelerate.state import AcceleratorState
 from conftest import FAMILIES
 
-from ftft.compute import devices
-from ftft.compute.batching import epoch_batches
+from ftft.compute import devices, graphs
+from ftft.compute.batching import TokenizedDataset, epoch_batches
+from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
 from ftft.core import artifacts
 from ftft.core.errors import InterruptedRunError, UserError
@@ -35,9 +36,11 @@ from ftft.data.schemas import IN_DISTRIBUTION, data_schema
 from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import SUBSET
-from ftft.experiment.config import Runtime
+from ftft.experiment import config
 from ftft.models import classifier, pretrained
-from ftft.training import launch, loop
+from ftft.training import launch, loop, scoring
+from ftft.training.run import Run
+from ftft.training.settings import Files, Runtime
 
 N = 70
 LABELS = ["negative", "positive"]
@@ -71,7 +74,7 @@ def prepared(tmp_path_factory):
     return folder
 
 
-def files(prepared: Path, folder: Path, **changes) -> loop.Files:
+def files(prepared: Path, folder: Path, **changes) -> Files:
     dev = {IN_DISTRIBUTION: prepared / "tokens-dev.parquet", "other": prepared / "tokens-ood.parquet"}
     inputs = {"source": prepared / "source", "train": prepared / "tokens-train.parquet", "dev": dev}
     return runs.files(folder, **inputs | changes)
@@ -145,7 +148,7 @@ def test_dynamics_are_those_of_the_training_forward_pass(prepared, tmp_path):
     """Without dropout and with a learning rate of next to nothing, they are the untrained model's own logits."""
     train(prepared, tmp_path, settings(dropout=0.0, learning_rate=1e-12, epochs=1))
     model = classifier.build(prepared / "source", LABELS, seed=0).eval()
-    data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    data = TokenizedDataset.read(prepared / "tokens-train.parquet")
     batch = {key: torch.from_numpy(value) for key, value in data.collate(np.arange(N)).items()}
     with torch.no_grad():
         expected = model(**batch).logits.numpy()
@@ -155,7 +158,7 @@ def test_dynamics_are_those_of_the_training_forward_pass(prepared, tmp_path):
 def test_a_step_is_that_of_a_plain_loop(prepared, tmp_path):
     """One epoch against a loop written with nothing but torch: same batches, same optimizer, same logits."""
     train(prepared, tmp_path, settings(dropout=0.0, epochs=1, warmup=0.0, schedule="constant"))
-    data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    data = TokenizedDataset.read(prepared / "tokens-train.parquet")
     model = classifier.build(prepared / "source", LABELS, seed=0, dropout=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, eps=1e-6, weight_decay=0.0)
     expected = np.zeros((N, 2), dtype=np.float32)
@@ -190,10 +193,11 @@ def test_gradients_of_micro_batches_are_those_of_the_batch(family, sources, trai
     for size, limit, fixed in ((None, None, False), (5, None, False), (None, 40, False), (5, None, True)):
         AcceleratorState._reset_state(reset_partial_state=True)
         paths = files(source, tmp_path, source=source, train=tmp_path / "tokens.parquet", dev={})
-        runtime = loop.RUNTIME | {"device": "cpu"}
-        run = loop._Run(cfg, paths, 0, runtime, 1, "micro-batches")
-        run.micro_batch_size, run.micro_batch_tokens, run.fixed = size, limit, fixed
-        loss = run._forward_backward(run.batch(0))
+        runtime = Runtime(device="cpu")
+        run = Run(cfg, paths, 0, runtime, 1, "micro-batches")
+        step = run.step
+        step.micro_batch_size, step.micro_batch_tokens, step.fixed = size, limit, fixed
+        loss = step.gradients(0, run.order.batch(0), Stage())
         found.append([loss, *(parameter.grad for parameter in run.model.parameters() if parameter.grad is not None)])
     for other in found[1:]:
         assert len(found[0]) == len(other)
@@ -245,7 +249,7 @@ def test_memory_goes_back_now_and_then(prepared, tmp_path, monkeypatch):
 
 
 def test_the_runtime_of_other_callers_is_that_of_the_configuration():
-    assert Runtime().model_dump() == loop.RUNTIME
+    assert config.Runtime().model_dump() == asdict(Runtime())
 
 
 def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatch):
@@ -259,13 +263,13 @@ def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatc
                 place.copy_(value)
 
         recorded.append(tuple(batch["input_ids"].shape))
-        return loop.graphs.Recording(SimpleNamespace(replay=replay), batch, found)
+        return graphs.Recording(SimpleNamespace(replay=replay), batch, found)
 
     recorded: list[tuple[int, ...]] = []
     cfg = settings(dropout=0.0, batch_size=32, micro_batch_size=20)
     plain = train(prepared, tmp_path / "plain", cfg)
     monkeypatch.setattr(devices, "records_passes", lambda device, *, wanted: wanted)
-    monkeypatch.setattr(loop.graphs, "record", pretended)
+    monkeypatch.setattr(graphs, "record", pretended)
     other = train(prepared, tmp_path / "recorded", cfg, runtime={"cuda_graphs": True})
     np.testing.assert_allclose(dynamics(plain), dynamics(other), atol=1e-4)
     assert recorded == [(20, 14)]  # the longest text has so many tokens
@@ -332,14 +336,14 @@ def write_guide(folder: Path, *epochs: np.ndarray) -> Path:
 
 
 def test_what_the_reference_gets_wrong_is_trained_on_more_often(prepared, tmp_path):
-    data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    data = TokenizedDataset.read(prepared / "tokens-train.parquet")
     right = np.eye(2, dtype=np.float32)[data.labels]
     first = right.copy()
     first[[3, 8]] = first[[3, 8], ::-1]  # wrong at epoch 0 alone
     guide = write_guide(tmp_path, first, right)
     cfg = settings(upweight={"factor": 6, "epoch": 0}, epochs=1)
-    run = loop._Run(cfg, files(prepared, tmp_path, guide=guide), 0, loop.RUNTIME, 1, "run")
-    seen = np.concatenate([run.batch(step) for step in range(run.steps_per_epoch)])
+    run = Run(cfg, files(prepared, tmp_path, guide=guide), 0, Runtime(), 1, "run")
+    seen = np.concatenate([run.order.batch(step) for step in range(run.order.steps_per_epoch)])
     assert np.bincount(seen).tolist() == [6 if row in (3, 8) else 1 for row in range(N)]
     assert run.steps == -(-N // 16)  # as many as on all data alike
     train(prepared, tmp_path, cfg, guide=guide)
@@ -353,19 +357,21 @@ def test_product_of_experts_is_the_cross_entropy_of_both_together(prepared, tmp_
     guide = write_guide(tmp_path, expert, -expert)
     common = {"epochs": 1, "dropout": 0.0, "max_grad_norm": 0.0, "optimizer": "sgd"}
     cfg = settings(expert={"epoch": 1}, **common)
-    run = loop._Run(cfg, files(prepared, tmp_path, guide=guide), 0, loop.RUNTIME, 1, "run")
-    rows = run.batch(0)
-    inputs = {key: torch.from_numpy(value) for key, value in run.data.collate(rows, pad_id=run.pad_id).items()}
+    run = Run(cfg, files(prepared, tmp_path, guide=guide), 0, Runtime(), 1, "run")
+    rows = run.order.batch(0)
+    inputs = {key: torch.from_numpy(value) for key, value in run.inputs.data.collate(rows).items()}
     with torch.no_grad():
         joint = torch.log_softmax(run.model(**inputs).logits, -1) + torch.log_softmax(
             torch.from_numpy(-expert[rows]), -1
         )
-    expected = torch.nn.functional.nll_loss(torch.log_softmax(joint, -1), torch.from_numpy(run.data.labels[rows]))
-    assert run._forward_backward(rows).item() == pytest.approx(expected.item(), rel=1e-5)
+    expected = torch.nn.functional.nll_loss(
+        torch.log_softmax(joint, -1), torch.from_numpy(run.inputs.data.labels[rows])
+    )
+    assert run.step.gradients(0, rows, Stage()).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_expert_changes_the_model_and_is_not_in_it(prepared, tmp_path):
-    data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    data = TokenizedDataset.read(prepared / "tokens-train.parquet")
     guides = {
         "ignorant": write_guide(tmp_path / "ignorant", *2 * [np.zeros((N, 2), np.float32)]),
         "perfect": write_guide(tmp_path / "perfect", *2 * [20 * np.eye(2, dtype=np.float32)[data.labels]]),
@@ -421,7 +427,7 @@ def test_a_reference_that_never_settles_is_trained_to_the_end(prepared, tmp_path
 def test_cost_counts_what_was_computed(prepared, tmp_path):
     train(prepared, tmp_path, settings(evaluate_every=5))
     cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index("stage")
-    data = loop.TokenizedDataset.read(prepared / "tokens-train.parquet")
+    data = TokenizedDataset.read(prepared / "tokens-train.parquet")
     model = classifier.build(prepared / "source", LABELS, seed=0)
     flops = FlopCount.of(model)
     padded = expected = 0
@@ -551,9 +557,9 @@ def test_a_run_that_diverges_in_its_last_step_is_not_finished(prepared, tmp_path
 
 def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, tmp_path):
     stops = {STOP: {"monitor": "ood_dev", "patience": 1, "min_delta": 0.0}}
-    run = loop._Run(settings(stops=stops), files(prepared, tmp_path), 0, loop.RUNTIME, 1, "run")
-    run.best[STOP] = run._weights()
-    run.best[STOP]["classifier.bias"][1] = torch.nan
+    run = Run(settings(stops=stops), files(prepared, tmp_path), 0, Runtime(), 1, "run")
+    run.state.best[STOP] = run.weights()
+    run.state.best[STOP]["classifier.bias"][1] = torch.nan
     run.stops[STOP].best_step = 3
     with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
         run.write()
@@ -578,7 +584,7 @@ def test_a_model_that_predicts_one_class_is_reported(prepared, tmp_path, caplog)
 @pytest.mark.parametrize(("monitor", "splits"), [("dev", ["dev"]), ("ood_dev", ["ood"]), ("ood_dev/other", ["ood"])])
 def test_a_stop_rule_knows_what_one_class_scores(prepared, tmp_path, monitor, splits):
     stops = {STOP: {"monitor": monitor, "patience": 1, "min_delta": 0.0}}
-    run = loop._Run(settings(stops=stops), files(prepared, tmp_path), 0, loop.RUNTIME, 1, "run")
+    run = Run(settings(stops=stops), files(prepared, tmp_path), 0, Runtime(), 1, "run")
     labels = [artifacts.read_table(prepared / f"{split}.parquet", ["label"])["label"].to_numpy() for split in splits]
     assert run.stops[STOP].chance == np.mean([max(each.mean(), 1 - each.mean()) for each in labels])
 
@@ -613,14 +619,14 @@ def test_the_precision_that_was_computed_in_is_recorded(prepared, tmp_path, monk
 
 def test_out_of_memory_halves_the_micro_batch_and_gives_the_same_result(prepared, tmp_path, monkeypatch):
     expected = dynamics(train(prepared, tmp_path / "plain", settings(dropout=0.0)))
-    forward = loop.functional.cross_entropy
+    forward = torch.nn.functional.cross_entropy
 
     def limited(logits, labels, **kwargs):
         if len(labels) > 4:
             raise torch.OutOfMemoryError("pretended")
         return forward(logits, labels, **kwargs)
 
-    monkeypatch.setattr(loop.functional, "cross_entropy", limited)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", limited)
     found = dynamics(train(prepared, tmp_path / "limited", settings(dropout=0.0)))
     np.testing.assert_allclose(expected, found, atol=1e-4)
 
@@ -629,7 +635,7 @@ def test_out_of_memory_with_one_example_is_one_line(prepared, tmp_path, monkeypa
     def never(*_, **__):
         raise torch.OutOfMemoryError("pretended")
 
-    monkeypatch.setattr(loop.functional, "cross_entropy", never)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", never)
     with pytest.raises(UserError, match=r"out of memory on cpu .* with 1 examples per forward pass"):
         train(prepared, tmp_path)
 
@@ -726,7 +732,7 @@ def test_a_run_interrupted_in_the_middle_of_an_evaluation_goes_on_with_it(prepar
     cfg = settings(stops=stops, epochs=None, steps=12, evaluate_every=3)
     monkeypatch.setattr(devices, "tokens_per_pass", lambda _, train: 2_048 if train else 30)
     whole = train(prepared, tmp_path / "whole", cfg)
-    predict, evaluated, passes = loop.predict, [], []
+    predict, evaluated, passes = scoring.predict, [], []
 
     def interrupting(model, data, accelerator, *, before_each, **options):
         evaluated.append(data)
@@ -740,7 +746,7 @@ def test_a_run_interrupted_in_the_middle_of_an_evaluation_goes_on_with_it(prepar
 
         return predict(model, data, accelerator, before_each=wrapped, **options)
 
-    monkeypatch.setattr(loop, "predict", interrupting)
+    monkeypatch.setattr(scoring, "predict", interrupting)
     folder = tmp_path / "interrupted"
     step = 3 * which if which > 0 else 12
     with pytest.raises(InterruptedRunError, match=rf"train: asked to stop at step {step}; the state is saved"):
@@ -757,7 +763,7 @@ def test_a_run_interrupted_in_the_middle_of_an_evaluation_goes_on_with_it(prepar
 
 
 def test_the_log_says_what_is_trained_and_how_far_it_is(prepared, tmp_path, caplog):
-    caplog.set_level("INFO", "ftft.training.loop")
+    caplog.set_level("INFO", "ftft.training")
     train(prepared, tmp_path, settings(steps=4, epochs=None, evaluate_every=2))
     # In so few steps it learns nothing, and a warning says so.
     first, middle, last = (record.getMessage() for record in caplog.records if record.levelname == "INFO")
@@ -772,8 +778,8 @@ def test_the_log_says_what_is_trained_and_how_far_it_is(prepared, tmp_path, capl
 
 
 def test_what_is_left_counts_evaluations_too(prepared, tmp_path):
-    run = loop._Run(settings(steps=40, epochs=None), files(prepared, tmp_path), 0, loop.RUNTIME, 1, "train")
-    run.step = 10
+    run = Run(settings(steps=40, epochs=None), files(prepared, tmp_path), 0, Runtime(), 1, "train")
+    run.state.step = 10
     run.meter.stages["train"].seconds, run.meter.stages["evaluate"].seconds = 15.0, 5.0
     assert run.seconds_left() == 60.0
 
@@ -835,7 +841,7 @@ def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run
         field.name: (
             {name: str(path) for name, path in value.items()} if isinstance(value, dict) else value and str(value)
         )
-        for field in fields(loop.Files)
+        for field in fields(Files)
         for value in [getattr(files(prepared, two), field.name)]
     }
     runtime = {"device": "cpu", "progress": False}

@@ -24,6 +24,7 @@ from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
 from ftft.training import loop
+from ftft.training.settings import Files
 
 transformers.logging.set_verbosity_error()
 
@@ -88,7 +89,7 @@ class Small:
             inputs = (self.folder / f"{name}.parquet", self.folder / "source/tokenizer.json")
             tokens.tokenize(*inputs, self.folder / "source/source.json", self.folder / f"tokens-{name}.parquet", 64)
 
-    def files(self, name: str) -> loop.Files:
+    def files(self, name: str) -> Files:
         """The inputs, and outputs in a folder of that name."""
         return runs.files(
             self.folder / name,
@@ -97,7 +98,7 @@ class Small:
             dev={IN_DISTRIBUTION: self.folder / "tokens-dev.parquet"},
         )
 
-    def train(self, name: str, kind: str, **runtime: Any) -> loop.Files:
+    def train(self, name: str, kind: str, **runtime: Any) -> Files:
         """Train it on a kind of device; returns the files."""
         files = self.files(name)
         files.metrics.parent.mkdir(parents=True, exist_ok=True)

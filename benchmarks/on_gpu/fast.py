@@ -87,12 +87,12 @@ def ours(row: Row, *, compiled: bool = False, cuda_graphs: bool = False) -> floa
     run = speed.start(row.folder, row.case, compile=compiled, cuda_graphs=cuda_graphs)
     # A pass is compiled or recorded for shapes that it has not met: the whole epoch once before the clock starts.
     for _ in range(run.steps if compiled or cuda_graphs else WARM_UP):
-        run.optimizer_step()
-    run.step = 0
+        run.advance()
+    run.state.step = 0
     synchronize()
     begin = time.perf_counter()
-    while run.step < run.steps:
-        run.optimizer_step()
+    while run.state.step < run.steps:
+        run.advance()
     synchronize()
     return speed.TEXTS / (time.perf_counter() - begin)
 
@@ -108,17 +108,17 @@ def busy(row: Row) -> float | None:
         return None
     run = speed.start(row.folder, row.case)
     for _ in range(WARM_UP):
-        run.optimizer_step()
+        run.advance()
     synchronize()
     begin = time.perf_counter()
     for _ in range(10):
-        run.optimizer_step()
+        run.advance()
     synchronize()
     seconds = time.perf_counter() - begin
-    run.step = WARM_UP
+    run.state.step = WARM_UP
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         for _ in range(10):
-            run.optimizer_step()
+            run.advance()
         synchronize()
     events: Any = profiled.key_averages()
     return sum(event.self_device_time_total for event in events) / 1e6 / seconds

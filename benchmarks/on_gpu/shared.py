@@ -70,17 +70,17 @@ def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
     torch.set_num_threads(1)
     run = speed.start(folder, SMOKE if smoke else speed.CPU_CASES[0])
     for _ in range(WARM_UP):
-        run.optimizer_step()
-    run.losses.clear()
+        run.advance()
+    run.journal.losses.clear()
     (folder / f"{name}.ready").touch()
     while not (folder / "go").exists():
         time.sleep(0.01)
     begin, steps = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
-        run.step %= run.steps - 1
-        run.optimizer_step()
+        run.state.step %= run.steps - 1
+        run.advance()
         steps += 1
-        run.losses[-1].item()  # or a queue of work would be counted that is not done yet
+        run.journal.losses[-1].item()  # or a queue of work would be counted that is not done yet
     rate = steps * speed.BATCH / (time.perf_counter() - begin)
     memory = torch.cuda.max_memory_reserved() / 1e6 if speed.device() == "cuda" else 0.0
     print(rate, memory)

@@ -32,6 +32,17 @@ class DynamicsRecorder:
         self.epochs.append(whole.cpu().clone())
         self.current.zero_()
 
+    def state(self) -> list[torch.Tensor]:
+        """The logits of the complete epochs, and of the running one as far as it is; all processes have to ask."""
+        several = self.accelerator.num_processes > 1
+        return [*self.epochs, self.accelerator.reduce(self.current, "sum") if several else self.current]
+
+    def restore(self, state: list[torch.Tensor], *, main_process: bool) -> None:
+        """Go on from a state."""
+        *self.epochs, current = state
+        if main_process:  # the others would add it a second time
+            self.current.copy_(current)
+
     def write(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the dynamics artifact: one row group per complete epoch."""
         epochs = [logits.numpy() for logits in self.epochs]

@@ -1,0 +1,272 @@
+"""A training run: its parts, what changes while it goes on, and what can be done with it."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ftft.compute import devices
+from ftft.compute.batching import FeatureDataset
+from ftft.compute.cost import peak_memory_mb
+from ftft.core.errors import UserError
+from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.jobs import manifest
+from ftft.models import classifier, heads
+from ftft.models.saved import FINAL
+from ftft.training import checkpointing, outputs, steps
+from ftft.training.inputs import Inputs, Order, monitored
+from ftft.training.journal import FETCH_EVERY, Journal
+from ftft.training.scoring import AskedToStopError, Scoring
+from ftft.training.settings import Files, Runtime, Settings
+from ftft.training.state import State, Weights
+from ftft.training.step import Step
+from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A training run and what can be done with it.
+
+    Args:
+        cfg, files, seed, threads, title: see ``loop.train``.
+        runtime: what changes only speed and display.
+    """
+
+    def __init__(
+        self, cfg: dict[str, Any], files: Files, seed: int, runtime: Runtime, threads: int | None, title: str
+    ) -> None:
+        self.cfg, self.files, self.seed, self.runtime, self.title = cfg, files, seed, runtime, title
+        self.settings = settings = Settings.of(cfg)
+        training = settings.training
+        self.accelerator = devices.accelerator(
+            runtime.device,
+            training.precision,
+            threads=threads,
+            tracker=runtime.tracker,
+            tracker_folder=files.metrics.parent / "tracker",
+        )
+        self.precision = devices.precision(self.accelerator)
+        self.inputs = Inputs.read(settings, files, self.accelerator.device, title)
+        self.order = Order(self.inputs, training, seed)
+        planned = training.planned(len(self.inputs.data))
+        self.steps = steps.budgeted(planned, settings.budget)
+        self.model = _build(settings, files, self.inputs, seed, self.accelerator.device)
+        parts = (self.inputs, training, self.accelerator, runtime)
+        self.step = Step(self.model, *parts, seed=seed, steps=self.steps, title=title)
+        every, per_epoch = training.between_evaluations(planned), self.order.steps_per_epoch
+        judged = (self.model, self.inputs, self.accelerator, self.step.flops)
+        self.scoring = Scoring(*judged, evaluate_every=every, steps_per_epoch=per_epoch, title=title)
+        self.state = State(
+            schedule=Schedule(
+                kind=training.schedule,
+                peak=training.learning_rate,
+                warmup=training.warmup_of(self.steps),
+                steps=self.steps,
+            ),
+            stops={
+                name: EarlyStopping(**stop, chance=self.inputs.chance(settings, stop["monitor"]))
+                for name, stop in settings.stops.items()
+            },
+            reference_stop=RankingStop(**settings.reference_stop) if settings.reference_stop else None,
+        )
+        self._check_budget(planned)
+        size = (len(self.inputs.data), len(settings.labels))
+        self.recorder = DynamicsRecorder(*size, self.accelerator) if files.dynamics is not None else None
+        told = (settings, runtime, self.inputs, self.order, self.accelerator)
+        self.journal = Journal(*told, steps=self.steps, title=title, seed=seed)
+        self.fingerprint = ""
+
+    def _check_budget(self, planned: int) -> None:
+        """What can be checked before the run only where the number of steps is in the configuration."""
+        looks = [stop.every for stop in self.state.stops.values() if stop.every]
+        first = min([self.scoring.evaluate_every, *looks])
+        if self.settings.budget < 1 and self.steps < first:
+            raise UserError(
+                f"{self.title}: budget {self.settings.budget:g} is {self.steps} of {planned} steps, fewer than the "
+                f"{first} to the first evaluation: raise budget, or lower training.evaluate_every"
+            )
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or every stop rule has fired and nobody wants the final model."""
+        rules: list[EarlyStopping | RankingStop] = [*self.state.stops.values()]
+        rules += [self.state.reference_stop] if self.state.reference_stop else []
+        stopped = all(rule.stopped is not None for rule in rules)
+        return self.state.step >= self.steps or (bool(rules) and stopped and not self.settings.final)
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do but to write the results."""
+        return self.finished and not self.state.due
+
+    @property
+    def recording(self) -> DynamicsRecorder | None:
+        """What records the training dynamics, until the reference has stopped."""
+        stop = self.state.reference_stop
+        return None if stop is not None and stop.stopped is not None else self.recorder
+
+    def advance(self) -> None:
+        """Take a step."""
+        state, recorder = self.state, self.recording
+        with state.meter.measure("train") as stage:
+            batch, rate = self.order.batch(state.step), state.schedule.rate(state.step)
+            loss = self.step.take(state.step, batch, rate, stage, recorder)
+            state.step += 1
+            if recorder is not None and state.step % self.order.steps_per_epoch == 0:
+                recorder.end_epoch()
+                self._compare_epochs(recorder)
+        self.journal.step(loss, state)
+        state.due = self.scoring.due(state, self.finished)
+
+    def _compare_epochs(self, recorder: DynamicsRecorder) -> None:
+        """See whether one epoch more still changes how the dynamics rank the examples."""
+        stop, data = self.state.reference_stop, self.inputs.data
+        if stop is None:
+            return
+        stop.update(self.state.step, [epoch.numpy() for epoch in recorder.epochs], data.labels, data.uids)
+        if not math.isnan(stop.agreement):
+            log.info("%s: %s of two epochs agrees to %.3f", self.title, stop.monitor, stop.agreement)
+        if stop.stopped is not None:
+            self._charge(stop.name)
+            if not self.settings.final:
+                self.state.best[stop.name] = self.weights()
+
+    def evaluate(self, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
+        """Score the dev sets that are due, and let the stop rules and the schedule know.
+
+        Asked to stop, it leaves everything as it was before: what was due still is.
+        """
+        state, whole = self.state, self.scoring.at_interval(self.state, self.finished)
+        self.journal.fetch(state)
+        with state.meter.measure("evaluate"):
+            try:
+                rows, stage = self.scoring.score(state, asked_to_stop, self.agreed)
+            except AskedToStopError:
+                return
+        state.meter.stages["evaluate"].add(stage)
+        state.curve += rows
+        state.due = []
+        scores = {row["dataset"]: row["value"] for row in rows if row["metric"] == self.settings.metric}
+        for name, stop in state.stops.items():
+            if not (stop.looks_at(state.step) or (whole and (stop.every is None or self.finished))):
+                continue
+            already = stop.stopped is not None
+            if stop.update(state.step, monitored(scores, stop.monitor)):
+                state.best[name] = self.weights()
+            if stop.stopped is not None and not already:
+                log.info("%s: %s stops at step %d; best was step %d", self.title, name, state.step, stop.best_step)
+                self._charge(name)
+        if whole:
+            state.schedule.observe(state.step, scores[IN_DISTRIBUTION])
+        self.journal.scored(state)
+
+    def agreed(self, wanted: bool, *, now: bool = False) -> bool:
+        """Whether any process wants it; several processes ask each other only now and then, unless it is ``now``."""
+        if self.accelerator.num_processes == 1:
+            return wanted
+        if self.state.step % FETCH_EVERY and not now:
+            return False
+        return bool(self.accelerator.reduce(torch.tensor(float(wanted), device=self.accelerator.device), "sum") > 0)
+
+    def weights(self) -> Weights:
+        """A copy of the model's weights in main memory."""
+        return {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
+
+    def _charge(self, name: str) -> None:
+        """Note what the run has cost up to a saved model."""
+        device = self.accelerator.device
+        peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
+        self.state.costs += self.state.meter.rows(name, devices.name(device), self.precision, peak)
+
+    def resume(self, fingerprint: str) -> None:
+        """Continue from the newest state that belongs to this run, if there is one."""
+        self.fingerprint = fingerprint
+        saved = checkpointing.load(self.files.state, fingerprint)
+        if saved is None:
+            examples, dev = len(np.unique(self.inputs.rows)), len(self.inputs.dev)
+            log.info(
+                "%s: %d steps on %d examples, with %d dev sets scored every %d",
+                self.title, self.steps, examples, dev, self.scoring.evaluate_every,
+            )  # fmt: skip
+            return
+        self.state = State.restore(saved["state"])
+        self.model.load_state_dict(saved["model"])
+        self.step.optimizer.load_state_dict(saved["optimizer"])
+        self.step.micro_batch_size = saved["micro_batch_size"]
+        if self.recorder is not None:
+            self.recorder.restore(saved["dynamics"], main_process=self.accelerator.is_main_process)
+        log.info("%s: going on from step %d of %d", self.title, self.state.step, self.steps)
+
+    def save(self) -> None:
+        """Write everything that the rest of the run depends on."""
+        with self.state.meter.measure("save"):
+            self.journal.fetch(self.state)  # a run whose loss is not finite must not be resumed from here
+            saved = {
+                "fingerprint": self.fingerprint,
+                "state": self.state.plain(),
+                "model": self.model.state_dict(),
+                "optimizer": self.step.optimizer.state_dict(),
+                "micro_batch_size": self.step.micro_batch_size,
+                "dynamics": self.recorder.state() if self.recorder is not None else None,
+            }
+            if self.accelerator.is_main_process:
+                checkpointing.save(self.files.state, self.state.step, saved)
+            self.accelerator.wait_for_everyone()
+
+    def write(self, made_from: dict[str, Any] | None = None) -> None:
+        """Write the results, and from what they were made.
+
+        Raises:
+            UserError: a weight is not finite; nothing is written then.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        state, stop = self.state, self.state.reference_stop
+        if self.settings.final:
+            self._charge(FINAL)
+            state.best[FINAL] = self.model.state_dict()
+        for name, rule in state.stops.items():
+            if rule.stopped is None:  # the run ended before the rule fired
+                self._charge(name)
+        if self.recording and stop is not None:
+            self._charge(stop.name)
+            if not self.settings.final:
+                state.best[stop.name] = self.model.state_dict()
+        made = (self.cfg, self.files, self.inputs, state, self.model)
+        outputs.write_models(*made, seed=self.seed, precision=self.precision, title=self.title)
+        per_epoch = self.order.steps_per_epoch
+        outputs.write_tables(self.files, state, steps=self.steps, steps_per_epoch=per_epoch, seed=self.seed)
+        outputs.write_dynamics(self.recorder, self.files, self.settings.labels, seed=self.seed)
+        self.journal.end()
+        if made_from is not None:
+            manifest.write(made_from, self.files.manifest)
+
+
+def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: torch.device) -> PreTrainedModel:
+    """The model to train, with its weights at the start, on its device."""
+    dropout, labels = settings.training.dropout, settings.labels
+    model: PreTrainedModel
+    if settings.tune == "head":
+        assert isinstance(inputs.data, FeatureDataset)
+        size, features = settings.hidden_size, settings.features
+        model = heads.build(inputs.data.values, features, labels, seed=seed, hidden_size=size, dropout=dropout)
+    else:
+        model = classifier.build(
+            files.source,
+            labels,
+            seed=seed,
+            layers=settings.layers,
+            dropout=dropout,
+            attention=devices.attention(device),
+            start=files.start / FINAL if files.start else None,
+        )
+        model = heads.probe(model) if settings.tune == "probe" else model
+    model.to(device)  # type: ignore[arg-type]
+    model.train()
+    return model

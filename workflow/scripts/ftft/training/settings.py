@@ -1,0 +1,136 @@
+"""What a training run is told: its settings, the files that it reads and writes, and what changes only its speed."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ftft.models.saved import FINAL
+from ftft.training import steps
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run reads and writes.
+
+    Attributes:
+        source: folder of the prepared pretrained model.
+        train: tokens to train on, or features of a frozen encoder.
+        dev: the same of the dev sets, by dataset name; the in-distribution one is ``in_distribution``.
+        subset: train only on these uids; None for all.
+        guide: training dynamics of the reference that the settings upweight by or take as an expert; None without.
+        start: saved models of a run of which the last, ``FINAL``, is started from; None for the pretrained weights.
+        models: folder that gets one saved model per name.
+        metrics: the dev curve.
+        cost: the cost table.
+        dynamics: the training dynamics, or None to record none.
+        manifest: what the run was made from.
+        state: folder for the state that an interrupted run resumes from.
+    """
+
+    source: Path
+    train: Path
+    dev: dict[str, Path]
+    subset: Path | None
+    guide: Path | None
+    start: Path | None
+    models: Path
+    metrics: Path
+    cost: Path
+    dynamics: Path | None
+    manifest: Path
+    state: Path
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The files whose content decides the result."""
+        chosen = [path for path in (self.subset, self.guide) if path is not None]
+        chosen += sorted((self.start / FINAL).glob("*.safetensors")) if self.start else []
+        return [self.source / "source.json", self.train, *self.dev.values(), *chosen]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What changes nothing but speed and display; see ``config.Runtime``."""
+
+    device: str = "auto"
+    tracker: str | None = None
+    progress: bool = True
+    compile: Literal["auto"] | bool = "auto"
+    cuda_graphs: bool = False
+    checkpoint_minutes: float = 5.0
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights are changed, and how often it is looked how good they are; see ``config.Training``."""
+
+    batch_size: int
+    micro_batch_size: int | None
+    epochs: float | None
+    steps: int | None
+    evaluate_every: int | None
+    learning_rate: float
+    optimizer: Literal["adamw", "sgd"]
+    schedule: Literal["linear", "cosine", "constant", "plateau"]
+    warmup: float
+    weight_decay: float
+    adam_epsilon: float
+    momentum: float
+    max_grad_norm: float
+    dropout: float | None
+    max_length: int
+    precision: Literal["bf16", "fp32"]
+    gradient_checkpointing: bool
+    length_window: int
+
+    def planned(self, examples: int) -> int:
+        """The steps that are asked for, on a train set of so many examples, before a budget shortens them."""
+        return steps.planned(asdict(self), examples)
+
+    def warmup_of(self, taken: int) -> int:
+        """The steps of the warm-up of a run of so many."""
+        return steps.warmup(asdict(self), taken)
+
+    def between_evaluations(self, planned: int) -> int:
+        """Steps between evaluations of all dev sets."""
+        return steps.between_evaluations(asdict(self), planned)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the result of a run, beside its inputs and its seed.
+
+    Attributes:
+        training: of the optimization.
+        budget: share of its steps.
+        tune: ``all``; ``head``, which trains a head of ``hidden_size`` on ``features``; or ``probe``, the
+            architecture's own head on them.
+        layers: of the model, or None for all.
+        labels: names of the classes.
+        dev: names of the dev sets.
+        metric: which score is watched.
+        stops: name to ``config.Stop``: the best model by that rule is saved under the name.
+        reference_stop: None, or a ``config.ReferenceStop`` and its ``name``: the training dynamics end when it fires.
+        final: whether the model of the last step is wanted; without it, training ends when every stop rule has fired.
+        upweight, product_of_experts: None, or see ``config``.
+    """
+
+    training: Optimization
+    budget: float
+    tune: Literal["all", "head", "probe"]
+    features: str
+    hidden_size: int
+    layers: int | None
+    labels: list[str]
+    dev: list[str]
+    metric: str
+    stops: dict[str, dict[str, Any]]
+    reference_stop: dict[str, Any] | None
+    final: bool
+    upweight: dict[str, Any] | None
+    product_of_experts: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, cfg: dict[str, Any]) -> "Settings":
+        """Settings from the plain values that a job is given."""
+        return cls(**cfg | {"training": Optimization(**cfg["training"])})

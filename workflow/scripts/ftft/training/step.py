@@ -1,0 +1,240 @@
+"""A step of the optimizer: a batch goes in, a loss comes out, and the weights have changed.
+
+Dropout masks are pure functions of seed, step and pass. So a run goes on from a state exactly as if it had not been
+interrupted, and several processes compute what one would.
+"""
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from ftft.compute import devices, graphs, kernels
+from ftft.compute.batching import FeatureDataset, fixed_rows, micro_batches
+from ftft.compute.cost import Stage
+from ftft.compute.flops import FlopCount
+from ftft.core.errors import UserError
+from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.training.inputs import Inputs
+from ftft.training.settings import Optimization, Runtime
+
+log = logging.getLogger(__name__)
+
+# Passes after which freed memory goes back to the system; each time, what is needed again has to be asked for anew.
+GIVE_BACK_EVERY = 32
+NO_LABEL = -100  # of a row that only fills a pass up to its size
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A forward and a backward pass: the examples in it, and those and others that fill it up, with their positions."""
+
+    rows: np.ndarray
+    filled: np.ndarray
+    positions: int
+
+
+class Step:
+    """What takes the steps of a run.
+
+    Args:
+        model: on its device.
+        inputs: the examples.
+        training: the optimizer's settings, and how a batch is cut into passes.
+        accelerator: device, precision and processes.
+        runtime: whether passes are compiled or recorded.
+        seed: of the run.
+        steps: of the whole run, which has to repay a compilation.
+        title: of the run, in messages.
+
+    Attributes:
+        flops: operations of a pass.
+        micro_batch_size: examples in a pass at most; None for the whole batch. It gets smaller where memory runs out.
+        micro_batch_tokens: padded tokens in a pass at most; None where nothing limits them.
+        fixed: whether passes come in few shapes.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        inputs: Inputs,
+        training: Optimization,
+        accelerator: Accelerator,
+        runtime: Runtime,
+        *,
+        seed: int,
+        steps: int,
+        title: str,
+    ) -> None:
+        self.model, self.inputs, self.training, self.accelerator = model, inputs, training, accelerator
+        self.seed, self.title, self.device = seed, title, accelerator.device
+        data = inputs.data
+        self.flops = FlopCount.of(model, data.values.shape[1] if isinstance(data, FeatureDataset) else None)
+        whole = inputs.features is None  # a head is too small to gain by what follows
+        if training.gradient_checkpointing and whole:
+            model.activation_checkpointing_enable()
+        self.optimizer = _optimizer(model, training)
+        # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
+        recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
+        self.fixed = devices.records_passes(self.device, wanted=runtime.cuda_graphs and recordable)
+        self.forward = devices.compiled(
+            model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False
+        )
+        eager_on_cpu = self.device.type == "cpu" and self.forward is model
+        self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
+        self.passes: graphs.Passes = graphs.Eager(self._compute)
+        if self.fixed:
+            self.passes = graphs.Recorded(self._compute, [each for each in model.parameters() if each.requires_grad])
+        self.longest = int(data.lengths.max())
+        self.micro_batch_size = training.micro_batch_size
+        self.micro_batch_tokens = devices.tokens_per_pass(self.device, train=True)
+        self.taken = 0  # passes so far
+
+    def take(
+        self, number: int, batch: np.ndarray, rate: float, stage: Stage, recorder: DynamicsRecorder | None
+    ) -> torch.Tensor:
+        """Change the weights by one step.
+
+        Args:
+            number: of the step, from 0.
+            batch: rows of the train set.
+            rate: learning rate.
+            stage: is charged with the work.
+            recorder: gets the logits.
+
+        Returns:
+            the mean loss of the batch, on the device; of several processes, this one's part of it.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        while True:
+            try:
+                with self.kernels():
+                    loss = self.gradients(number, batch, stage, recorder)
+                break
+            except torch.OutOfMemoryError:
+                self._halve(len(batch))
+        if self.accelerator.num_processes > 1:
+            self._sum_gradients()
+        if self.training.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
+        self.optimizer.step()
+        self._zero_gradients()
+        return loss
+
+    def gradients(
+        self, number: int, batch: np.ndarray, stage: Stage, recorder: DynamicsRecorder | None = None
+    ) -> torch.Tensor:
+        """Add up the gradients of the batch's mean loss over its passes; returns that loss."""
+        total = torch.zeros((), device=self.device)
+        passes = self._cut(batch)
+        for index, each in enumerate(passes):
+            if index % self.accelerator.num_processes != self.accelerator.process_index:
+                continue
+            # A mask belongs to its pass, not to the process that computes it or to what came before.
+            seed = ((self.seed * 1_000_003 + number) * 1_009 + index) % 2**63
+            given = devices.to_device(self._collated(each, len(batch)), self.device)
+            loss, logits = self.passes(given, seed)
+            total += loss
+            if recorder is not None:
+                recorder.record(given["rows"][: len(each.rows)], logits[: len(each.rows)])
+            self.taken += 1
+            if self.taken % GIVE_BACK_EVERY == 0 and self.inputs.features is None:  # a head holds next to nothing
+                devices.give_back_memory(self.device)
+        stage.steps += 1
+        stage.tokens_padded += sum(len(each.filled) * each.positions for each in passes)
+        stage.flops += sum(self.flops.train_pass(len(each.filled), each.positions) for each in passes)
+        stage.examples += len(batch)
+        stage.tokens += int(self.inputs.data.lengths[batch].sum())
+        return total
+
+    def _cut(self, batch: np.ndarray) -> list[_Pass]:
+        """The passes of a batch, of all processes."""
+        lengths, size = self.inputs.data.lengths, self.micro_batch_size
+        full = min(size or self.training.batch_size, self.training.batch_size)
+        return [
+            _Pass(
+                rows=rows,
+                filled=fixed_rows(rows, full) if self.fixed else rows,
+                positions=devices.positions(
+                    int(lengths[rows[0]]),  # the longest comes first
+                    self.device,
+                    longest=self.longest,
+                    limit=self.inputs.limit,
+                    fixed=self.fixed,
+                ),
+            )
+            for rows in micro_batches(batch, lengths, size=size, tokens=self.micro_batch_tokens)
+        ]
+
+    def _collated(self, each: _Pass, batch_size: int) -> dict[str, np.ndarray]:
+        data, filled = self.inputs.data, each.filled
+        labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
+        targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
+        return data.collate(filled, pad_id=self.inputs.pad_id, positions=each.positions) | targets
+
+    def _compute(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """A forward and a backward pass, which adds to the gradients.
+
+        Args:
+            batch: the model's inputs, and (B,) ``rows`` and ``labels`` of the examples, of which those with
+                ``NO_LABEL`` count nothing, and the number ``of`` examples that the loss is the mean over.
+
+        Returns:
+            the loss and the (B, C) logits.
+        """
+        inputs = {name: tensor for name, tensor in batch.items() if name not in ("rows", "labels", "of")}
+        with self.accelerator.autocast():
+            logits = self.forward(**inputs).logits.float()
+        joint = logits if self.inputs.expert is None else logits + self.inputs.expert[batch["rows"]]
+        loss = functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=NO_LABEL) / batch["of"]
+        self.accelerator.backward(loss)
+        return loss.detach(), logits.detach()
+
+    def _zero_gradients(self) -> None:
+        # On CPU, clearing memory is cheaper than giving it back and asking for new; a recording writes to one place.
+        self.optimizer.zero_grad(set_to_none=self.device.type != "cpu" and not self.fixed)
+
+    def _halve(self, batch_size: int) -> None:
+        """Let passes have half as many examples."""
+        self._zero_gradients()
+        size = min(self.micro_batch_size or batch_size, batch_size)
+        if size == 1 or self.accelerator.num_processes > 1:
+            raise UserError(
+                f"{self.title}: out of memory on {devices.name(self.device)} with {size} examples per forward pass: "
+                "set training.micro_batch_size lower, or gradient_checkpointing: true"
+            )
+        self.micro_batch_size = size // 2
+        self.passes.forget()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        log.warning("%s: out of memory; going on with micro-batches of %d", self.title, self.micro_batch_size)
+
+    def _sum_gradients(self) -> None:
+        """Add the gradients of all processes; a process without a pass in this step adds nothing."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+        flat = self.accelerator.reduce(flat, "sum")
+        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    return parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+
+
+def _optimizer(model: torch.nn.Module, training: Optimization) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # Biases and normalisation weights are not decayed, as is usual.
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, eps=training.adam_epsilon, fused=True)

@@ -560,7 +560,7 @@ def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, t
     run = Run(settings(stops=stops), files(prepared, tmp_path), 0, Runtime(), 1, "run")
     run.state.best[STOP] = run.weights()
     run.state.best[STOP]["classifier.bias"][1] = torch.nan
-    run.stops[STOP].best_step = 3
+    run.state.stops[STOP].best_step = 3
     with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
         run.write()
     assert list(tmp_path.iterdir()) == []
@@ -586,7 +586,7 @@ def test_a_stop_rule_knows_what_one_class_scores(prepared, tmp_path, monitor, sp
     stops = {STOP: {"monitor": monitor, "patience": 1, "min_delta": 0.0}}
     run = Run(settings(stops=stops), files(prepared, tmp_path), 0, Runtime(), 1, "run")
     labels = [artifacts.read_table(prepared / f"{split}.parquet", ["label"])["label"].to_numpy() for split in splits]
-    assert run.stops[STOP].chance == np.mean([max(each.mean(), 1 - each.mean()) for each in labels])
+    assert run.state.stops[STOP].chance == np.mean([max(each.mean(), 1 - each.mean()) for each in labels])
 
 
 def test_a_stop_rule_does_not_keep_a_collapsed_model(prepared, tmp_path):
@@ -780,8 +780,8 @@ def test_the_log_says_what_is_trained_and_how_far_it_is(prepared, tmp_path, capl
 def test_what_is_left_counts_evaluations_too(prepared, tmp_path):
     run = Run(settings(steps=40, epochs=None), files(prepared, tmp_path), 0, Runtime(), 1, "train")
     run.state.step = 10
-    run.meter.stages["train"].seconds, run.meter.stages["evaluate"].seconds = 15.0, 5.0
-    assert run.seconds_left() == 60.0
+    run.state.meter.stages["train"].seconds, run.state.meter.stages["evaluate"].seconds = 15.0, 5.0
+    assert run.journal.seconds_left(run.state) == 60.0
 
 
 @pytest.mark.parametrize("progress", [True, False])

@@ -11,6 +11,7 @@ from conftest import TOY_DATA
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.experiment.config import HEAD, ReferenceStop, Stop, load
+from ftft.experiment.lineage import lineage
 from ftft.experiment.plan import Plan, Run, checkpoint_name
 
 CONFIG = {
@@ -455,7 +456,7 @@ def test_lineage_leads_from_the_train_set_to_every_method():
         "jtt": {"upweight": {}},
         "ftft": {"select": AMBIGUOUS},
     }
-    found = plan(methods=methods, seeds=[0, 1]).lineage()
+    found = lineage(plan(methods=methods, seeds=[0, 1]))
     assert sorted(map(tuple, found["edges"])) == [
         ("big", "big, erm"),
         ("big on random-0.5", "big, random"),

@@ -132,7 +132,7 @@ def positions(length: int, device: torch.device, *, longest: int, limit: int | N
 
 
 def records_passes(device: torch.device, *, wanted: bool) -> bool:
-    """Whether training passes are recorded (``ftft.graphs``) where that is wanted: only CUDA devices can."""
+    """Whether training passes are recorded (``compute.graphs``) where that is wanted: only CUDA devices can."""
     return wanted and device.type == "cuda"
 
 
@@ -147,7 +147,7 @@ def compiled(model: PreTrainedModel, *, steps: int, wanted: bool | str) -> Calla
         model: on its device.
         steps: of the run that has to repay the compilation.
         wanted: True or False; ``auto`` for compilation on CUDA from ``COMPILE_FROM_STEPS`` on. On CPU a compiled pass
-            is slower than one with ``ftft.kernels`` (see docs/performance.md).
+            is slower than one with ``compute.kernels`` (see docs/performance.md).
     """
     if wanted == "auto":
         wanted = model.device.type == "cuda" and steps >= COMPILE_FROM_STEPS

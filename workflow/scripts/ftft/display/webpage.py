@@ -99,7 +99,7 @@ def write(
         datamaps: in the order in which they are shown; a reference may have several, one per seed.
         subsets: in the order in which they are shown; groups are counted in plainly ambiguous ones.
         train_data: the train set's artifact.
-        checks: the table of ``data_checks``, whose warnings the page repeats.
+        checks: the table of ``inspection``, whose warnings the page repeats.
         group: column of the train set whose values are counted per region and subset; None leaves that out.
         metric: ``accuracy`` or ``macro_f1``, as named in the summary.
         judging: by main model, the methods that train on what a single reference run finds ambiguous.

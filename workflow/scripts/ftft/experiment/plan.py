@@ -5,129 +5,26 @@ methods use it: as the ERM baseline, for its training dynamics, or both.
 """
 
 import itertools
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ftft.core.errors import UserError, shown, without_credentials
+from ftft.core.errors import without_credentials
 from ftft.core.files import is_url
 from ftft.data.schemas import IN_DISTRIBUTION, TRAIN
 from ftft.experiment.config import (
     ERM,
-    NAME,
     SELF,
     Config,
     Method,
     Model,
     ProductOfExperts,
-    ReferenceStop,
     Select,
-    Stop,
     Upweight,
     plain,
 )
+from ftft.experiment.lineage import lineage
+from ftft.experiment.naming import Recipe, Result, Run, check_names, checkpoint_name, criterion, short_name, title_of
 from ftft.models.saved import FINAL
-
-LONGEST = 200  # characters of a folder's name; file systems take 255, some of which Snakemake needs
-
-
-@dataclass(frozen=True, order=True)
-class Run:
-    """One training run of one model.
-
-    Attributes:
-        model: its name.
-        recipe: name of how it is trained, see ``Recipe``; empty for all data alike and all the steps.
-        seed: its seed.
-    """
-
-    model: str
-    recipe: str
-    seed: int
-
-    @property
-    def path(self) -> str:
-        """Its folder inside ``results/{task}``."""
-        if self.recipe:
-            return f"main/{self.model}/{self.recipe}/seed{self.seed}"
-        return f"reference/{self.model}/seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a main model is trained.
-
-    Attributes:
-        use: how it uses the training data; None: all alike.
-        group: the reference models that decide it; several select together.
-        budget: share of the planned steps.
-        probe: whether its head starts from a trained one where the model's own does not.
-    """
-
-    use: Select | Upweight | ProductOfExperts | None = None
-    group: tuple[str, ...] = ()
-    budget: float = 1.0
-    probe: bool = False
-
-    @property
-    def data(self) -> str:
-        """Name of what it is trained on: a subset, or how a reference weighs all data; empty for all alike."""
-        match self.use:
-            case None:
-                return ""
-            case Select() as select:
-                name = f"{select.by}-{_number(select.fraction)}{_variant(select)}"
-            case Upweight() as upweight:
-                name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
-            case ProductOfExperts() as product:
-                name = f"product-epoch{product.epoch}"
-        return "/".join(["+".join(self.group), name] if self.group else [name])
-
-    @property
-    def choice(self) -> tuple[Any, ...]:
-        """What ``data`` names: two recipes of one name have the same."""
-        over_seeds = isinstance(self.use, Select) and self.use.over_seeds
-        use = self.use and plain(self.use.model_dump(exclude={"mean_over"}))
-        return (self.group, type(self.use).__name__, use, over_seeds)
-
-    @property
-    def name(self) -> str:
-        """Its name in paths; empty where nothing is special about the run, which may then serve as a reference."""
-        special = f"+budget{_number(self.budget)}" if self.budget != 1 else ""
-        special += "+probe" if self.probe else ""
-        return f"{self.data or 'all'}{special}" if special else self.data
-
-
-@dataclass(frozen=True)
-class Result:
-    """One row of the table of results: a method applied to a main model with one seed.
-
-    Attributes:
-        main, method: their names.
-        reference: name of the reference model, of several that select together joined by ``+``; empty where the
-            method needs none.
-        seed: of both the reference and the main model.
-        run: the run that gives the result.
-        trained: which of the run's saved models.
-        interpolate: share of its weights in a mean with the pretrained ones; None where it is taken as it is.
-        reference_runs: the runs whose dynamics were used.
-    """
-
-    main: str
-    method: str
-    reference: str
-    seed: int
-    run: Run
-    trained: str
-    interpolate: float | None = None
-    reference_runs: tuple[Run, ...] = ()
-
-    @property
-    def checkpoint(self) -> str:
-        """Name of the model that is evaluated."""
-        return self.trained if self.interpolate is None else f"{self.trained}+wise{_number(self.interpolate)}"
 
 
 class Plan:
@@ -159,12 +56,12 @@ class Plan:
         recipes = [(name, recipe) for name, method in methods.items() for recipe in self._recipes_of(method)]
         subsets = [(recipe.data, f"method {name}", recipe.choice) for name, recipe in recipes if recipe.use is not None]
         results = [(result, methods[result.method].stop) for result in self.results]
-        _check_names([(self.tokenizer_of(name), f"model {name}", each) for name, each in tokens.items()])
-        _check_names([(self.encoder_of(name), f"model {name}", each) for name, each in features.items()])
-        _check_names([(checkpoint_name(stop), f"model {name}", plain(stop)) for name, stop in settles.items()])
-        _check_names([*((name, f"model {name}", name) for name in models), *subsets])
-        _check_names([(each.name, f"method {name}", (each.choice, each.budget, each.probe)) for name, each in recipes])
-        _check_names(
+        check_names([(self.tokenizer_of(name), f"model {name}", each) for name, each in tokens.items()])
+        check_names([(self.encoder_of(name), f"model {name}", each) for name, each in features.items()])
+        check_names([(checkpoint_name(stop), f"model {name}", plain(stop)) for name, stop in settles.items()])
+        check_names([*((name, f"model {name}", name) for name in models), *subsets])
+        check_names([(each.name, f"method {name}", (each.choice, each.budget, each.probe)) for name, each in recipes])
+        check_names(
             [(each.checkpoint, f"method {each.method}", (plain(stop), each.interpolate)) for each, stop in results]
         )
 
@@ -260,7 +157,7 @@ class Plan:
         names = {}
         for name, model in self.config.models.items():
             identity = _identity(model)
-            short = _short_name(name, model)
+            short = short_name(name, model)
             candidates = itertools.chain([short, name], (f"{short}-{number}" for number in itertools.count(2)))
             names[name] = next(each for each in candidates if taken.setdefault(each.lower(), identity) == identity)
         return names
@@ -405,7 +302,7 @@ class Plan:
         return {IN_DISTRIBUTION: own} | {name: f"{name}.test" for name in sorted(self.config.data.ood)}
 
     def train(self, model: str, recipe: str = "") -> dict[str, Any]:
-        """Settings of a training run: what ``training.train`` takes as ``cfg``."""
+        """Settings of a training run: what ``loop.train`` takes as ``cfg``."""
         found = self._recipes[recipe]
         settings = self.config.models[model]
         results = [result for result in self.results if (result.run.model, result.run.recipe) == (model, recipe)]
@@ -628,7 +525,7 @@ class Plan:
             for result in self.results
             if result.main == main and (subset := self.subset_of(result.run.recipe))
             if len(result.reference_runs) == 1 and result.reference_runs[0].model in self._judged
-            if _criterion(self.subsets[subset]) == "ambiguous"
+            if criterion(self.subsets[subset]) == "ambiguous"
         ]
         return list(dict.fromkeys(found))
 
@@ -637,7 +534,7 @@ class Plan:
         return [
             {
                 "reference": self.reference_of(subset),
-                "by": _criterion(select),
+                "by": criterion(select),
                 "fraction": select.fraction,
                 "seed": seed,
                 "path": f"{results}/subset/{subset}/seed{seed}.parquet",
@@ -698,7 +595,7 @@ class Plan:
                 "metric": self.config.data.metric,
                 "judging": {main: self.judging(main) for main in self.config.mains},
                 "costs": self.named_costs(results),
-                "lineage": self.lineage(),
+                "lineage": lineage(self),
                 "budgets": {name: method.budget for name, method in self.methods.items() if (method.budget or 1) < 1},
                 "blur_text": self.config.report.blur_text,
             }
@@ -709,7 +606,7 @@ class Plan:
         named = [
             {
                 "rule": "train_main" if run.recipe else "train_reference",
-                "name": _trained(run),
+                "name": title_of(run),
                 "path": f"{results}/{run.path}/cost.parquet",
             }
             for run in self.runs
@@ -736,105 +633,12 @@ class Plan:
             for seed in self.config.seeds
         ]
 
-    def lineage(self) -> dict[str, Any]:
-        """What is made from what, from the train set to the methods, whatever the seed.
-
-        ``edges`` are pairs of names; ``nodes`` says for every name the rule behind it and a short label.
-        """
-        nodes = {"train set": ["download", "train set"]}
-        edges: dict[tuple[str, str], None] = {}
-
-        def add(rule: str, name: str, short: str, sources: list[str]) -> str:
-            nodes[name] = [rule, short]
-            edges.update({(source, name): None for source in sources})
-            return name
-
-        def features(model: str) -> list[str]:
-            """What a head is trained on; the train set where a whole model is."""
-            heads = {main for main, _ in self.probes} | set(filter(self.trains_head, self.config.models))
-            if model not in heads:
-                return ["train set"]
-            return [add("embed", f"features of {self.encoder_of(model)}", "features", ["train set"])]
-
-        for result in self.results:
-            run, method = result.run, result.method
-            references = [
-                add("train_reference", _trained(used), used.model, features(used.model))
-                for used in dict.fromkeys(Run(used.model, "", result.seed) for used in result.reference_runs)
-            ]
-            sources = references or ["train set"]
-            if subset := self.subset_of(run.recipe):
-                maps = [add("compute_datamap", f"data map of {name}", "data map", [name]) for name in references]
-                sources = [add("select_subset", subset, subset.rpartition("/")[2], maps or sources)]
-            if self.needs_probe(run.model, run.recipe):
-                sources = [*sources, add("train_probe", f"head of {run.model}", "head", features(run.model))]
-            trained = add("train_main" if run.recipe else "train_reference", _trained(run), run.model, sources)
-            full = f"{method} ({result.reference})" if result.reference else method
-            add("method", f"{result.main}, {full}", method, [trained])
-        return {"edges": [list(edge) for edge in edges], "nodes": nodes}
-
-
-def _check_names(named: Iterable[tuple[str, str, Any]]) -> None:
-    """Refuse one name for two things, given as name, whose it is, and what decides it; upper case or lower is the same.
-
-    Raises:
-        UserError: two things that differ have one name, or a name is too long for a folder.
-    """
-    found: dict[str, tuple[str, str, Any]] = {}
-    for name, owner, thing in named:
-        other, first, known = found.setdefault(name.lower(), (name, owner, thing))
-        if (name, thing) != (other, known):
-            raise UserError(
-                f"config: {first} and {owner} differ, but both would have their results in folders called "
-                f"{shown(name)}; rename a model or an OOD set of which the name is a part"
-            )
-        if any(len(part) > LONGEST for part in name.split("/")):
-            raise UserError(
-                f"config: {owner} would have its results in a folder whose name has more than {LONGEST} characters, "
-                f"{shown(name)}; give its models shorter names"
-            )
-
 
 def _without_credentials(section: Any) -> Any:
     """A section in which no URL has a password or the like."""
     if isinstance(section, dict):
         return {key: _without_credentials(value) for key, value in section.items()}
     return without_credentials(section) if isinstance(section, str) else section
-
-
-def _trained(run: Run) -> str:
-    """What to call a trained model, whatever the seed."""
-    return f"{run.model} on {run.recipe}" if run.recipe else run.model
-
-
-def checkpoint_name(stop: Stop | ReferenceStop | None) -> str:
-    """Name of the saved model of a stop rule; ``final`` without one."""
-    if stop is None:
-        return FINAL
-    if isinstance(stop, ReferenceStop):
-        size = f"-{_number(stop.fraction)}" if stop.monitor == "subset" else ""
-        return f"stop-{stop.monitor}-{stop.by}{size}-bound{_number(stop.bound)}"
-    delta = f"-delta{_number(stop.min_delta)}" if stop.min_delta else ""
-    every = f"-every{stop.every}" if stop.every else ""
-    return f"stop-{stop.monitor.replace('/', '.')}-patience{stop.patience}{delta}{every}"
-
-
-def _number(value: float) -> str:
-    """A number for a name: no other number has the same."""
-    short = f"{value:.15g}"
-    return short if float(short) == value else repr(value)
-
-
-def _criterion(select: Select) -> str:
-    """What a selection goes by, with what sets it apart from the plain one."""
-    return select.by + _variant(select)
-
-
-def _variant(select: Select) -> str:
-    """What sets a selection apart from the plain one of the same criterion and size, for its name."""
-    easy = f"+easy{_number(select.easy_share)}" if select.easy_share else ""
-    balance = f"+{select.balance}" if select.balance else ""
-    return easy + balance + ("+seeds" if select.over_seeds else "")
 
 
 def _order(method: Method) -> tuple[bool, ...]:
@@ -858,11 +662,3 @@ def _order(method: Method) -> tuple[bool, ...]:
 def _identity(model: Model) -> dict[str, Any]:
     keys = ("hub", "revision", "package", "path", "scratch", "sha256")
     return {key: getattr(model, key) for key in keys}
-
-
-def _short_name(name: str, model: Model) -> str:
-    """A name for a model's source: its id, package or folder, where that is fit for a path; else the model's own."""
-    if model.scratch is not None:
-        return name
-    text = (model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]).replace("/", "--")
-    return text if re.fullmatch(r"\w[\w .,@=()+-]*", text) and len(text) <= NAME else name

@@ -1,7 +1,7 @@
 """What every method will cost, said before the first step, and when its main model has to stop for it to pay.
 
 Costs are operations (FLOPs) in shares of ERM's, the plain training of the same main model. They come from a replay of
-the trainings (``ftft.replay``); this module says what they mean.
+the trainings (``results.replay``); this module says what they mean.
 """
 
 import math

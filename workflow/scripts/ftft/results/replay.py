@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 
 
 class Training(TypedDict):
-    """What of a training its batches and its model follow from; see ``training.train``."""
+    """What of a training its batches and its model follow from; see ``loop.train``."""
 
     seed: int
     batches: dict[str, Any]  # what of config.Training decides steps and batches

@@ -21,7 +21,7 @@ from ftft.training import loop
 
 
 def train(job: Job, title: str) -> None:
-    """Run ``training.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
+    """Run ``loop.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
     inputs, outputs = dict(job.input.items()), dict(job.output.items())
     files = {
         "source": str(Path(inputs["source"]).parent),
@@ -71,7 +71,7 @@ def run_processes(
     ends.
 
     Args:
-        arguments: of ``training.train``.
+        arguments: of ``loop.train``.
         processes: how many.
         log: log file.
         keep: open files that the processes inherit.

@@ -11,7 +11,7 @@ function element(tag, text = "", attributes = {}) {
   return made;
 }
 
-/** What `_packed` in report.py made of a text. */
+/** What `_packed` in webpage.py made of a text. */
 async function unpacked(name) {
   const bytes = Uint8Array.from(atob($(`packed-${name}`).textContent), (character) => character.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));

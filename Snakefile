@@ -15,7 +15,7 @@
 # At the end, the terminal shows the table of the methods and where the report is.
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
 
 # Files given with --configfile are a complete experiment: the default is not to shine through where they are silent.
 if not workflow.overwrite_configfiles:

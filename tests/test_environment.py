@@ -58,6 +58,15 @@ def test_every_requirement_is_locked_at_a_version_it_allows():
         assert LOCK[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+def test_the_workflow_asks_for_the_snakemake_of_the_requirements():
+    """And for no SLURM plugin that starts a job with two GPUs twice, as those before 2.7.1 do."""
+    wanted = {requirement.name: requirement.specifier for requirement in map(Requirement, lines("requirements.in"))}
+    [asked] = re.findall(r'^min_version\("(.+)"\)$', (ROOT / "Snakefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert str(wanted["snakemake"]) == f">={asked}"
+    assert "2.7.0" not in wanted["snakemake-executor-plugin-slurm"]
+    assert "2.7.1" in wanted["snakemake-executor-plugin-slurm"]
+
+
 def test_lock_is_complete():
     """The lock is installed with --no-deps, so whatever a package requires must be in it."""
     missing = {package: needs(package) - set(LOCK) for package in LOCK}

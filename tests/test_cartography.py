@@ -352,7 +352,6 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
     dynamics, data = random_dynamics(tmp_path, n=12)
     datamap.write(dynamics, data, tmp_path / "map.parquet")
     selection.write(tmp_path / "map.parquet", tmp_path / "subset.parquet", "ambiguous", 0.4)
-    assert "export PYTHONPATH=workflow/scripts\n" in script
     variables = dict(re.findall(r"\b(run|data)=(\S+)", script))
     made = {
         f"{variables['run']}/dynamics.parquet": dynamics,
@@ -364,7 +363,7 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(source.read_bytes())
     dynamics.unlink()
-    commands = re.findall(r"^python -m ftft\.interop\.cartography (.*)$", script, re.MULTILINE)
+    commands = re.findall(r"^ftft-cartography (.*)$", script, re.MULTILINE)
     assert {command.split()[0] for command in commands} == {
         *("export-dynamics", "import-dynamics", "export-coordinates", "import-coordinates", "export-ids")
     }

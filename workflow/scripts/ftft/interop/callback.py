@@ -21,10 +21,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
-from torch.utils.data import IterableDataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.training_args import ParallelMode
+
+try:
+    import accelerate  # noqa: F401  the recorder gathers logits with it
+    import torch
+    from torch.utils.data import IterableDataset
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+    from transformers.training_args import ParallelMode
+except ModuleNotFoundError as failure:
+    raise ImportError(
+        f"{failure.name} is not installed, which the callback needs; in the clone: pip install '.[training]'"
+    ) from failure
 
 from ftft.core.artifacts import damaged, read_table, write_table
 from ftft.core.errors import UserError, listed, reason, shown

@@ -1,6 +1,6 @@
 """Exchange training dynamics, coordinates and selected ids with other programs, as lines of text.
 
-Run ``PYTHONPATH=workflow/scripts python -m ftft.interop.cartography --help``. The JSON lines are those of dataset
+Run ``ftft-cartography --help``, or ``python -m ftft.interop.cartography --help``. The JSON lines are those of dataset
 cartography (Swayamdipta et al. 2020, https://github.com/allenai/cartography), whose ``guid`` is our ``uid``:
 
 - training dynamics: a file ``dynamics_epoch_K.jsonl`` for each epoch K, with a line
@@ -396,7 +396,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m ftft.interop.cartography",
+        prog="ftft-cartography",
         description="Exchange training dynamics, coordinates and selected ids with other programs, as lines of text. "
         "The JSON lines are those of dataset cartography (Swayamdipta et al. 2020); a guid is a uid.",
         epilog="COMMAND --help says more about one of them.",

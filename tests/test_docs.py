@@ -48,7 +48,7 @@ LINKS = [
 
 def test_configuration_page_is_up_to_date():
     assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == describe.page(), (
-        "run: PYTHONPATH=workflow/scripts python -m ftft.describe > docs/configuration.md"
+        "run: PYTHONPATH=workflow/scripts python -m ftft.experiment.describe > docs/configuration.md"
     )
 
 

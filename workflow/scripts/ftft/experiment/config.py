@@ -1,7 +1,7 @@
 """One configuration file is one experiment: its keys, types, defaults and the errors a wrong one gets.
 
-``load`` turns the parsed YAML into a validated, frozen ``Config``. ``docs/configuration.md`` is generated from the
-descriptions below.
+``load`` turns the parsed YAML into a validated, frozen ``Config``. ``docs/configuration.md`` and ``config/schema.json``
+are generated from the descriptions below.
 """
 
 import codecs
@@ -35,6 +35,7 @@ SELF = "self"
 ERM = "erm"
 
 NAME = 100  # characters; several names may stand in one part of a path
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 CLASSES = 2**15 - 1  # class indices have 16 bits
 LARGEST = 2**31 - 1  # of whole numbers, seeds among them: what every library takes
 LONGEST = 14 * 24 * 60  # minutes
@@ -45,7 +46,7 @@ Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
 
 def is_name(text: str) -> bool:
     """Whether a text is fit to be part of a path."""
-    return len(text) <= NAME and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text) is not None
+    return len(text) <= NAME and re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def _check_name(name: str) -> str:

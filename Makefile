@@ -23,7 +23,7 @@ test-slurm: $(INSTALLED) ## run the workflow on a SLURM started for it (needs sl
 lint: $(INSTALLED) ## check style, types and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 

@@ -20,7 +20,7 @@ min_version("9.27")
 # Files given with --configfile are a complete experiment: the default is not to shine through where they are silent.
 if not workflow.overwrite_configfiles:
 
-    configfile: f"{workflow.basedir}/config/config.yaml"
+    configfile: f"{workflow.current_basedir}/config/config.yaml"
 
 
 # What `snakemake --report report.html` begins with.

@@ -8,7 +8,16 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+if not workflow.current_basedir.is_local:
+    sys.exit(
+        f"{workflow.current_basedir} is read without its clone, where its library is; needed: clone the repository, and "
+        "name the Snakefile of the clone"
+    )
+
+# Of these rules. workflow.basedir would be the folder of a workflow that has this one as a module.
+CLONE = Path(workflow.current_basedir).parent
+SCRIPTS = CLONE / "workflow" / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 from ftft.experiment import config as settings
 from ftft.experiment import config_files, provenance
@@ -20,7 +29,7 @@ from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
 
 try:
-    config_files.check_folder(workflow.basedir)
+    config_files.check_folder(CLONE)
     PLACES = config_files.places(workflow.configfiles, workflow.config_settings.config)
     PLAN = Plan(settings.load(config, PLACES))
     # In full, for a message that says where paths start.
@@ -73,9 +82,7 @@ wildcard_constraints:
 
 def code(script):
     """Hash of a script and the library modules it imports: Snakemake does not track modules by itself."""
-    return provenance.code_hash(
-        Path(workflow.basedir) / "workflow" / "scripts" / script
-    )
+    return provenance.code_hash(SCRIPTS / script)
 
 
 def log_of(rule, name):

@@ -52,7 +52,8 @@ class Guard:
             for each in found
             for path in ([each] if isinstance(each, str) else each)
         ]
-        if any([self.runs_again(*self.job_of(path)) for path in dict.fromkeys(inputs)]):
+        jobs = filter(None, map(self.job_of, dict.fromkeys(inputs)))
+        if any([self.runs_again(*job) for job in jobs]):
             return True
         if all(map(recorded, outputs)):
             return False
@@ -67,10 +68,12 @@ class Guard:
         return False
 
     def job_of(self, path):
-        """The job that makes a file: name of its rule, and wildcards."""
+        """The job that makes a file: name of its rule, and wildcards; None where a rule of another workflow does."""
         path = IOFile(path)
-        stage = next(each for each in self.stages.values() if each.is_producer(path))
-        return stage.name, tuple(sorted(stage.get_wildcards(path).items()))
+        for stage in self.stages.values():
+            if stage.is_producer(path):
+                return stage.name, tuple(sorted(stage.get_wildcards(path).items()))
+        return None
 
 
 def recorded(path):
@@ -106,6 +109,11 @@ def dated(path):
 
 # A job on a cluster reads the rules again, long after its results were looked at.
 if workflow.is_main_process:
-    guard = Guard(workflow.rules)
+    # A workflow that has this one as a module has rules of its own.
+    guard = Guard(
+        stage
+        for stage in workflow.rules
+        if Path(stage.snakefile).is_relative_to(CLONE / "rules")
+    )
     for name, stage in guard.stages.items():
         stage.set_input(guard.input_of(name))

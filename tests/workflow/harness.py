@@ -96,7 +96,8 @@ def snakemake(
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-TARGETS = {"all", "tokens", "references", "datamaps", "transfer", "subsets", "mains", "evaluations", "summary"}
+TARGETS = {"all", "everything", "tokens", "references", "datamaps", "transfer", "subsets", "mains"}
+TARGETS |= {"evaluations", "summary"}
 
 
 def planned_jobs(folder: Path, *arguments: str, root: Path = ROOT) -> list[str]:

@@ -20,7 +20,7 @@ from ftft.experiment.plan import Plan
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, REFERENCES, SUMMARY, TRANSFER
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("config/*.md")])
 ARTIFACTS = ROOT / "docs" / "artifacts.md"
 
 
@@ -119,6 +119,13 @@ def anchors(page: Path) -> set[str]:
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_configuration_is_listed_where_they_lie():
+    folder = ROOT / "config"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
+    assert [file for file in files if f"]({file})" not in text and not file.startswith("overlays/")] == []
 
 
 ALL_SCHEMAS = {

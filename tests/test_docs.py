@@ -1,6 +1,7 @@
 """The documents keep what they promise: keys and columns are complete, examples work, links lead somewhere."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
@@ -126,6 +127,14 @@ def test_every_configuration_is_listed_where_they_lie():
     text = (folder / "README.md").read_text(encoding="utf-8")
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")]
     assert [file for file in files if f"]({file})" not in text and not file.startswith("overlays/")] == []
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert [str(citation[key]) for key in ("version", "license")] == [project["version"], project["license"]]
+    [paper] = citation["references"]
+    assert f"[{paper['title']}]({paper['url']})" in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
 
 
 ALL_SCHEMAS = {

@@ -1,6 +1,7 @@
 """The lock file is the one source of versions: complete, portable, and what the conda environments say too."""
 
 import re
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def test_the_workflow_asks_for_the_snakemake_of_the_requirements():
     assert str(wanted["snakemake"]) == f">={asked}"
     assert "2.7.0" not in wanted["snakemake-executor-plugin-slurm"]
     assert "2.7.1" in wanted["snakemake-executor-plugin-slurm"]
+
+
+def test_continuous_integration_begins_with_the_oldest_python_that_is_asked_for():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yaml").read_text(encoding="utf-8"))["jobs"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={jobs['tests']['strategy']['matrix']['python'][0]}"
+    assert jobs["tests"]["steps"][-1]["run"].endswith(".ci/run")
 
 
 def test_lock_is_complete():

@@ -19,14 +19,14 @@ CLONE = Path(workflow.current_basedir).parent
 SCRIPTS = CLONE / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from ftft.experiment import config as settings
-from ftft.experiment import config_files, provenance
-from ftft.jobs import manifest
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.jobs.job import RUNTIME_VARIABLE
+from ftft.experiment import config as settings
+from ftft.experiment import config_files, provenance
 from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
+from ftft.jobs import manifest
+from ftft.jobs.job import RUNTIME_VARIABLE
 
 try:
     config_files.check_folder(CLONE)

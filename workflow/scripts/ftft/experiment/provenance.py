@@ -110,8 +110,9 @@ def _imports(module: Path) -> tuple[Path, ...]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    paths = (LIBRARY.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in sorted(names) if "." in name)
-    return tuple(path for path in paths if path.is_relative_to(LIBRARY) and path.is_file())
+    places = [LIBRARY.joinpath(*name.split(".")[1:]) for name in sorted(names) if name.startswith("ftft.")]
+    paths = [path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")]
+    return tuple(path for path in paths if path.is_file())
 
 
 @cache

@@ -13,6 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from ftft.dynamics.criteria import CRITERIA
 from ftft.experiment import config
+from ftft.experiment.config import sections
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # the one that all editors know
 
@@ -59,9 +60,9 @@ class _Generator(GenerateJsonSchema):
         """What stands for a list of one, for a text, or for an empty section."""
         inner = super().function_before_schema(schema)
         accepted: dict[Callable[[Any], Any], Callable[[], JsonSchemaValue]] = {
-            config._as_list: lambda: {"anyOf": [inner, inner["items"]]},
-            config._as_text: lambda: inner | _TEXT,
-            config._as_section: lambda: {"anyOf": [inner, {"type": "null"}]},
+            sections.as_list: lambda: {"anyOf": [inner, inner["items"]]},
+            sections.as_text: lambda: inner | _TEXT,
+            sections.as_section: lambda: {"anyOf": [inner, {"type": "null"}]},
         }
         return accepted.get(schema["function"]["function"], lambda: inner)()
 
@@ -69,8 +70,8 @@ class _Generator(GenerateJsonSchema):
         """The names that are allowed."""
         inner = super().function_after_schema(schema)
         refused: dict[Callable[[Any], Any], JsonSchemaValue] = {
-            config._check_name: {"pattern": f"^{config.NAME_PATTERN}$", "maxLength": config.NAME},
-            config._check_criterion: {"enum": list(CRITERIA)},
+            sections.check_name: {"pattern": f"^{sections.NAME_PATTERN}$", "maxLength": sections.NAME},
+            sections.check_criterion: {"enum": list(CRITERIA)},
         }
         return inner | refused.get(schema["function"]["function"], {})
 

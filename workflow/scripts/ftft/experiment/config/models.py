@@ -1,0 +1,252 @@
+"""The configuration of models: where they come from, how they are trained, and what a training asks of a machine."""
+
+import os
+import re
+from typing import Any, Literal, Self
+
+from humanfriendly import InvalidTimespan, parse_timespan
+from pydantic import Field, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from ftft.core.errors import shown
+from ftft.dynamics.criteria import RANDOM
+from ftft.experiment.config.sections import Criterion, Section, exactly_one
+
+LONGEST = 14 * 24 * 60  # minutes
+Architecture = Literal["bert", "roberta", "electra", "deberta-v2", "modernbert"]
+
+
+class Training(Section):
+    """Settings that change results. A model may override each of them."""
+
+    batch_size: int = Field(32, ge=1, description="examples per optimizer step, over all processes")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="examples per forward pass at most; gradients accumulate over the batch. Without it, what suits "
+        "the device: the whole batch, or on CPU 2,048 tokens, fewer of long texts",
+    )
+    steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
+    epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between dev evaluations; without it, nine times")
+    learning_rate: float = Field(2e-5, gt=0, description="at the end of the warm-up")
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear", description="after the warm-up; plateau halves the rate when the dev score stalls"
+    )
+    warmup: float = Field(0.1, ge=0, le=1, description="share of the steps in which the rate rises from 0")
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd has momentum")
+    weight_decay: float = Field(0.0, ge=0, description="not of biases and normalisation weights")
+    adam_epsilon: float = Field(1e-6, gt=0, description="adamw only: added to the denominator")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0 leaves them alone")
+    dropout: float | None = Field(None, ge=0, lt=1, description="overrides the model's own rates")
+    max_length: int = Field(300, ge=4, description="tokens per example; longer ones are truncated")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="bf16 falls back to fp32 where the device has none")
+    gradient_checkpointing: bool = Field(False, description="less memory for more computation")
+    length_window: int = Field(
+        50, ge=0, description="batches are grouped by length within windows of so many; 0 leaves them random"
+    )
+
+
+# A head on frozen features: what differs from the defaults of Training, by measurement (docs/results.md).
+HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
+SHARES = (0.5, 0.25, 0.125)  # of a GPU
+
+
+class Resources(Section):
+    """What one training job of this model asks of the machine or the cluster."""
+
+    gpu: float = Field(
+        0,
+        ge=0,
+        description="number of GPUs, where more than one means as many processes; or 0.5, 0.25 or 0.125 of one that "
+        "two, four or eight jobs share",
+    )
+    mem_mb: int = Field(8000, ge=1, description="main memory in MB; at the n-th attempt, n times as much")
+    runtime: str | int = Field(
+        "4h",
+        description="wall-clock time: minutes, or text such as 8h or '12:30:00'; at the n-th attempt, n times as much",
+    )
+    threads: int = Field(2, ge=1, description="CPU cores")
+
+    @field_validator("gpu")
+    @classmethod
+    def _check_gpu(cls, gpu: float) -> float:
+        if gpu.is_integer():
+            return int(gpu)
+        if gpu not in SHARES:
+            raise ValueError(f"a number of GPUs is whole, or {', '.join(map(str, SHARES))} of one; found {gpu:g}")
+        return gpu
+
+    @property
+    def minutes(self) -> int:
+        """``runtime`` in minutes, at least one."""
+        return max(_minutes(self.runtime), 1)
+
+    @field_validator("runtime", mode="before")
+    @classmethod
+    def _check_runtime(cls, runtime: Any) -> str | int:
+        if isinstance(runtime, bool) or not isinstance(runtime, str | int):
+            raise ValueError(f"{_TIMES}; found {shown(runtime)}")
+        if _minutes(runtime) < 0:
+            raise ValueError(f"a time is not negative; found {shown(runtime)}")
+        if _is_number(runtime) and int(runtime) > LONGEST:
+            raise ValueError(
+                f"{shown(runtime)} minutes are more than 14 days. YAML reads 12:00:00 without quote marks in base 60: "
+                "write 12h, or put the time between quote marks"
+            )
+        return runtime
+
+
+_TIMES = "a time is a number of minutes, or text such as 90m, 8h, 2d or '12:30:00'"
+
+
+def _is_number(time: str | int) -> bool:
+    return isinstance(time, int) or re.fullmatch(r"\s*[0-9]+\s*", time) is not None
+
+
+def _minutes(time: str | int) -> int:
+    """A time as Snakemake reads it: a number of minutes, or text such as 8h; or as SLURM writes it, with two colons."""
+    if _is_number(time):
+        return int(time)
+    if match := re.fullmatch(r"\s*(?:(\d{1,4})-)?(\d{1,4}):(\d\d):(\d\d)\s*", str(time)):
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return round(days * 24 * 60 + hours * 60 + minutes + seconds / 60)
+    if ":" in str(time):
+        raise ValueError(f"{shown(time)} may be hours or minutes; write it as 90m or 12h, or as '12:30:00'")
+    try:
+        return round(parse_timespan(str(time)) / 60)
+    except (InvalidTimespan, OverflowError):
+        raise ValueError(f"{_TIMES}; found {shown(time)}") from None
+
+
+class Scratch(Section):
+    """An architecture with random weights and a tokenizer trained on the train set's texts."""
+
+    architecture: Architecture = Field(description="model type, as transformers names it")
+    layers: int = Field(2, ge=1, description="number of transformer layers")
+    hidden_size: int = Field(32, ge=4, description="width; a multiple of heads")
+    heads: int = Field(2, ge=1, description="attention heads per layer")
+    intermediate_size: int = Field(64, ge=4, description="width of the feed-forward layers")
+    vocab_size: int = Field(500, ge=100, description="tokens of the tokenizer, at most")
+    max_positions: int = Field(512, ge=16, description="longest input in tokens")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size {self.hidden_size} must be a multiple of heads {self.heads}")
+        return self
+
+
+class _ModelSource(Section):
+    hub: str | None = Field(None, description="model id on the Hugging Face hub")
+    revision: str | None = Field(None, description="hub: commit; without one, the first download's is recorded")
+    package: str | None = Field(
+        None, description="an installed Python package that carries the model; path is inside it"
+    )
+    path: str | None = Field(
+        None,
+        description="folder saved with save_pretrained, the tokenizer's too; a relative one starts in Snakemake's "
+        "working folder",
+    )
+    scratch: Scratch | None = Field(None, description="an architecture with random weights")
+    sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
+    layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
+    resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
+
+    @field_validator("hub")
+    @classmethod
+    def _check_hub(cls, hub: str | None) -> str | None:
+        """A model on the hub is never looked for on this machine, and the other way round."""
+        if hub is not None and os.path.isfile(os.path.join(os.path.expanduser(hub), "config.json")):
+            raise ValueError(f"{shown(hub)} is a folder: use path instead of hub")
+        if hub is not None and not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", hub):
+            raise ValueError(
+                f"{shown(hub)} is no model id, which is NAME or OWNER/NAME; for a folder use path instead of hub"
+            )
+        return hub
+
+
+def _override(field: FieldInfo) -> tuple[Any, FieldInfo]:
+    annotation: Any = field.annotation
+    return annotation | None, field.merge_field_infos(field, default=None, annotation=annotation | None)
+
+
+_overrides: dict[str, Any] = {name: _override(field) for name, field in Training.model_fields.items()}
+
+
+class ReferenceStop(Section):
+    """When the training of a reference ends: as soon as its epochs agree on the order of the examples."""
+
+    monitor: Literal["ranking", "subset"] = Field(
+        description="what is compared with the epoch before: the whole ranking by the criterion (Spearman's rank "
+        "correlation), or the subset that it would select (Jaccard overlap)"
+    )
+    by: Criterion = Field("ambiguous", description="the criterion; as in select, but not random")
+    fraction: float = Field(0.33, gt=0, le=1, description="subset: its share of the train set")
+    bound: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="training ends when the agreement is at least this; subsets overlap less than rankings "
+        "correlate and need a lower one",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.by == RANDOM:
+            raise ValueError("by random never settles; name a criterion of the data map")
+        if self.monitor == "ranking" and "fraction" in self.model_fields_set:
+            raise ValueError("fraction is of monitor: subset; a whole ranking has none")
+        return self
+
+
+class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
+    """A model: where it comes from, how deep it is, and the training settings that are its own."""
+
+    tune: Literal["all", "head"] = Field(
+        "all",
+        description="what is trained: all of it, or (head) a small head on features that the frozen layers compute "
+        "once, a reference for a few percent of the cost; of the section training, only max_length and precision apply "
+        "to it, and a learning_rate of its own is the head's",
+    )
+    features: Literal["first", "mean", "both"] = Field(
+        "mean",
+        description="tune: head: what it reads of the last layer: the first token, the mean over tokens, or both",
+    )
+    hidden_size: int = Field(384, ge=0, description="tune: head: width of the head's hidden layer; 0 is a linear head")
+    head: Literal["new", "probe"] = Field(
+        "new",
+        description="what a classifier's head starts from: random weights, or (probe) a head trained on the frozen "
+        "pretrained features (LP-FT)",
+    )
+    stop: ReferenceStop | None = Field(
+        None, description="ends its training as a reference early; without it, a reference is trained to the end"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.package is not None:
+            if self.path is None:
+                raise ValueError("a package source needs path, the folder inside the package")
+            exactly_one(self, "package", "hub", "scratch")
+        else:
+            exactly_one(self, "hub", "path", "scratch")
+        if self.scratch is not None and self.layers is not None:
+            raise ValueError("layers truncates a pretrained model; give scratch its own layers")
+        for key, value in (("tune", "head"), ("head", "probe")):
+            if getattr(self, key) == value and self.scratch is not None:
+                raise ValueError(
+                    f"{key}: {value} needs pretrained features, which a model with random weights (scratch) has none "
+                    f"of; leave {key} out, or name a pretrained model"
+                )
+        if self.tune == "head" and self.head == "probe":
+            raise ValueError("head: probe starts a model that is trained as a whole; leave out tune: head, or head")
+        for key in ("features", "hidden_size"):
+            if self.tune != "head" and key in self.model_fields_set:
+                raise ValueError(f"{key} is of a head on frozen features; add tune: head, or leave {key} out")
+        return self
+
+    def overrides(self) -> dict[str, Any]:
+        """The training settings that this model sets itself."""
+        return {name: value for name in Training.model_fields if (value := getattr(self, name)) is not None}

@@ -1,0 +1,106 @@
+"""What all sections of a configuration share: strict keys, names fit for paths, texts and lists as YAML has them."""
+
+import re
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+
+from ftft.core.errors import listed, named, shown
+from ftft.dynamics.criteria import CRITERIA
+
+SELF = "self"
+ERM = "erm"
+NAME = 100  # characters; several names may stand in one part of a path
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
+LARGEST = 2**31 - 1  # of whole numbers, seeds among them: what every library takes
+Metric = Literal["accuracy", "macro_f1"]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is fit to be part of a path."""
+    return len(text) <= NAME and re.fullmatch(NAME_PATTERN, text) is not None
+
+
+def check_name(name: str) -> str:
+    if len(name) > NAME:
+        raise ValueError(f"the name {shown(name)} has {len(name)} characters; at most {NAME} are allowed")
+    if not is_name(name):
+        raise ValueError(
+            f"the name {shown(name)} becomes part of a path: begin with a letter or digit, and use letters, digits, "
+            "'_', '-', '+' and '.'"
+        )
+    return name
+
+
+def check_criterion(name: str) -> str:
+    if name not in CRITERIA:
+        raise ValueError(f"{shown(name)} is no criterion; {allowed(name, CRITERIA)}")
+    return name
+
+
+def as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int) else value
+
+
+def as_text(value: Any) -> Any:
+    """YAML reads an unquoted 0 as a number; whatever else it does not read as text is refused."""
+    return str(value) if type(value) is int else value
+
+
+def as_section(value: Any) -> Any:
+    return {} if value is None else value
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+Criterion = Annotated[str, AfterValidator(check_criterion)]
+Text = Annotated[str, BeforeValidator(as_text)]
+Strings = Annotated[list[Text], BeforeValidator(as_list)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """What pydantic would take for a number: true for 1, and the text 0-3 for -3."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = set(flatten(annotation))
+        for each in value if isinstance(value, list) else [value]:
+            if {int, float} & kinds and bool not in kinds and isinstance(each, bool):
+                raise ValueError(f"YAML reads this as the truth value {str(each).lower()}; a number is expected")
+            if int not in kinds or str in kinds:
+                continue
+            if isinstance(each, str) and not re.fullmatch(r"[-+]?[0-9]+", each.strip()):
+                several = ", or several as in [0, 1, 2, 3]" if get_origin(annotation) is list else ""
+                raise ValueError(f"a whole number is expected{several}; found {shown(each)}")
+            if isinstance(each, int | float) and abs(each) > LARGEST:
+                raise ValueError(f"a whole number is at most {LARGEST}; found {shown(each)}")
+        return value
+
+
+def check_differ(key: str, values: list[str] | None) -> None:
+    if values is not None and len(set(values)) != len(values):
+        raise ValueError(f"{key} must differ from each other; found {listed(values)}")
+
+
+def exactly_one(section: BaseModel, *keys: str) -> None:
+    found = [key for key in keys if getattr(section, key) is not None]
+    if len(found) != 1:
+        raise ValueError(f"give exactly one of {', '.join(keys)}; found {', '.join(found) or 'none'}")
+
+
+EMPTY = "is empty; leave it out or fill it"
+
+
+def allowed(found: str, allowed: Any) -> str:
+    """``allowed: a, b, c`` and how many more, the closest named first where ``found`` looks like a slip."""
+    close = get_close_matches(str(found)[:NAME], [str(value) for value in allowed], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {named(str(value) for value in allowed)}"
+
+
+def flatten(annotation: Any) -> list[Any]:
+    arguments = get_args(annotation)
+    return [annotation] if not arguments else [kind for argument in arguments for kind in flatten(argument)]

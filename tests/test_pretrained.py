@@ -196,7 +196,7 @@ def test_scratch_vocabulary_holds_characters_and_frequent_words(tmp_path, write_
     garden = [space, "g", *letters] if space else ["g", *letters]
     expected = ["[CLS]", f"{space}nurse", f"{space}old", *garden, f"{space}ab", "[SEP]"]
     assert tokenizer.encode("nurse old garden ab").tokens == expected
-    assert [tokenizer.token_to_id(token) for token in pretrained.SPECIAL] == [0, 1, 2, 3, 4]
+    assert [tokenizer.token_to_id(token) for token in SPECIAL] == [0, 1, 2, 3, 4]
 
 
 def test_scratch_in_other_processes_is_the_same_to_the_byte(tmp_path, train_data, scratch, sources):
@@ -515,6 +515,7 @@ PREPARE = """
 import json, sys
 from pathlib import Path
 from ftft.models import pretrained
+from ftft.models.scratch import SPECIAL
 from ftft.core.errors import UserError
 
 folder, train, jobs = json.load(sys.stdin)

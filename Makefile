@@ -1,4 +1,5 @@
 PYTHON ?= python3
+DATA ?= data
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BARE ?= python3.12
 BIN := .venv/bin
@@ -52,20 +53,20 @@ lock: ## bring requirements.lock and envs/ up to date with requirements.in
 	for env in envs/*.yaml; do sed -f .venv/lock/pins.sed $$env > .venv/lock/env && cat .venv/lock/env > $$env; done
 	rm -rf .venv/lock
 
-bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a full run (an hour; needs ../shared/data)
-	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/where_time_goes.py
-	$(BIN)/python benchmarks/full_run.py
-	$(BIN)/python benchmarks/memory.py
+bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a full run (an hour; needs the corpora: DATA=FOLDER)
+	$(BIN)/python benchmarks/training_speed.py --data $(DATA)
+	$(BIN)/python benchmarks/where_time_goes.py --data $(DATA)
+	$(BIN)/python benchmarks/full_run.py --data $(DATA)
+	$(BIN)/python benchmarks/memory.py --data $(DATA)
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/heads.py planted
 
-bench-gpu: $(INSTALLED) ## measure a GPU: whether training on it is right, how fast it is (eight minutes; needs ../shared/data)
-	$(BIN)/python benchmarks/gpu.py
+bench-gpu: $(INSTALLED) ## measure a GPU: whether training on it is right, how fast it is (eight minutes; needs the corpora: DATA=FOLDER)
+	$(BIN)/python benchmarks/gpu.py --data $(DATA)
 
-test-bare: $(INSTALLED) ## run the packed GPU benchmark in short with Python 3.12 and older libraries (5 GB; needs ../shared/data)
-	$(BIN)/python benchmarks/pack.py --out results/gpu-pack
+test-bare: $(INSTALLED) ## run the packed GPU benchmark in short with Python 3.12 and older libraries (5 GB; needs the corpora: DATA=FOLDER)
+	$(BIN)/python benchmarks/pack.py --data $(DATA) --out results/gpu-pack
 	$(BARE) -m venv results/bare
 	results/bare/bin/pip install --quiet torch==2.13.0 transformers==5.17.0 accelerate peft pandas pyarrow
 	PATH="$$PWD/results/bare/bin:$$PATH" bash results/gpu-pack/run.sh --smoke

@@ -1,6 +1,6 @@
 """One full run on hate speech, 1,620 steps of 32 texts and nine evaluations, against the plain loop's time for it.
 
-    python benchmarks/full_run.py --data ../shared/data
+    python benchmarks/full_run.py --data FOLDER
 
 trains MiniLM-L6 on all of CAD as ``config/hsd-cad-minilm.yaml`` has it and prints the shares of start-up, training,
 evaluation and checkpoints from the run's own cost table. The plain loop would take hours: its speed in training and in

@@ -1,6 +1,6 @@
 """Whether training on a GPU is right, how fast it is, and what it gives: one command, eight minutes on one H100.
 
-    python benchmarks/gpu.py --data ../shared/data
+    python benchmarks/gpu.py --data FOLDER
 
 runs four parts, each a process of its own, and prints the table of each as it comes: what was correct, how fast
 training is beside the Hugging Face Trainer, how many trainings one device bears side by side, and a real experiment
@@ -37,7 +37,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the corpora")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the corpora")
     parser.add_argument("--minutes", type=float, default=8.0, help="stop after so many")
     parser.add_argument("--out", type=Path, default=Path("results/gpu.md"), help="file that gets what is printed")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)

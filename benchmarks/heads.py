@@ -87,7 +87,7 @@ class Task:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=EXPERIMENTS)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the corpora")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the corpora")
     parser.add_argument("--cache", type=Path, help="folder that keeps the features; a temporary one by default")
     parser.add_argument("--reference", type=Path, help="data map of a fine-tuned model")
     parser.add_argument("--seeds", type=int, default=5, help="two or more")

@@ -1,6 +1,6 @@
 """How much memory a run takes on a CPU, and what bounding it does to its speed.
 
-    python benchmarks/memory.py --data ../shared/data
+    python benchmarks/memory.py --data FOLDER
 
 trains MiniLM-L6 on 1,600 posts, each variant in a process of its own, in turns. Seconds are those of the processor, as
 other work on the machine changes them less than the clock's; ratios are taken within a round.

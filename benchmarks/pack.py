@@ -1,6 +1,6 @@
 """Put everything that the GPU benchmark needs into one folder, for a machine without network.
 
-    python benchmarks/pack.py --data ../shared/data --out results/gpu-pack
+    python benchmarks/pack.py --data FOLDER --out results/gpu-pack
 
 That machine needs Linux on x86-64, Python 3.12, PyTorch, transformers, accelerate, pandas and pyarrow. The folder has
 the code, the corpora, MiniLM's weights in 16 bits, and wheels of the small libraries that such a machine lacks; there,
@@ -33,7 +33,7 @@ PYTHONPATH="$PWD/site" PYTHONUNBUFFERED=1 exec python3 benchmarks/gpu.py --data 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with the corpora")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with the corpora")
     parser.add_argument("--out", type=Path, default=Path("results/gpu-pack"), help="the folder; what is there goes")
     arguments = parser.parse_args()
     pack(arguments.data, arguments.out)

@@ -1,6 +1,6 @@
 """How fast training is, against the loops that most people write, side by side in one run.
 
-    python benchmarks/training_speed.py --data ../shared/data
+    python benchmarks/training_speed.py --data FOLDER
 
 prints a table of examples per second, with the precision of each: bf16 where the device computes in it, and for the
 Trainer whichever of bf16 and fp32 is the faster. Every contender trains the same model on the same 1,600 texts, in
@@ -119,7 +119,7 @@ def main() -> None:
 def parse(description: str | None) -> argparse.Namespace:
     """The options of these benchmarks."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with cad/ and nli/")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with cad/ and nli/")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and what recording the dynamics and compiling change.
 
-    python benchmarks/where_time_goes.py --data ../shared/data
+    python benchmarks/where_time_goes.py --data FOLDER
 
 Takes MiniLM-L6 through the same steps again and again, with all variants in turns, and keeps the fastest time of each
 step: what other work on the machine adds to single steps is left out, so shares can be compared.

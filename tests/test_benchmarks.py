@@ -57,7 +57,7 @@ def test_single_steps_can_be_taken(speed, case, tmp_path):
 def test_the_gpu_benchmark_runs_through_in_short(tmp_path):
     corpora, out = ROOT.parent / "shared/data", tmp_path / "gpu.md"
     if not corpora.is_dir():
-        pytest.skip("needs the corpora of ../shared/data")
+        pytest.skip("needs the corpora of config/README.md")
     command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--smoke", "--data", str(corpora), "--out", str(out)]
     done = subprocess.run([*command, "--minutes", "20"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

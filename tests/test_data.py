@@ -990,6 +990,6 @@ def test_hub(tmp_path):
 def test_real_corpora(tmp_path, source, settings, rows):
     folder = Path(__file__).parents[2] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the corpora are not here: ../shared/data")
+        pytest.skip("needs the corpora of config/README.md")
     prepare.download(config(source, **settings), tmp_path / "out.parquet", folder)
     assert artifacts.read_table(tmp_path / "out.parquet").num_rows == rows

@@ -36,7 +36,7 @@ WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quiet
 def parse(description: str | None) -> argparse.Namespace:
     """The options of a part."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--seconds", type=float, default=240.0, help="end after so many, whatever is left to do")
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """A real experiment on a device, without Snakemake: hate speech from CAD to DynaHate, as its configuration has it.
 
-    python benchmarks/on_gpu/experiment.py --data ../shared/data
+    python benchmarks/on_gpu/experiment.py --data FOLDER
 
 One seed after the other, as many as the time allows; the table has what was evaluated so far. It calls what the rules
 call, in the order of the plan, and keeps nothing.

@@ -1,6 +1,6 @@
 """How fast training is on a device beside the Hugging Face Trainer, and what a step waits for.
 
-    python benchmarks/on_gpu/fast.py --data ../shared/data
+    python benchmarks/on_gpu/fast.py --data FOLDER
 
 Models of the shape of known ones on real posts and pairs, batch 32. All contenders train the same texts in turns, as in
 training_speed.py. First all of them as they are, then compiled, as far as the time goes: compiling takes a minute each.

@@ -1,6 +1,6 @@
 """How many trainings of MiniLM-L6 one device bears side by side: examples per second of all together.
 
-    python benchmarks/on_gpu/shared.py --data ../shared/data
+    python benchmarks/on_gpu/shared.py --data FOLDER
 
 Each training is a process. All warm up, wait for the last, and are then counted for the same few seconds.
 """

@@ -334,7 +334,7 @@ def test_the_shipped_experiments_plan(tmp_path, configs, trainings):
     corpora = ROOT.parent / "shared/data"
     arguments = ["--dry-run", "--directory", str(tmp_path), "--config", f"data_dir={corpora}"]
     if not configs.startswith(("config", "planted", "paper/nli")) and not corpora.is_dir():
-        pytest.skip("needs the corpora of ../shared/data")
+        pytest.skip("needs the corpora of config/README.md")
     files = [str(ROOT / "config" / config) for config in configs.split()]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", *files]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)

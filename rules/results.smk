@@ -164,7 +164,9 @@ rule report:
             "page": PLAN.report(RESULTS),
             "templates": {
                 path.name: sha256(path)
-                for path in sorted((LIBRARY / "display" / "templates").glob("report.*"))
+                for path in sorted(
+                    (LIBRARY / "display" / "templates").glob("report.*")
+                )
             },
         },
         code=code("report.py"),

@@ -90,6 +90,12 @@ def lives(process: int) -> bool:
     return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text() if Path("/proc/self").exists() else True
 
 
+def held(folder: Path) -> bool:
+    """Whether some process has the lock of the folder."""
+    with (folder / running.NAME).open("r+") as lock:
+        return not running._take(lock.fileno(), fcntl.LOCK_EX)
+
+
 def kill(run: subprocess.Popen) -> None:
     run.kill()
     run.wait()
@@ -120,6 +126,7 @@ def test_locks_stay_until_the_jobs_of_a_killed_run_have_ended(folder):
     """Two processes must never write the same files: the second run waits for what the first has left."""
     run, job = start(folder, JOB.replace("running.end_with_run()", f"{SLOW}running.end_with_run()"))
     kill(run)
+    wait_until(lambda: held(folder))  # by the job, which waits for the lock until the system wakes it
     assert running.forget_killed(folder)
     assert (folder / "saved").exists()
     assert not lives(job)

@@ -562,7 +562,7 @@ def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, t
     run.state.best[STOP]["classifier.bias"][1] = torch.nan
     run.state.stops[STOP].best_step = 3
     with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
-        run.write()
+        run.write({})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,6 @@ from ftft.core.errors import UserError, reason, shown
 
 log = logging.getLogger(__name__)
 
-
 _CHUNK = 20_000  # rows of a csv file that are lists of Python strings at the same time
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 # A field that only a writer which encloses fields in quote marks writes: marks around it, and doubled ones within.

@@ -12,7 +12,6 @@ from ftft.core.errors import listed, named, shown
 
 log = logging.getLogger(__name__)
 
-
 _SPACE = re.compile(r"[ \t\n\r]*")  # between values of JSON
 
 

@@ -16,17 +16,12 @@ from ftft.core.errors import UserError
 # The columns that every dataset has; all others are carried along unread.
 DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
 
-
-# A class index. Nothing here has more than 32,767 classes.
+# A class index, which is below the limit.
 LABEL = pa.int16()
-
-
 LABEL_LIMIT = 2**15
-
 
 # The name under which in-distribution dev and test scores stand beside those of the OOD sets.
 IN_DISTRIBUTION = "in_distribution"
-
 
 # The name of the train set among the data sets.
 TRAIN = "train"

@@ -27,7 +27,6 @@ DATAMAP = pa.schema(
     }
 )
 
-
 SUBSET = pa.schema({"uid": pa.string(), "score": pa.float64(), "rank": pa.int32()})
 
 

@@ -35,7 +35,7 @@ except ModuleNotFoundError as failure:
 
 from ftft.core.artifacts import damaged, read_table, write_table
 from ftft.core.errors import UserError, listed, reason, shown
-from ftft.data.schemas import LABEL
+from ftft.data.schemas import LABEL, LABEL_LIMIT
 from ftft.dynamics.recorder import DynamicsRecorder
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,6 @@ _ROWS, _LABELS = "ftft_rows", "ftft_labels"
 _STATE = "ftft_dynamics.npz"
 _LABEL_NAMES = "labels", "label", "label_ids"  # as transformers' own collators take them
 _FILES = "dynamics.parquet", "examples.parquet"
-_MOST_CLASSES = 2**15  # class indices have 16 bits
 
 
 class DynamicsCallback(TrainerCallback):
@@ -341,9 +340,9 @@ def _check_folder(folder: Path) -> None:
 def _class_names(model: Any) -> list[str]:
     """Those of the model, in the order of its logits."""
     names, classes = model.config.id2label, model.config.num_labels
-    if not 2 <= classes <= _MOST_CLASSES:
+    if not 2 <= classes <= LABEL_LIMIT:
         raise UserError(
-            f"DynamicsCallback: the model has {classes} class(es); allowed: 2 to {_MOST_CLASSES}; set num_labels"
+            f"DynamicsCallback: the model has {classes} class(es); allowed: 2 to {LABEL_LIMIT}; set num_labels"
         )
     if set(names) != set(range(classes)):
         raise UserError(

@@ -22,6 +22,7 @@ NAME = "ftft.lock"
 VARIABLE = "FTFT_RUN"
 # Seconds that a job gets to save its state once nobody waits for it.
 GRACE = 10.0
+MOMENT = 0.5  # seconds in which the system wakes those who wait for a lock
 
 _MARK = "# of a run of FTFT on "
 _held: list[int] = []
@@ -104,6 +105,7 @@ def forget_killed(folder: Path) -> bool:
     except OSError:
         return False
     try:
+        time.sleep(MOMENT)  # or the lock would be had before the jobs have it that wait for their run to be gone
         # A process that begins in the same moment waits here, and then finds none or those of a run that lives.
         found = _marked(folder) if _alone(lock) else []
         for file in found:

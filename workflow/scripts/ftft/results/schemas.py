@@ -5,13 +5,12 @@ import pyarrow as pa
 # The mean over the OOD sets where a table has it among datasets. No data set's name can contain a space.
 OOD_MEAN = "OOD mean"
 
+# What a row about a method begins with.
+_METHOD = {"task": pa.string(), "main": pa.string(), "method": pa.string(), "reference": pa.string()}
 
 SUMMARY = pa.schema(
     {
-        "task": pa.string(),
-        "main": pa.string(),
-        "method": pa.string(),
-        "reference": pa.string(),
+        **_METHOD,
         "seed": pa.int32(),
         "dataset": pa.string(),
         "split": pa.string(),
@@ -24,13 +23,9 @@ SUMMARY = pa.schema(
     }
 )
 
-
 COMPARISON = pa.schema(
     {
-        "task": pa.string(),
-        "main": pa.string(),
-        "method": pa.string(),
-        "reference": pa.string(),
+        **_METHOD,
         "dataset": pa.string(),
         "metric": pa.string(),
         "seeds": pa.int32(),
@@ -45,13 +40,9 @@ COMPARISON = pa.schema(
     }
 )
 
-
 COST_CURVE = pa.schema(
     {
-        "task": pa.string(),
-        "main": pa.string(),
-        "method": pa.string(),
-        "reference": pa.string(),
+        **_METHOD,
         "seed": pa.int32(),
         "dataset": pa.string(),
         "metric": pa.string(),
@@ -63,13 +54,9 @@ COST_CURVE = pa.schema(
     }
 )
 
-
 FORECAST = pa.schema(
     {
-        "task": pa.string(),
-        "main": pa.string(),
-        "method": pa.string(),
-        "reference": pa.string(),
+        **_METHOD,
         "steps": pa.int32(),
         "preparation_flops": pa.float64(),
         "step_flops": pa.float64(),
@@ -84,7 +71,6 @@ FORECAST = pa.schema(
         "pays": pa.string(),
     }
 )
-
 
 REFERENCES = pa.schema(
     {
@@ -102,7 +88,6 @@ REFERENCES = pa.schema(
         "reason": pa.string(),
     }
 )
-
 
 TRANSFER = pa.schema(
     {

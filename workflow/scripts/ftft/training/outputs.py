@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 def write_models(
     cfg: dict[str, Any],
+    settings: Settings,
     files: Files,
     inputs: Inputs,
     state: State,
@@ -34,14 +35,13 @@ def write_models(
     precision: str,
     title: str,
 ) -> None:
-    """Save the best models, each with a card that says what it is.
+    """Save the best models, each with a card that shows ``cfg``, what ``settings`` were made of.
 
     Raises:
         UserError: a weight is not finite; nothing is written then.
     """
     for name in sorted(state.best):
         _check(name, state, title)
-    settings = Settings.of(cfg)
     whole, frozen = _saved_as(settings, files, model, seed)
     for name in sorted(state.best):
         text = card.text(

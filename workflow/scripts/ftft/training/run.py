@@ -57,11 +57,25 @@ class Run:
         planned = training.planned(len(self.inputs.data))
         self.steps = steps.budgeted(planned, settings.budget)
         self.model = _build(settings, files, self.inputs, seed, self.accelerator.device)
-        parts = (self.inputs, training, self.accelerator, runtime)
-        self.step = Step(self.model, *parts, seed=seed, steps=self.steps, title=title)
-        every, per_epoch = training.between_evaluations(planned), self.order.steps_per_epoch
-        judged = (self.model, self.inputs, self.accelerator, self.step.flops)
-        self.scoring = Scoring(*judged, evaluate_every=every, steps_per_epoch=per_epoch, title=title)
+        self.step = Step(
+            self.model,
+            self.inputs,
+            training,
+            self.accelerator,
+            runtime,
+            seed=seed,
+            steps=self.steps,
+            title=title,
+        )
+        self.scoring = Scoring(
+            self.model,
+            self.inputs,
+            self.accelerator,
+            self.step.flops,
+            evaluate_every=training.between_evaluations(planned),
+            steps_per_epoch=self.order.steps_per_epoch,
+            title=title,
+        )
         self.state = State(
             schedule=Schedule(
                 kind=training.schedule,
@@ -76,10 +90,21 @@ class Run:
             reference_stop=RankingStop(**settings.reference_stop) if settings.reference_stop else None,
         )
         self._check_budget(planned)
-        size = (len(self.inputs.data), len(settings.labels))
-        self.recorder = DynamicsRecorder(*size, self.accelerator) if files.dynamics is not None else None
-        told = (settings, runtime, self.inputs, self.order, self.accelerator)
-        self.journal = Journal(*told, steps=self.steps, title=title, seed=seed)
+        self.recorder = (
+            DynamicsRecorder(len(self.inputs.data), len(settings.labels), self.accelerator)
+            if files.dynamics is not None
+            else None
+        )
+        self.journal = Journal(
+            settings,
+            runtime,
+            self.inputs,
+            self.order,
+            self.accelerator,
+            steps=self.steps,
+            title=title,
+            seed=seed,
+        )
         self.fingerprint = ""
 
     def _check_budget(self, planned: int) -> None:
@@ -219,7 +244,7 @@ class Run:
                 checkpointing.save(self.files.state, self.state.step, saved)
             self.accelerator.wait_for_everyone()
 
-    def write(self, made_from: dict[str, Any] | None = None) -> None:
+    def write(self, made_from: dict[str, Any]) -> None:
         """Write the results, and from what they were made.
 
         Raises:
@@ -238,14 +263,22 @@ class Run:
             self._charge(stop.name)
             if not self.settings.final:
                 state.best[stop.name] = self.model.state_dict()
-        made = (self.cfg, self.files, self.inputs, state, self.model)
-        outputs.write_models(*made, seed=self.seed, precision=self.precision, title=self.title)
+        outputs.write_models(
+            self.cfg,
+            self.settings,
+            self.files,
+            self.inputs,
+            state,
+            self.model,
+            seed=self.seed,
+            precision=self.precision,
+            title=self.title,
+        )
         per_epoch = self.order.steps_per_epoch
         outputs.write_tables(self.files, state, steps=self.steps, steps_per_epoch=per_epoch, seed=self.seed)
         outputs.write_dynamics(self.recorder, self.files, self.settings.labels, seed=self.seed)
         self.journal.end()
-        if made_from is not None:
-            manifest.write(made_from, self.files.manifest)
+        manifest.write(made_from, self.files.manifest)
 
 
 def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: torch.device) -> PreTrainedModel:

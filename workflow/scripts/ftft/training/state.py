@@ -49,16 +49,10 @@ class State:
 
     def plain(self) -> dict[str, Any]:
         """What a file keeps of it: built-in types and tensors."""
-        return {
+        return vars(self) | {
             "schedule": asdict(self.schedule),
             "stops": {name: asdict(stop) for name, stop in self.stops.items()},
             "reference_stop": asdict(self.reference_stop) if self.reference_stop else None,
-            "step": self.step,
-            "due": self.due,
-            "loss": self.loss,
-            "best": self.best,
-            "curve": self.curve,
-            "costs": self.costs,
             "meter": self.meter.state(),
         }
 

@@ -6,9 +6,10 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ftft.core.errors import listed, shown
+from ftft.data.schemas import LABEL_LIMIT
 from ftft.experiment.config.sections import Metric, Name, Section, Strings, Text, check_differ, exactly_one
 
-CLASSES = 2**15 - 1  # class indices have 16 bits
+CLASSES = LABEL_LIMIT - 1
 
 
 class Source(Section):

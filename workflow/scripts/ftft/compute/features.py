@@ -72,12 +72,15 @@ def _features(
     """The (N, width) float32 features of each column; ``counted`` is what ``prediction.passes`` takes."""
     width = int(encoder.config.hidden_size)
     found = {name: np.empty((len(data), width), np.float32) for name in FEATURES["both"]}
+
+    def compute(rows: np.ndarray, batch: dict[str, torch.Tensor]) -> None:
+        states = encoder(**batch).last_hidden_state.float()
+        mask = batch["attention_mask"].unsqueeze(-1).float()
+        found["first"][rows] = states[:, 0].cpu().numpy()
+        found["mean"][rows] = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+
     with torch.inference_mode(), accelerator.autocast():
-        for rows, batch in passes(data, accelerator, **counted):
-            states = encoder(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"].unsqueeze(-1).float()
-            found["first"][rows] = states[:, 0].cpu().numpy()
-            found["mean"][rows] = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        passes(compute, data, accelerator, **counted)
     return found
 
 

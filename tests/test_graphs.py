@@ -18,7 +18,7 @@ def compute_with(weight: torch.nn.Parameter):
     return compute
 
 
-def pretended(compute, batch):
+def pretended(compute, batch, pool):
     """As ``graphs.record``: it warms up, keeps where its inputs and outputs are, and computes when it is replayed."""
     for _ in range(graphs.WARM_UP):
         compute(batch)
@@ -51,7 +51,7 @@ def test_a_recorded_pass_computes_what_an_eager_one_does(monkeypatch, weight):
 
 
 def test_what_cannot_be_recorded_is_computed_as_it_is_and_reported_once(monkeypatch, weight, caplog):
-    def refused(compute, batch):
+    def refused(compute, batch, pool):
         compute(batch)
         raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -68,7 +68,7 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_reported_once(monkeypa
 
 
 def test_out_of_memory_while_recording_is_for_the_caller(monkeypatch, weight):
-    def full(compute, batch):
+    def full(compute, batch, pool):
         compute(batch)
         raise torch.OutOfMemoryError("pretended")
 

@@ -252,10 +252,40 @@ def test_the_runtime_of_other_callers_is_that_of_the_configuration():
     assert config.Runtime().model_dump() == asdict(Runtime())
 
 
+def test_an_operation_that_varies_is_let_through_with_a_warning(prepared, tmp_path, monkeypatch, caplog):
+    def picky(*arguments, **options):
+        if not torch.is_deterministic_algorithms_warn_only_enabled():
+            raise RuntimeError("this operation does not have a deterministic implementation")
+        return cross_entropy(*arguments, **options)
+
+    cross_entropy = torch.nn.functional.cross_entropy
+    plain = train(prepared, tmp_path / "plain", settings())
+    monkeypatch.setattr(devices, "varies", lambda device: True)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", picky)
+    other = train(prepared, tmp_path / "other", settings())
+    np.testing.assert_array_equal(dynamics(plain), dynamics(other))
+    warnings = [record.getMessage() for record in caplog.records if "last bits" in record.getMessage()]
+    assert warnings == [
+        "train: the same run again may differ in its last bits: "
+        "this operation does not have a deterministic implementation"
+    ]
+
+
+@pytest.mark.parametrize("message", ["an operation failed", "CUDA error: an illegal memory access"])
+def test_other_failures_of_an_operation_are_not_let_through(message, prepared, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(devices, "varies", lambda device: True)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", broken)
+    with pytest.raises(RuntimeError, match=message):
+        train(prepared, tmp_path, settings())
+
+
 def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatch):
     """Recordings are pretended here; batches of 32 are passes of at most 20, the last of them filled up."""
 
-    def pretended(compute, batch):
+    def pretended(compute, batch, pool):
         found = tuple(map(torch.zeros_like, compute(batch)))
 
         def replay():
@@ -276,6 +306,15 @@ def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatc
     steps = pq.read_table(tmp_path / "recorded/cost.parquet").to_pandas().set_index("stage").loc["train"]
     assert steps["tokens"] < steps["tokens_padded"]
     assert steps["tokens_padded"] % 20 == 0
+
+
+def test_one_process_can_train_in_one_precision_after_the_other(prepared, tmp_path, monkeypatch):
+    """As in a notebook; accelerate keeps the precision of a process where nobody tells it otherwise."""
+    monkeypatch.setattr(devices, "computes_bf16", lambda kind: True)
+    for precision in ("fp32", "bf16", "fp32"):
+        train(prepared, tmp_path / precision, settings(precision=precision, epochs=None, steps=2))
+        costs = pq.read_table(tmp_path / precision / "cost.parquet")
+        assert set(costs["precision"].to_pylist()) == {precision}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own

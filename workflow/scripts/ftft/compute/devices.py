@@ -4,13 +4,15 @@ import ctypes
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
 from transformers import PreTrainedModel
 
@@ -50,12 +52,15 @@ def accelerator(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if kind == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: what of the work is left in fp32
+        # cuDNN's attention plans for every shape that it has not met, 30 ms each way on an H200, and passes have many.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     mixed = "bf16" if precision == "bf16" and computes_bf16(kind) else "no"
     # oneDNN keeps something for every new shape, and what is freed around it cannot join. In fp32 PyTorch leaves only
     # GELU to it, where it is no faster; in bf16 it multiplies matrices.
     torch.backends.mkldnn.set_flags(kind != "cpu" or mixed == "bf16")
     if tracker and tracker not in {str(available) for available in get_available_trackers()}:
         raise UserError(f"runtime.tracker is {tracker}, which is not installed: pip install {tracker}, or leave it out")
+    AcceleratorState._reset_state()  # another run in this process may have had another precision
     return Accelerator(mixed_precision=mixed, cpu=kind == "cpu", log_with=tracker, project_dir=tracker_folder)
 
 
@@ -76,6 +81,24 @@ def computes_bf16(kind: str) -> bool:
     if kind == "cpu":  # without these instructions bf16 is emulated and slower than fp32
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return False
+
+
+def varies(device: torch.device) -> bool:
+    """Whether a device has operations that give other bits each time unless they are told not to."""
+    return device.type == "cuda"
+
+
+@contextmanager
+def exact(*, wanted: bool) -> Iterator[None]:
+    """Within it, no operation of PyTorch may give other bits each time: one that can do no better raises RuntimeError.
+
+    Outside, such an operation does as it does. Attention is one that can do better, but only where it has to.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=not wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def precision(accelerator: Accelerator) -> str:

@@ -8,6 +8,7 @@ launch. A recording is of one shape and one place in memory, so passes come in f
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -54,11 +55,13 @@ class Recording:
         graph: with a method ``replay``.
         batch: where it reads its inputs.
         found: where it leaves loss and logits.
+        pool: the memory of everything in between.
     """
 
     graph: Any
     batch: Tensors
     found: tuple[torch.Tensor, torch.Tensor]
+    pool: Any = None
 
 
 class Recorded:
@@ -73,6 +76,7 @@ class Recorded:
         self.compute, self.parameters = compute, parameters
         self.recordings: dict[tuple[Any, ...], Recording | None] = {}
         self.eager = Eager(compute)
+        self.pool: Any = None  # memory of all recordings, of which only one runs at a time
 
     def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``Eager``; the result is overwritten by the next pass."""
@@ -91,12 +95,15 @@ class Recorded:
     def forget(self) -> None:
         """Give the memory of all recordings back."""
         self.recordings.clear()
+        self.pool = None
 
     def _record(self, batch: Tensors) -> Recording | None:
         """Record a pass of this shape, leaving the gradients as they were; None if it cannot be recorded."""
         before = [None if each.grad is None else each.grad.clone() for each in self.parameters]
         try:
-            return record(self.compute, {name: tensor.clone() for name, tensor in batch.items()})
+            recording = record(self.compute, {name: tensor.clone() for name, tensor in batch.items()}, self.pool)
+            self.pool = recording.pool
+            return recording
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as failure:
@@ -108,15 +115,24 @@ class Recorded:
                     parameter.grad.zero_() if gradient is None else parameter.grad.copy_(gradient)
 
 
-def record(compute: Compute, batch: Tensors) -> Recording:
-    """Record a pass on the current CUDA device."""
-    side = torch.cuda.Stream()
+def record(compute: Compute, batch: Tensors, pool: Any = None) -> Recording:
+    """Record a pass on the current CUDA device, in the memory of another recording if ``pool`` is that one's.
+
+    Only one recording runs at a time, and nothing of a pass is used after it but what it leaves in ``found``.
+    """
+    side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(WARM_UP):
             compute(batch)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=pool, stream=side):
         found = compute(batch)
-    return Recording(graph, batch, found)
+    return Recording(graph, batch, found, graph.pool())
+
+
+@cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    """Where passes of a device are recorded: one for all, since cuBLAS keeps memory for each that it has met."""
+    return torch.cuda.Stream(device)

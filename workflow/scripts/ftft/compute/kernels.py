@@ -1,4 +1,4 @@
-"""What PyTorch computes slowly on a CPU, computed faster: the same mathematics, from the same random state.
+"""What PyTorch computes slowly, computed faster: the same mathematics, from the same random state.
 
 A profile of fine-tuning a small model on CPU shows a quarter of the time in drawing dropout masks, and a tenth in
 filling matrices with zeros. Inside ``with fast_on_cpu():`` two functions of ``torch.nn.functional`` are replaced:
@@ -7,11 +7,20 @@ filling matrices with zeros. Inside ``with fast_on_cpu():`` two functions of ``t
 - ``embedding`` adds its gradient to the rows it belongs to, instead of to a new matrix of zeros as large as the
   vocabulary.
 
+Inside ``with fast_on_cuda():`` two functions that DeBERTa uses for relative positions are replaced:
+
+- ``torch.gather``, with which it looks them up: its gradient is a sort of all numbers where it has to be the same each
+  time, and else adds them up in 16 bits;
+- ``build_relative_position``: the same table for all passes of a length, but a pass that makes it copies numbers from
+  the host, which a CUDA graph may not.
+
 Tensors on other devices go through PyTorch's own operations.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, lru_cache
 from typing import Any
 from unittest import mock
 
@@ -20,13 +29,27 @@ import torch
 from torch.nn import functional
 
 # PyTorch's own, for all that is not replaced.
-_dropout, _embedding = functional.dropout, functional.embedding
+_dropout, _embedding, _gather = functional.dropout, functional.embedding, torch.gather
 
 
 @contextmanager
 def fast_on_cpu() -> Iterator[None]:
     """Replace the functions for the block; a forward pass and its backward pass both belong inside."""
     with mock.patch.multiple(functional, dropout=dropout, embedding=embedding):
+        yield
+
+
+_DEBERTA = "transformers.models.deberta_v2.modeling_deberta_v2"
+
+
+@contextmanager
+def fast_on_cuda() -> Iterator[None]:
+    """Replace the functions for the block; a forward pass and its backward pass both belong inside."""
+    with ExitStack() as replaced:
+        replaced.enter_context(mock.patch.object(torch, "gather", gather))
+        if module := sys.modules.get(_DEBERTA):
+            table = _remembered(module.build_relative_position)
+            replaced.enter_context(mock.patch.object(module, "build_relative_position", table))
         yield
 
 
@@ -108,3 +131,52 @@ class _Embedding(torch.autograd.Function):
             weight.grad = torch.zeros_like(weight)
         weight.grad.index_add_(0, indices, rows)
         return None, None, None
+
+
+def gather(
+    input: torch.Tensor,  # noqa: A002
+    dim: int,
+    index: torch.Tensor,
+    *,
+    sparse_grad: bool = False,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Like ``torch.gather``; where all examples share an index, the gradient is a product of matrices."""
+    shared = index.ndim == 3 and dim in (-1, 2) and index.stride(0) == 0 and input.shape[:2] == index.shape[:2]
+    if input.device.type != "cuda" or not shared or sparse_grad or out is not None:
+        return _gather(input, dim, index, sparse_grad=sparse_grad, out=out)
+    return _Gather.apply(input, index)
+
+
+class _Gather(torch.autograd.Function):
+    """(N, I, K) values at the (N, I, J) places of an index that is the same for all N."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(index[0])
+        ctx.places = values.shape[-1]
+        return _gather(values, -1, index)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        (index,) = ctx.saved_tensors
+        places = torch.arange(ctx.places, device=index.device)
+        looked_up = (index.unsqueeze(-1) == places).to(gradient.dtype)  # (I, J, K)
+        return torch.bmm(gradient.transpose(0, 1), looked_up).transpose(0, 1), None
+
+
+@cache
+def _remembered(build: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """DeBERTa's function for the table of relative positions, which makes each table once."""
+
+    @lru_cache(maxsize=128)
+    def table(queries: int, keys: int, bucket_size: int, max_position: int, device: torch.device) -> torch.Tensor:
+        empty = (torch.empty(length, 0, device=device) for length in (queries, keys))
+        return build(*empty, bucket_size=bucket_size, max_position=max_position)
+
+    def remembered(
+        query_layer: torch.Tensor, key_layer: torch.Tensor, bucket_size: int = -1, max_position: int = -1
+    ) -> torch.Tensor:
+        return table(query_layer.size(-2), key_layer.size(-2), bucket_size, max_position, query_layer.device)
+
+    return remembered

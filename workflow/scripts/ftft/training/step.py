@@ -18,7 +18,7 @@ from ftft.compute import devices, graphs, kernels
 from ftft.compute.batching import FeatureDataset, fixed_rows, micro_batches
 from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
-from ftft.core.errors import UserError
+from ftft.core.errors import UserError, reason
 from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.training.inputs import Inputs
 from ftft.training.settings import Optimization, Runtime
@@ -56,6 +56,7 @@ class Step:
         flops: operations of a pass.
         micro_batch_size: examples in a pass at most; None for the whole batch. It gets smaller where memory runs out.
         micro_batch_tokens: padded tokens in a pass at most; None where nothing limits them.
+        exact: whether a pass may only do what gives the same bits each time.
         fixed: whether passes come in few shapes.
     """
 
@@ -81,12 +82,16 @@ class Step:
         self.optimizer = _optimizer(model, training)
         # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
         recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
+        recordable = recordable and runtime.compile is not True  # who asks for the one does not get the other
         self.fixed = devices.records_passes(self.device, wanted=runtime.cuda_graphs and recordable)
         self.forward = devices.compiled(
             model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False
         )
         eager_on_cpu = self.device.type == "cpu" and self.forward is model
         self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
+        if self.device.type == "cuda" and self.forward is model:
+            self.kernels = kernels.fast_on_cuda
+        self.exact = devices.varies(self.device)
         self.passes: graphs.Passes = graphs.Eager(self._compute)
         if self.fixed:
             self.passes = graphs.Recorded(self._compute, [each for each in model.parameters() if each.requires_grad])
@@ -114,11 +119,13 @@ class Step:
             group["lr"] = rate
         while True:
             try:
-                with self.kernels():
+                with self.kernels(), devices.exact(wanted=self.exact):
                     loss = self.gradients(number, batch, stage, recorder)
                 break
             except torch.OutOfMemoryError:
                 self._halve(len(batch))
+            except RuntimeError as failure:
+                self._give_up_exactness(failure)
         if self.accelerator.num_processes > 1:
             self._sum_gradients()
         if self.training.max_grad_norm:
@@ -214,6 +221,15 @@ class Step:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("%s: out of memory; going on with micro-batches of %d", self.title, self.micro_batch_size)
+
+    def _give_up_exactness(self, failure: RuntimeError) -> None:
+        """Go on with operations that may give other bits each time, if that is why a pass failed; else raise it."""
+        if not self.exact or "deterministic" not in str(failure):
+            raise failure
+        self._zero_gradients()
+        self.passes.forget()
+        self.exact = False
+        log.warning("%s: the same run again may differ in its last bits: %s", self.title, reason(failure))
 
     def _sum_gradients(self) -> None:
         """Add the gradients of all processes; a process without a pass in this step adds nothing."""

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 def main(job: Job) -> None:
     cfg, output = job.params.cfg, job.output
     runtime = job.runtime.get("runtime") or {}
-    replays = replay(cfg["work"], job.runtime.get("gpus"), cuda_graphs=runtime.get("cuda_graphs", False))
+    replays = replay(cfg["work"], job.runtime.get("gpus"), cuda_graphs=runtime.get("cuda_graphs", True))
     warnings = forecast.write(cfg["methods"], replays, output.table, output.csv, output.text)
     if warnings:
         log.warning("%d methods cannot be cheaper than ERM; %s says why", len(warnings), output.text)

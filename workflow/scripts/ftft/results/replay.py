@@ -73,7 +73,7 @@ class _Texts:
 
 
 def replay(
-    work: Mapping[str, Work], gpus: Mapping[str, float] | None = None, *, cuda_graphs: bool = False
+    work: Mapping[str, Work], gpus: Mapping[str, float] | None = None, *, cuda_graphs: bool = True
 ) -> dict[str, Replay]:
     """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
 

@@ -56,7 +56,7 @@ class Runtime:
     tracker: str | None = None
     progress: bool = True
     compile: Literal["auto"] | bool = "auto"
-    cuda_graphs: bool = False
+    cuda_graphs: bool = True
     checkpoint_minutes: float = 5.0
 
 

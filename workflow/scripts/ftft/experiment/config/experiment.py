@@ -24,12 +24,15 @@ class Runtime(Section):
     )
     progress: bool = Field(True, description="a progress bar for a training that has the terminal to itself")
     compile: Literal["auto"] | bool = Field(
-        "auto", description="compile the training pass; auto does so on CUDA for runs of 5,000 steps and more"
+        "auto",
+        description="compile the training pass; auto does so on CUDA for runs of 5,000 steps and more whose passes are "
+        "not recorded",
     )
     cuda_graphs: bool = Field(
-        False,
-        description="record the training passes of a few shapes and launch each as a whole: faster for small models "
-        "on a fast GPU; texts are padded to those shapes",
+        True,
+        description="on CUDA, record the training passes of a few shapes and launch each as a whole, which is several "
+        "times faster where the host cannot launch kernels as fast as the GPU computes them; texts are padded to those "
+        "shapes",
     )
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="minutes between checkpoints that a killed run resumes from"

@@ -3,31 +3,39 @@
     python benchmarks/pack.py --data FOLDER --out results/gpu-pack
 
 That machine needs Linux on x86-64, Python 3.12, PyTorch, transformers, accelerate, pandas and pyarrow. The folder has
-the code, the corpora, MiniLM's weights in 16 bits, and wheels of the small libraries that such a machine lacks; there,
-`bash run.sh` runs the benchmark, and its arguments are those of gpu.py.
+the code, the corpora, MiniLM's weights in 16 bits, and wheels of Snakemake and of the other small libraries that such a
+machine lacks; there, `bash run.sh` runs the benchmark, and its arguments are those of gpu.py.
 """
 
 import argparse
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[1]
-WHEELS = ("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "typing-extensions", "humanfriendly")
-PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux_2_28_x86_64")
+THERE = ("torch", "transformers", "accelerate", "pandas", "pyarrow")  # with all that they need
+NEEDED = ("snakemake", "humanfriendly")
+NEWER = ("pydantic",)  # may be there, but as an older version that Snakemake's libraries do not fit
+SOLVER = "pulp"  # 16 MiB for a better scheduler
+SOURCE_ONLY = ("connection-pool",)  # has no wheel; it is built here, and is the same for all machines
+PLATFORMS = tuple(f"manylinux{version}_x86_64" for version in ("2014", "_2_17", "_2_24", "_2_27", "_2_28"))
 LIMIT_MB = 64
 NLI_ROWS = 20_000  # of which the benchmark takes a sample
 RUN = """#!/usr/bin/env bash
 set -eu
 cd "$(dirname "$0")"
 python3 -m pip install --quiet --no-index --no-deps --upgrade --target site wheels/*.whl
-PYTHONPATH="$PWD/site" PYTHONUNBUFFERED=1 exec python3 benchmarks/gpu.py --data data "$@"
+export PATH="$PWD/site/bin:$PATH" PYTHONPATH="$PWD/site" PYTHONUNBUFFERED=1
+exec python3 benchmarks/gpu.py --data data "$@"
 """
 
 
@@ -47,11 +55,11 @@ def pack(corpora: Path, out: Path) -> None:
     """Make the folder."""
     shutil.rmtree(out, ignore_errors=True)
     skip = shutil.ignore_patterns("__pycache__", "*.html.j2", "plotly*")
-    for folder in ("workflow/scripts/ftft", "benchmarks"):
+    for folder in ("workflow", "rules", "profiles", "envs", "benchmarks"):
         shutil.copytree(ROOT / folder, out / folder, ignore=skip)
-    for folder, file in (("config", "config/hsd-cad-budget.yaml"), ("tests", "tests/runs.py")):
-        (out / folder).mkdir()
-        shutil.copy(ROOT / file, out / folder)
+    for file in ("Snakefile", "config/hsd-cad-budget.yaml", "tests/runs.py"):
+        (out / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, out / file)
     for folder in ("cad", "dynahate"):
         shutil.copytree(corpora / folder, out / "data" / folder)
     (out / "data/nli").mkdir()
@@ -77,13 +85,36 @@ def minilm(out: Path) -> None:
 
 
 def wheels(out: Path) -> None:
-    """Wheels for Python 3.12 of the versions that are locked."""
-    lock = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split() if "==" in line)
-    versions = {name.lower().replace("_", "-"): version for name, version in lock.items()}
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--python-version", "3.12", "--implementation", "cp", "--dest", str(out)]
-    command += [argument for platform in PLATFORMS for argument in ("--platform", platform)]
-    subprocess.run([*command, *(f"{name}=={versions[name]}" for name in WHEELS)], check=True)
+    """Wheels for Python 3.12 of the versions that are installed here."""
+    there = with_needs(THERE).keys() - with_needs(NEWER).keys()
+    needed = with_needs(NEEDED + NEWER).items()
+    pinned = {name: f"{name}=={version}" for name, version in needed if name not in there and name != SOLVER}
+    built = [pinned.pop(name) for name in SOURCE_ONLY]
+    pip = [sys.executable, "-m", "pip"]
+    download = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(out)]
+    download += ["--python-version", "3.12", "--implementation", "cp"]
+    download += [argument for platform in PLATFORMS for argument in ("--platform", platform)]
+    subprocess.run([*download, *pinned.values()], check=True)
+    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), *built], check=True)
+
+
+def with_needs(names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of packages and of all that they need, as they are installed here."""
+    found: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:  # another platform's
+            continue
+        found[name] = distribution.version
+        needs = [Requirement(line) for line in distribution.requires or []]
+        there = {"extra": "", "python_version": "3.12", "python_full_version": "3.12.0"}
+        waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate(there)]
+    return found
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 Every family of models in small, with random weights and without dropout. TF32 is off here, so that fp32 is fp32.
 """
 
+import gc
 import itertools
 import logging
 import os
@@ -12,12 +13,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA starts; stronger than what training sets
 
@@ -29,12 +30,13 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from ftft.compute import devices
+from ftft.compute import devices, graphs
 from ftft.compute.batching import TokenizedDataset
 from ftft.core.errors import InterruptedRunError, UserError
 from ftft.dynamics.artifact import read_dynamics
 from ftft.models import classifier
 from ftft.models.saved import FINAL
+from ftft.training import run, step
 
 FP32, BF16 = 1e-4, 5e-2  # largest relative difference that is right
 
@@ -121,20 +123,15 @@ def killed_and_resumed(folder: Path, *, recorded: bool = False) -> tuple[str, bo
     if recorded and device() != "cuda":
         return "needs a GPU", None
     small = Small(folder / f"resumed-{recorded}", "bert", steps=200, dropout=0.1, precision="bf16")
-    begin = time.perf_counter()
     whole = small.train("whole", device(), cuda_graphs=recorded)
-    seconds = time.perf_counter() - begin
     interruptions = 0
-    for share in (0.4, 0.3, None):
-        timer = threading.Timer((share or 1e6) * seconds, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
-        try:
-            small.train("parts", device(), cuda_graphs=recorded)
-            break
-        except InterruptedRunError:
-            interruptions += 1
-        finally:
-            timer.cancel()
+    with told_to_stop_at({70, 130}):
+        while True:
+            try:
+                small.train("parts", device(), cuda_graphs=recorded)
+                break
+            except InterruptedRunError:
+                interruptions += 1
     parts = small.files("parts")
     same = [
         (one / name).read_bytes() == (other / name).read_bytes()
@@ -144,9 +141,23 @@ def killed_and_resumed(folder: Path, *, recorded: bool = False) -> tuple[str, bo
             (whole.metrics.parent, parts.metrics.parent, "metrics.parquet"),
         )
     ]
-    if not interruptions:
-        return "the run was over before it was interrupted", None
-    return f"{interruptions} interruptions, {sum(same)} of {len(same)} files the same to the byte", all(same)
+    outcome = f"{interruptions} interruptions, {sum(same)} of {len(same)} files the same to the byte"
+    return outcome, all(same) and interruptions == 2
+
+
+@contextmanager
+def told_to_stop_at(steps: set[int]) -> Iterator[None]:
+    """Send this process the signal to stop before each of these steps of a run."""
+    advance = run.Run.advance
+
+    def stopping(self: run.Run) -> None:
+        if self.state.step in steps:
+            steps.remove(self.state.step)
+            os.kill(os.getpid(), signal.SIGTERM)
+        advance(self)
+
+    with mock.patch.object(run.Run, "advance", stopping):
+        yield
 
 
 def recorded_passes(folder: Path) -> tuple[str, bool | None]:
@@ -157,7 +168,7 @@ def recorded_passes(folder: Path) -> tuple[str, bool | None]:
     for family in FAMILIES:
         small = Small(folder / f"recorded-{family}", family, optimizer="sgd", learning_rate=0.05)
         plain = weights(small.train("plain", "cuda").models)
-        with messages("graphs") as said:
+        with messages(graphs.log) as said:
             recorded = weights(small.train("recorded", "cuda", cuda_graphs=True).models)
         gaps.append(difference(recorded, plain))
         refused += [family] if said else []
@@ -166,12 +177,11 @@ def recorded_passes(folder: Path) -> tuple[str, bool | None]:
 
 
 @contextmanager
-def messages(module: str) -> Iterator[list[str]]:
+def messages(logger: logging.Logger) -> Iterator[list[str]]:
     """The warnings of one of the library's modules during the block."""
     found: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger(f"ftft.{module}")
     logger.addHandler(handler)
     try:
         yield found
@@ -184,19 +194,28 @@ def out_of_memory(folder: Path) -> tuple[str, bool | None]:
     if device() != "cuda":
         return "needs a GPU", None
     small = Small(folder / "memory", "bert", rows=2048, batch_size=2048, steps=4, evaluate_every=4)
+    free()
+    kept = torch.cuda.memory_reserved()  # by libraries
     torch.cuda.reset_peak_memory_stats()
-    whole = weights(small.train("whole", "cuda").models)
-    peak, total = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
-    with messages("training") as said:
+    whole = weights(small.train("whole", "cuda", cuda_graphs=False).models)
+    needed = torch.cuda.max_memory_allocated() - kept
+    free()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((kept + 0.6 * needed) / total)
+    with messages(step.log) as said:
         try:
-            parts = weights(small.train("parts", "cuda").models)
+            parts = weights(small.train("parts", "cuda", cuda_graphs=False).models)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
     halved = [message for message in said if "micro" in message]
     gap = difference(parts, whole)
     return f"halved {len(halved)} times, weights differ by {gap:.1e}", bool(halved) and gap < FP32
+
+
+def free() -> None:
+    """Give back what earlier runs left."""
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def not_finite(folder: Path) -> tuple[str, bool]:
@@ -214,7 +233,7 @@ def never_two_on_one(folder: Path) -> tuple[str, bool | None]:
     if device() != "cuda":
         return "needs a GPU", None
     program = (
-        "import sys, time, os; sys.path.insert(0, sys.argv[1]); from ftft import gpus\n"
+        "import sys, time, os; sys.path.insert(0, sys.argv[1]); from ftft.jobs import gpus\n"
         "with gpus.assigned(1) as found:\n"
         "    begin = time.time(); time.sleep(1.0); print(found.devices[0], begin, time.time())\n"
     )
@@ -228,11 +247,11 @@ def never_two_on_one(folder: Path) -> tuple[str, bool | None]:
 
 CHECKS: dict[str, Callable[[Path], tuple[str, bool | None]]] = {
     "dynamics once per example and epoch": dynamics_are_whole,
+    "memory for less than a batch": out_of_memory,
     "a run that is interrupted and goes on": killed_and_resumed,
     "the same with recorded passes": partial(killed_and_resumed, recorded=True),
     "a loss that is not finite": not_finite,
     "passes recorded as CUDA graphs": recorded_passes,
-    "memory for less than a batch": out_of_memory,
     "three jobs at once": never_two_on_one,
 }
 

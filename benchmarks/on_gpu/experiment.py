@@ -1,64 +1,68 @@
-"""A real experiment on a device, without Snakemake: hate speech from CAD to DynaHate, as its configuration has it.
+"""A real experiment on a device: hate speech from CAD to DynaHate, as its configuration has it, run by Snakemake.
 
     python benchmarks/on_gpu/experiment.py --data FOLDER
 
-One seed after the other, as many as the time allows; the table has what was evaluated so far. It calls what the rules
-call, in the order of the plan, and keeps nothing.
+Several jobs share the device. As many seeds as the time allows: if it is over before all are done, the table has those
+that are. What it made stays in results/gpu, so the next call goes on from there.
 """
 
-import tempfile
+import os
+import signal
+import subprocess
+import sys
 import time
-from collections import defaultdict
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from common import ROOT, device, parse
 
 # isort: split
-import runs
 import yaml
 from training_speed import MINILM
 
-from ftft.compute import features
-from ftft.core import artifacts
-from ftft.data import prepare, tokens
-from ftft.dynamics import datamap, selection
-from ftft.evaluation import evaluate
 from ftft.experiment import config
-from ftft.experiment.plan import Plan, Run
-from ftft.models import pretrained
-from ftft.training import loop
+from ftft.experiment.plan import Plan
 
 EXPERIMENT = ROOT / "config" / "hsd-cad-budget.yaml"
 SMOKE = {"steps": 18, "evaluate_every": 6, "max_length": 32, "batch_size": 8}
+OF_A_DEVICE = 0.125  # is what each training gets: eight go on side by side
+TO_END = 20.0  # seconds for the tables, and for jobs that are told to stop
 
 
 def main() -> None:
     arguments = parse(__doc__)
-    experiment = yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")) | {"data_dir": str(arguments.data)}
+    out = ROOT / "results" / ("gpu-smoke" if arguments.smoke else "gpu")
+    experiment = changed(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")), arguments.data)
     if arguments.smoke:
         experiment = small(experiment)
-    plan = Plan(config.load(experiment))
-    with tempfile.TemporaryDirectory() as name:
-        chain = Chain(plan, Path(name))
-        chain.prepare()
-        begin = time.monotonic()
-        for done, seed in enumerate(plan.config.seeds, 1):
-            chain.seed(seed)
-            chain.table()
-            each = (time.monotonic() - begin) / done
-            print(f"\n{each:.0f} s for a seed, evaluations included\n", flush=True)
-            if arguments.smoke or time.monotonic() + each > arguments.deadline:
-                break
+    begin = time.monotonic()
+    done = snakemake(out, experiment, "summary", arguments.deadline - begin - TO_END)
+    seconds = time.monotonic() - begin
+    if not done:
+        experiment["seeds"] = finished(out, experiment)
+        print(f"The time was over when {len(experiment['seeds'])} seeds were done.\n", flush=True)
+        if not experiment["seeds"] or not snakemake(out, experiment, "summary", 60.0):
+            sys.exit("no table without a whole seed")
+    print((out / "results" / experiment["task"] / "summary.txt").read_text(encoding="utf-8"))
+    print(f"{seconds:.0f} s with Snakemake, on {os.cpu_count()} cores")
+
+
+def changed(experiment: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The experiment with this machine's data, model and device."""
+    share = {"gpu": OF_A_DEVICE if device() == "cuda" else 0}
+    for model in experiment["models"].values():
+        for key in ("package", "path", "sha256"):
+            model.pop(key)
+        model |= MINILM | {"resources": {"threads": 1} | share}
+    return experiment | {"data_dir": str(data.resolve()), "runtime": {"cuda_graphs": True}}
 
 
 def small(experiment: dict[str, Any]) -> dict[str, Any]:
-    """The same experiment on the first few texts, with one head, one layer and few steps."""
+    """The same experiment on the first few texts, with one head, one seed and few steps."""
     for source in sources(experiment["data"]):
         source["rows"] = 64
     models = {name: model | {"layers": 1} for name, model in experiment["models"].items()}
-    changes = {"training": experiment["training"] | SMOKE, "references": ["head-l1"], "models": models}
+    changes = {"training": experiment["training"] | SMOKE, "references": ["head-l1"], "models": models, "seeds": [0]}
     return experiment | changes
 
 
@@ -69,125 +73,40 @@ def sources(section: Any) -> list[dict[str, Any]]:
     return [section] if "path" in section else [found for value in section.values() for found in sources(value)]
 
 
-class Chain:
-    """The rules' work on one experiment, in a folder of its own.
+def snakemake(out: Path, experiment: dict[str, Any], target: str, seconds: float) -> bool:
+    """Bring a target up to date in so many seconds; whether it is."""
+    out.mkdir(parents=True, exist_ok=True)
+    locked = any((out / ".snakemake/locks").glob("*"))  # by a call that was killed
+    for arguments in ([["--unlock"]] if locked else []) + [[target]]:
+        (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
+        command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(out), "--configfile", str(out / "experiment.yaml")]
+        # The other scheduler needs a solver, which a bare machine does not have.
+        command += ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--quiet", "rules", "progress"]
+        log = (out / "snakemake.log").open("a", encoding="utf-8")
+        with log, subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+                return False
+    if process.returncode:
+        print((out / "snakemake.log").read_text(encoding="utf-8")[-3000:], file=sys.stderr)
+        sys.exit(f"Snakemake failed; all that it said: {out / 'snakemake.log'}")
+    return True
 
-    Attributes:
-        scores: by method and reference, for each seed the mean score over the OOD test sets.
-        seconds: of each training, by the folder of its run.
-    """
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        self.plan, self.folder = plan, folder
-        self.source = folder / "source"
-        self.scores: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    def prepare(self) -> None:
-        """Data, tokens, and the features that heads are trained on."""
-        plan, folder = self.plan, self.folder
-        for dataset in plan.sources:
-            prepare.download(plan.download(dataset), folder / f"data/{dataset}.parquet", plan.config.data_dir)
-        pretrained.prepare(MINILM, self.source)  # its weights, whichever they are
-        length = plan.config.training.max_length
-        for dataset in plan.sources:
-            inputs = (folder / f"data/{dataset}.parquet", self.source / "tokenizer.json", self.source / "source.json")
-            tokens.tokenize(*inputs, folder / f"tokens/{dataset}.parquet", length)
-        sets = ["train", *plan.dev_sets.values()]
-        for layers in {self.plan.config.models[name].layers for name in plan.config.references if self.is_head(name)}:
-            features.embed(
-                self.source,
-                {dataset: folder / f"tokens/{dataset}.parquet" for dataset in sets},
-                {dataset: folder / f"features-{layers}/{dataset}.parquet" for dataset in sets},
-                folder / f"features-{layers}/cost.parquet",
-                layers=layers,
-                precision=plan.config.training.precision,
-                device=device(),
-            )
-
-    def is_head(self, model: str) -> bool:
-        return self.plan.trains_head(model)
-
-    def seed(self, seed: int) -> None:
-        """Everything of one seed: runs on all data, data maps, subsets, main models, scores."""
-        plan = self.plan
-        runs = sorted((run for run in plan.runs if run.seed == seed), key=lambda run: bool(run.recipe))
-        for run in runs:
-            if not run.recipe:
-                self.train(run)
-                if run.model in plan.config.references:
-                    path = self.folder / f"datamap/{run.model}.parquet"
-                    dynamics = self.folder / run.path / "dynamics.parquet"
-                    datamap.write(dynamics, self.folder / "data/train.parquet", path, **plan.datamap())
-        for run in runs:
-            if run.recipe:
-                self.select(run)
-                self.train(run)
-        for result in plan.results:
-            if result.seed == seed:
-                self.evaluate(result)
-
-    def select(self, run: Run) -> None:
-        """The subset that a run is trained on, where it is one."""
-        if subset := self.plan.subset_of(run.recipe):
-            maps = [
-                self.folder / f"datamap/{one.model}.parquet" for one in self.plan.reference_runs_of(subset, run.seed)
-            ]
-            out = self.folder / f"subset/{subset}.parquet"
-            selection.write(
-                maps or [self.folder / "data/train.parquet"], out, **self.plan.select(subset), seed=run.seed
-            )
-
-    def train(self, run: Run) -> None:
-        """One training run, as rule train_reference or train_main has it."""
-        head = self.is_head(run.model)
-        examples = f"features-{self.plan.config.models[run.model].layers}" if head else "tokens"
-        subset = self.plan.subset_of(run.recipe)
-        out = self.folder / run.path
-        out.mkdir(parents=True, exist_ok=True)
-        files = runs.files(
-            out,
-            source=self.source,
-            train=self.folder / f"{examples}/train.parquet",
-            dev={name: self.folder / f"{examples}/{dataset}.parquet" for name, dataset in self.plan.dev_sets.items()},
-            subset=self.folder / f"subset/{subset}.parquet" if subset else None,
-            **({"dynamics": None} if run.recipe else {}),
-        )
-        begin = time.perf_counter()
-        runtime = {"device": "cpu" if head else device(), "progress": False}
-        loop.train(self.plan.train(run.model, run.recipe), files, seed=run.seed, runtime=runtime)
-        self.seconds[run.path] = time.perf_counter() - begin
-
-    def evaluate(self, result: Any) -> None:
-        """The mean score of one result over the OOD test sets."""
-        plan, out = self.plan, self.folder / "evaluation" / result.run.path / result.trained
-        sets = {name: dataset for name, dataset in plan.test_sets.items() if name in plan.config.data.ood}
-        evaluate.evaluate(
-            self.folder / result.run.path / "models" / result.trained,
-            self.source,
-            {name: self.folder / f"tokens/{dataset}.parquet" for name, dataset in sets.items()},
-            {name: out / f"{name}.parquet" for name in sets},
-            out / "metrics.parquet",
-            curve=self.folder / result.run.path / "metrics.parquet",
-            trained=result.trained,
-            splits=dict.fromkeys(sets, "test"),
-            precision=plan.config.training.precision,
-            device=device(),
-        )
-        table = artifacts.read_table(out / "metrics.parquet").to_pylist()
-        scores = [row["value"] for row in table if row["metric"] == plan.config.data.metric]
-        self.scores[result.method, result.reference].append(mean(scores))
-
-    def table(self) -> None:
-        """Print the scores so far, and the seconds of the trainings."""
-        seeds = len(next(iter(self.scores.values())))
-        print(f"| method | reference | OOD mean, {seeds} seeds | each |\n|---|---|---|---|")
-        for (method, reference), scores in self.scores.items():
-            each = ", ".join(f"{100 * score:.2f}" for score in scores)
-            print(f"| {method} | {reference} | {100 * mean(scores):.2f} | {each} |")
-        print("\n| training | seconds |\n|---|---|")
-        for path, seconds in self.seconds.items():
-            print(f"| {path} | {seconds:.1f} |")
+def finished(out: Path, experiment: dict[str, Any]) -> list[int]:
+    """The seeds of which every model is evaluated."""
+    plan = Plan(config.load(experiment))
+    folder = out / "results" / plan.config.task / "evaluation"
+    left = {
+        result.seed
+        for result in plan.results
+        if not (folder / result.run.path / result.checkpoint / "metrics.parquet").exists()
+    }
+    return [seed for seed in plan.config.seeds if seed not in left]
 
 
 if __name__ == "__main__":

@@ -48,5 +48,5 @@ rule all:
     input:
         f"{RESULTS}/summary.parquet",
         f"{RESULTS}/report.html",
-        [f"{figure['stem']}.svg" for figure in PLAN.figures(RESULTS)],
-        [f"{table['stem']}.csv" for table in PLAN.tables(RESULTS)],
+        [f"{figure['stem']}.svg" for figure in outputs.figures(PLAN, RESULTS)],
+        [f"{table['stem']}.csv" for table in outputs.tables(PLAN, RESULTS)],

@@ -19,7 +19,7 @@ from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain, r
 
 from ftft.compute.batching import TokenizedDataset
 from ftft.data import prepare, tokens
-from ftft.experiment import config
+from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
 from ftft.training import loop
 from ftft.training.settings import Files
@@ -41,7 +41,7 @@ def main() -> None:
         plain_loop = [plain_seconds(folder, files, plan)]
         begin = time.perf_counter()
         runtime = {"progress": False}
-        loop.train(plan.train(MODEL), files, seed=0, runtime=runtime, threads=arguments.threads)
+        loop.train(stages.train(plan, MODEL), files, seed=0, runtime=runtime, threads=arguments.threads)
         seconds = time.perf_counter() - begin
         plain_loop.append(plain_seconds(folder, files, plan))
         print("| stage | steps | texts | seconds | share |\n|---|---|---|---|---|")
@@ -58,7 +58,7 @@ def inputs(folder: Path, plan: Plan, corpora: Path) -> Files:
     """Tokens of the experiment's train and dev sets."""
     paths = {}
     for dataset in ("train", *plan.dev_sets.values()):
-        prepare.download(plan.download(dataset), folder / f"{dataset}.parquet", corpora)
+        prepare.download(stages.download(plan, dataset), folder / f"{dataset}.parquet", corpora)
         inputs = (folder / f"{dataset}.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
         paths[dataset] = folder / f"tokens-{dataset}.parquet"
         tokens.tokenize(*inputs, paths[dataset], max_length=300)

@@ -31,7 +31,7 @@ from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics import datamap
 from ftft.dynamics.ranking import correlation, first
 from ftft.evaluation import metrics
-from ftft.experiment import config
+from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
 
@@ -212,7 +212,7 @@ def load(name: str, corpora: Path, folder: Path, cache: Path) -> Task:
     splits = {}
     for dataset in ("train", *plan.dev_sets.values()):
         path, tokenized = folder / "data.parquet", folder / "tokens.parquet"
-        prepare.download(plan.download(dataset), path, corpora)
+        prepare.download(stages.download(plan, dataset), path, corpora)
         inputs = (path, folder / "source/tokenizer.json", folder / "source/source.json")
         tokens.tokenize(*inputs, tokenized, max_length=plan.config.training_of("minilm-l6").max_length)
         file = cache / f"{name}-{dataset}.npy"

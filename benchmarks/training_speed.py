@@ -41,7 +41,7 @@ from ftft.compute.flops import FlopCount
 from ftft.core import artifacts, files
 from ftft.data import tokens
 from ftft.data.schemas import data_schema
-from ftft.experiment import config
+from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
 from ftft.models.pretrained import weights_folder
@@ -186,7 +186,7 @@ def settings(case: Case) -> dict[str, Any]:
         "seeds": [0],
         "training": {"epochs": 1, "learning_rate": 5e-5, "max_length": 300},
     }
-    return Plan(config.load(experiment)).train("model")
+    return stages.train(Plan(config.load(experiment)), "model")
 
 
 def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> Run:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(SCRIPTS))
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.experiment import config as settings
-from ftft.experiment import config_files, provenance
+from ftft.experiment import config_files, outputs, provenance, stages, workload
 from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
 from ftft.jobs import manifest
@@ -214,7 +214,7 @@ def figure_files():
             names_in(figure) | {"vector graphics": "yes" if suffix == "svg" else "no"},
             headings[figure["kind"]],
         )
-        for figure in PLAN.figures(RESULTS)
+        for figure in outputs.figures(PLAN, RESULTS)
         for suffix in ("svg", "png")
     ]
 
@@ -229,7 +229,7 @@ def table_files():
             {"table": table["kind"]} | names_in(table) | {"format": form},
             "For papers",
         )
-        for table in PLAN.tables(RESULTS)
+        for table in outputs.tables(PLAN, RESULTS)
         for suffix, form in (("csv", "CSV"), ("tex", "LaTeX"))
     ]
 

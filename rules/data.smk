@@ -19,7 +19,7 @@ rule download:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=lambda wildcards: PLAN.download(wildcards.dataset)
+        cfg=lambda wildcards: stages.download(PLAN, wildcards.dataset)
         | {"content": CONTENT[wildcards.dataset]},
         code=code("download.py"),
     script:
@@ -39,7 +39,7 @@ rule check_data:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=PLAN.check(),
+        cfg=stages.check(PLAN),
         code=code("check_data.py"),
     script:
         "../workflow/scripts/check_data.py"

@@ -12,7 +12,7 @@ rule forecast:
         sorted(
             {
                 path
-                for work in PLAN.forecast(RESULTS)["work"].values()
+                for work in workload.forecast(PLAN, RESULTS)["work"].values()
                 for path in (work["tokens"], f"{work['source']}/config.json")
             }
         ),
@@ -28,7 +28,7 @@ rule forecast:
     conda:
         "../envs/train.yaml"
     params:
-        cfg=PLAN.forecast(RESULTS),
+        cfg=workload.forecast(PLAN, RESULTS),
         code=code("forecast.py"),
     script:
         "../workflow/scripts/forecast.py"

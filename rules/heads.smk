@@ -57,7 +57,7 @@ rule train_probe:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
-        cfg=lambda wildcards: PLAN.probe(wildcards.model),
+        cfg=lambda wildcards: stages.probe(PLAN, wildcards.model),
         code=code("train_probe.py"),
     script:
         "../workflow/scripts/train_probe.py"

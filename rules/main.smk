@@ -17,7 +17,7 @@ rule select_subset:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=lambda wildcards: PLAN.select(wildcards.subset),
+        cfg=lambda wildcards: stages.select(PLAN, wildcards.subset),
         code=code("select_subset.py"),
     script:
         "../workflow/scripts/select_subset.py"
@@ -51,7 +51,7 @@ rule train_main:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
-        cfg=lambda wildcards: PLAN.train(wildcards.main, wildcards.recipe),
+        cfg=lambda wildcards: stages.train(PLAN, wildcards.main, wildcards.recipe),
         code=code("train_main.py"),
     script:
         "../workflow/scripts/train_main.py"
@@ -73,7 +73,7 @@ rule interpolate_weights:
     resources:
         mem_mb=at_each_attempt(resource("mem_mb")),
     params:
-        cfg=lambda wildcards: PLAN.interpolate(wildcards.checkpoint),
+        cfg=lambda wildcards: stages.interpolate(PLAN, wildcards.checkpoint),
         code=code("interpolate_weights.py"),
     script:
         "../workflow/scripts/interpolate_weights.py"

@@ -36,7 +36,7 @@ rule train_reference:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(resource("minutes")),
     params:
-        cfg=lambda wildcards: PLAN.train(wildcards.reference),
+        cfg=lambda wildcards: stages.train(PLAN, wildcards.reference),
         code=code("train_reference.py"),
     script:
         "../workflow/scripts/train_reference.py"
@@ -56,7 +56,7 @@ rule compute_datamap:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=PLAN.datamap(),
+        cfg=stages.datamap(PLAN),
         code=code("compute_datamap.py"),
     script:
         "../workflow/scripts/compute_datamap.py"
@@ -66,7 +66,7 @@ rule compare_references:
     input:
         [
             run[artifact]
-            for run in PLAN.transfer(RESULTS)["runs"]
+            for run in outputs.transfer(PLAN, RESULTS)["runs"]
             for artifact in ("datamap", "curve", "cost")
         ],
         dev=f"{RESULTS}/data/dev.parquet",
@@ -81,7 +81,7 @@ rule compare_references:
     conda:
         "../envs/data.yaml"
     params:
-        cfg=PLAN.transfer(RESULTS),
+        cfg=outputs.transfer(PLAN, RESULTS),
         code=code("compare_references.py"),
     script:
         "../workflow/scripts/compare_references.py"

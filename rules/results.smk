@@ -39,7 +39,7 @@ rule evaluate_ood:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:
-        cfg=lambda wildcards: PLAN.evaluate(model_of(wildcards), wildcards.checkpoint),
+        cfg=lambda wildcards: stages.evaluate(PLAN, model_of(wildcards), wildcards.checkpoint),
         code=code("evaluate_ood.py"),
     script:
         "../workflow/scripts/evaluate_ood.py"
@@ -56,7 +56,7 @@ rule compare_methods:
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": PLAN.entries(RESULTS)},
+        cfg={"entries": outputs.entries(PLAN, RESULTS)},
         code=code("compare_methods.py"),
     script:
         "../workflow/scripts/compare_methods.py"
@@ -65,7 +65,7 @@ rule compare_methods:
 rule trace_costs:
     input:
         [f"{RESULTS}/{run.path}/metrics.parquet" for run, _ in PLAN.evaluations()],
-        PLAN.costs(RESULTS),
+        outputs.costs(PLAN, RESULTS),
     output:
         table=f"{RESULTS}/cost_curve.parquet",
         csv=csv_file("cost_curve"),
@@ -74,7 +74,7 @@ rule trace_costs:
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": PLAN.entries(RESULTS)},
+        cfg={"entries": outputs.entries(PLAN, RESULTS)},
         code=code("trace_costs.py"),
     script:
         "../workflow/scripts/trace_costs.py"
@@ -83,7 +83,7 @@ rule trace_costs:
 rule summarize:
     input:
         evaluation_files(),
-        PLAN.costs(RESULTS),
+        outputs.costs(PLAN, RESULTS),
         comparison=f"{RESULTS}/comparison.parquet",
     output:
         table=f"{RESULTS}/summary.parquet",
@@ -94,7 +94,7 @@ rule summarize:
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": PLAN.entries(RESULTS), "metric": PLAN.config.data.metric},
+        cfg={"entries": outputs.entries(PLAN, RESULTS), "metric": PLAN.config.data.metric},
         code=code("summarize.py"),
     script:
         "../workflow/scripts/summarize.py"
@@ -102,7 +102,7 @@ rule summarize:
 
 rule draw_figures:
     input:
-        datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
         summary=f"{RESULTS}/summary.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",
         references=transfer_files(),
@@ -114,7 +114,7 @@ rule draw_figures:
         "../envs/data.yaml"
     params:
         cfg={
-            "figures": PLAN.figures(RESULTS),
+            "figures": outputs.figures(PLAN, RESULTS),
             "metric": PLAN.config.data.metric,
         },
         code=code("draw_figures.py"),
@@ -134,7 +134,7 @@ rule write_tables:
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"tables": PLAN.tables(RESULTS), "metric": PLAN.config.data.metric},
+        cfg={"tables": outputs.tables(PLAN, RESULTS), "metric": PLAN.config.data.metric},
         code=code("write_tables.py"),
     script:
         "../workflow/scripts/write_tables.py"
@@ -142,7 +142,7 @@ rule write_tables:
 
 rule report:
     input:
-        [cost["path"] for cost in PLAN.named_costs(RESULTS)],
+        [cost["path"] for cost in outputs.named_costs(PLAN, RESULTS)],
         summary=f"{RESULTS}/summary.parquet",
         comparison=f"{RESULTS}/comparison.parquet",
         cost_curve=f"{RESULTS}/cost_curve.parquet",
@@ -150,9 +150,9 @@ rule report:
         references=transfer_files(),
         train=f"{RESULTS}/data/train.parquet",
         checks=f"{RESULTS}/data_checks.parquet",
-        dynamics=[entry["dynamics"] for entry in PLAN.datamap_entries(RESULTS)],
-        datamaps=[entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
-        subsets=[entry["path"] for entry in PLAN.subset_entries(RESULTS)],
+        dynamics=[entry["dynamics"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
+        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
+        subsets=[entry["path"] for entry in outputs.subset_entries(PLAN, RESULTS)],
     output:
         page=shown(f"{RESULTS}/report.html", "page", "Page", {"page": "report.html"}),
     log:
@@ -161,7 +161,7 @@ rule report:
         "../envs/data.yaml"
     params:
         cfg={
-            "page": PLAN.report(RESULTS),
+            "page": outputs.report(PLAN, RESULTS),
             "templates": {
                 path.name: sha256(path)
                 for path in sorted(

@@ -28,7 +28,7 @@ rule references:
 
 rule datamaps:
     input:
-        [entry["path"] for entry in PLAN.datamap_entries(RESULTS)],
+        [entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
 
 
 rule transfer:
@@ -39,7 +39,7 @@ rule transfer:
 
 rule subsets:
     input:
-        [entry["path"] for entry in PLAN.subset_entries(RESULTS)],
+        [entry["path"] for entry in outputs.subset_entries(PLAN, RESULTS)],
 
 
 rule mains:

@@ -25,6 +25,7 @@ from ftft.display import tables, webpage
 from ftft.dynamics import datamap, guidance, selection
 from ftft.dynamics.artifact import read_dynamics, write_dynamics
 from ftft.dynamics.schemas import DATAMAP, read_subset
+from ftft.experiment import outputs
 from ftft.models.saved import read_step
 from ftft.results import comparison, cost_curve, summary, transfer
 
@@ -69,13 +70,13 @@ OUT = "out.parquet", "out.csv"
 
 
 def _entries(results):
-    return generated.experiment().entries(str(results))
+    return outputs.entries(generated.experiment(), str(results))
 
 
 def _compare_references(results):
-    cfg = generated.experiment().transfer(str(results))
-    outputs = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("a", "b")]
-    transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *outputs)
+    cfg = outputs.transfer(generated.experiment(), str(results))
+    files = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("a", "b")]
+    transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *files)
 
 
 def _to_tables(function):
@@ -95,7 +96,7 @@ def _tables(results):
     plan = generated.experiment()
     references = results / "references.parquet"
     named = {"summary": results / "summary.parquet", "comparison": results / "comparison.parquet"}
-    tables.write(plan.tables(str(results)), plan.config.data.metric, **named, references=references)
+    tables.write(outputs.tables(plan, str(results)), plan.config.data.metric, **named, references=references)
 
 
 READERS = {

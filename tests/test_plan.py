@@ -10,6 +10,7 @@ from conftest import TOY_DATA
 
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.experiment import outputs, stages
 from ftft.experiment.config import HEAD, ReferenceStop, Stop, load
 from ftft.experiment.lineage import lineage
 from ftft.experiment.plan import Plan, Run, checkpoint_name
@@ -46,7 +47,7 @@ def test_erm_is_the_reference_run_of_the_main_model():
     assert found.runs == [Run("big", "", 3)]
     assert found.references == []
     assert found.subsets == {}
-    assert found.train("big")["final"] is True
+    assert stages.train(found, "big")["final"] is True
 
 
 def test_dm_with_self_trains_erm_once():
@@ -66,9 +67,9 @@ def test_ftft_needs_the_reference_but_no_run_of_the_main_model_on_all_data():
     found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
     assert rows(found) == [("ftft", "small", "main/big/small/ambiguous-0.5/seed3", STOP)]
     assert found.runs == [Run("small", "", 3), Run("big", "small/ambiguous-0.5", 3)]
-    reference = found.train("small")
+    reference = stages.train(found, "small")
     assert (reference["final"], reference["stops"]) == (True, {})  # its dynamics are of all epochs
-    main = found.train("big", "small/ambiguous-0.5")
+    main = stages.train(found, "big", "small/ambiguous-0.5")
     assert main["final"] is False  # so that training really stops
     assert main["stops"] == {STOP: {"every": None, "min_delta": 0.0, "monitor": "ood_dev", "patience": 2}}
 
@@ -81,7 +82,7 @@ def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
     slow = "stop-ood_dev.far-patience5-delta0.01"
     assert found.runs == [Run("small", "", 3), run]
     assert found.evaluations() == [(run, "final"), (run, STOP), (run, slow)]
-    settings = found.train("big", "small/ambiguous-0.5")
+    settings = stages.train(found, "big", "small/ambiguous-0.5")
     assert sorted(settings["stops"]) == [STOP, slow]
     assert settings["stops"][slow] == {"every": None, "min_delta": 0.01, "monitor": "ood_dev/far", "patience": 5}
     assert settings["final"] is True
@@ -90,7 +91,7 @@ def test_two_methods_with_the_same_subset_are_one_run_with_two_checkpoints():
 def test_erm_with_and_without_early_stopping_is_one_run():
     found = plan(methods={"erm": {}, "stopped": {"stop": {}}})
     assert found.runs == [Run("big", "", 3)]
-    assert list(found.train("big")["stops"]) == [STOP]
+    assert list(stages.train(found, "big")["stops"]) == [STOP]
 
 
 def test_the_same_selection_by_several_references():
@@ -106,9 +107,9 @@ def test_random_subset_has_no_reference():
     assert rows(found) == [("random", "", "main/big/random-0.33/seed3", "final")]
     assert found.runs == [Run("big", "random-0.33", 3)]
     assert found.reference_of("random-0.33") == ""
-    assert found.select("random-0.33") == {"balance": None, "by": "random", "easy_share": 0.0, "fraction": 0.33}
+    assert stages.select(found, "random-0.33") == {"balance": None, "by": "random", "easy_share": 0.0, "fraction": 0.33}
     assert found.reference_runs_of("random-0.33", 3) == []
-    assert found.subset_entries("results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
+    assert outputs.subset_entries(found, "results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
 
 
 @pytest.mark.parametrize("fractions", [(0.1, 0.2), (1 / 3, 0.333333), (0.3333333, 0.33333334)])
@@ -149,13 +150,13 @@ def test_names_of_selections():
     first = {result.method: result.run.recipe for result in reversed(found.results)}
     assert first == {name: subset for name, (_, subset) in selections.items()}
     assert len(set(first.values())) == len(first)
-    assert found.select("small+tiny/aum-low-0.5+easy0.1+equal+seeds") == {
+    assert stages.select(found, "small+tiny/aum-low-0.5+easy0.1+equal+seeds") == {
         "balance": "equal",
         "by": "aum-low",
         "easy_share": 0.1,
         "fraction": 0.5,
     }
-    by = {entry["path"].split("/")[-2]: entry["by"] for entry in found.subset_entries("results/toy")}
+    by = {entry["path"].split("/")[-2]: entry["by"] for entry in outputs.subset_entries(found, "results/toy")}
     assert by["aum-low-0.5"] == "aum-low"
     assert by["aum-low-0.5+easy0.1"] == "aum-low+easy0.1"
 
@@ -170,7 +171,7 @@ def test_several_references_select_one_subset_and_all_are_paid_for():
     assert found.reference_runs_of("small+tiny/ambiguous-0.5", 1) == [Run("small", "", 1), Run("tiny", "", 1)]
     assert [run.model for run in found.runs if not run.recipe] == ["small", "tiny"] * 2
     costs = [f"results/toy/reference/{model}/seed1/cost.parquet" for model in ("small", "tiny")]
-    assert [cost["cost"] for cost in found.entries("results/toy")[1]["training_costs"]] == costs
+    assert [cost["cost"] for cost in outputs.entries(found, "results/toy")[1]["training_costs"]] == costs
     # The order in which they are named changes nothing.
     again = plan(methods={"joint": {"select": select}}, references=["small", "tiny"], seeds=[0, 1])
     assert again.results == found.results
@@ -207,12 +208,12 @@ def test_methods_that_weigh_all_data():
         ("jtt", "small", "main/big/small/upweight-5-epoch1/seed3", "final"),
     ]
     assert found.subsets == {}
-    assert found.subset_entries("results/toy") == []
+    assert outputs.subset_entries(found, "results/toy") == []
     assert set(found.runs) == {result.run for result in found.results} | {Run("small", "", 3)}
-    settings = [found.train("big", recipe) for recipe in ("small/upweight-5-epoch1", "big/product-epoch0", "")]
+    settings = [stages.train(found, "big", recipe) for recipe in ("small/upweight-5-epoch1", "big/product-epoch0", "")]
     assert [each["upweight"] for each in settings] == [{"epoch": 1, "factor": 5}, None, None]
     assert [each["product_of_experts"] for each in settings] == [None, {"epoch": 0}, None]
-    jtt = found.entries("results/toy")[2]
+    jtt = outputs.entries(found, "results/toy")[2]
     assert [cost["cost"] for cost in jtt["training_costs"]] == ["results/toy/reference/small/seed3/cost.parquet"]
     assert jtt["other_costs"] == []  # no data map and no subset
 
@@ -234,10 +235,10 @@ def test_a_mean_with_the_pretrained_weights_is_another_model_of_the_same_run():
         ("wise_stop", "", run, f"{STOP}+wise0.75"),
     ]
     assert found.runs == [Run("big", "", 3), Run("big", "all+probe", 3)]
-    assert list(found.train("big", "all+probe")["stops"]) == [STOP]
-    assert found.interpolate(f"{STOP}+wise0.75") == {"checkpoint": STOP, "share": 0.75}
-    assert found.evaluate("big", f"{STOP}+wise0.75")["trained"] == STOP
-    entries = found.entries("results/toy")
+    assert list(stages.train(found, "big", "all+probe")["stops"]) == [STOP]
+    assert stages.interpolate(found, f"{STOP}+wise0.75") == {"checkpoint": STOP, "share": 0.75}
+    assert stages.evaluate(found, "big", f"{STOP}+wise0.75")["trained"] == STOP
+    entries = outputs.entries(found, "results/toy")
     assert [(entry["checkpoint"], entry["interpolated"]) for entry in entries] == [
         ("final", False),
         ("final", False),
@@ -252,12 +253,12 @@ def test_a_run_that_starts_from_a_trained_head_pays_for_it():
     assert found.probes == [("big", 3), ("big", 4)]
     assert found.embedded == ["someone--big"]
     assert [found.needs_probe("big", recipe) for recipe in ("", "all+probe")] == [False, True]
-    erm, lpft = found.entries("results/toy")[::2]
+    erm, lpft = outputs.entries(found, "results/toy")[::2]
     assert (erm["training_costs"], erm["other_costs"]) == ([], [])
     assert lpft["training_costs"] == [{"cost": "results/toy/probe/big/seed3/cost.parquet", "checkpoint": "final"}]
     assert lpft["other_costs"] == ["results/toy/features/someone--big/cost.parquet"]
-    assert set(found.costs("results/toy")) > {"results/toy/probe/big/seed4/cost.parquet", *lpft["other_costs"]}
-    settings = found.probe("big")
+    assert set(outputs.costs(found, "results/toy")) > {"results/toy/probe/big/seed4/cost.parquet", *lpft["other_costs"]}
+    settings = stages.probe(found, "big")
     assert (settings["tune"], settings["stops"], settings["final"]) == ("probe", {}, True)
     assert settings["training"]["learning_rate"] == HEAD["learning_rate"]
 
@@ -272,25 +273,25 @@ def test_a_model_whose_head_starts_from_a_probe_does_so_in_every_run():
         "main/big/random-0.5/seed3",
     ]
     assert found.needs_probe("big", "")
-    assert all(len(entry["training_costs"]) == 1 for entry in found.entries("results/toy"))
+    assert all(len(entry["training_costs"]) == 1 for entry in outputs.entries(found, "results/toy"))
 
 
 def test_a_reference_that_starts_from_a_trained_head_has_it_paid_for():
     models = CONFIG["models"] | {"small": {"hub": "someone/small", "head": "probe"}}
     found = plan(models=models, methods={"erm": {}, "ftft": {"select": AMBIGUOUS}})
     assert found.probes == [("small", 3)]
-    erm, ftft = found.entries("results/toy")
+    erm, ftft = outputs.entries(found, "results/toy")
     assert erm["training_costs"] == []
     assert [cost["cost"] for cost in ftft["training_costs"]] == [
         "results/toy/reference/small/seed3/cost.parquet",
         "results/toy/probe/small/seed3/cost.parquet",
     ]
     assert ftft["other_costs"][0] == "results/toy/features/someone--small/cost.parquet"
-    assert "results/toy/probe/small/seed3/cost.parquet" in found.costs("results/toy")
+    assert "results/toy/probe/small/seed3/cost.parquet" in outputs.costs(found, "results/toy")
     # A main model that selects for itself and starts from the same trained head pays for it once.
     models = CONFIG["models"] | {"big": {"hub": "someone/big", "head": "probe"}}
     dm = {"select": AMBIGUOUS, "references": ["self"]}
-    (entry,) = plan(models=models, methods={"dm": dm}).entries("results/toy")
+    (entry,) = outputs.entries(plan(models=models, methods={"dm": dm}), "results/toy")
     assert [cost["cost"] for cost in entry["training_costs"]].count("results/toy/probe/big/seed3/cost.parquet") == 1
 
 
@@ -319,8 +320,8 @@ def test_a_budget_makes_a_run_of_its_own():
     assert list(found.subsets) == ["random-0.5"]
     recipes = ("", "all+budget0.3", "random-0.5", "random-0.5+budget0.3+probe")
     assert [found.subset_of(recipe) for recipe in recipes] == ["", "", "random-0.5", "random-0.5"]
-    assert [found.train("big", recipe)["budget"] for recipe in recipes] == [1.0, 0.3, 1.0, 0.3]
-    third = next(entry for entry in found.entries("results/toy") if entry["method"] == "random_third")
+    assert [stages.train(found, "big", recipe)["budget"] for recipe in recipes] == [1.0, 0.3, 1.0, 0.3]
+    third = next(entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "random_third")
     assert third["other_costs"] == ["results/toy/subset/random-0.5/seed3.cost.parquet"]
 
 
@@ -346,7 +347,7 @@ def test_a_head_on_frozen_features_is_a_reference_with_features_of_its_own():
         "layers": 3,
         "precision": "bf16",
     }
-    head, linear = found.train("head"), found.train("linear")
+    head, linear = stages.train(found, "head"), stages.train(found, "linear")
     assert [(each["tune"], each["features"], each["hidden_size"]) for each in (head, linear)] == [
         ("head", "mean", 384),
         ("head", "both", 0),
@@ -354,10 +355,10 @@ def test_a_head_on_frozen_features_is_a_reference_with_features_of_its_own():
     assert head["training"] | {"epochs": 2} == linear["training"]
     # Of the common settings only those of the encoder apply; the steps are the head's own.
     assert (head["training"]["steps"], head["training"]["epochs"]) == (None, HEAD["epochs"])
-    costs = {entry["reference"]: entry for entry in found.entries("results/toy") if entry["method"] == "ftft"}
+    costs = {entry["reference"]: entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "ftft"}
     assert costs["head"]["other_costs"][0] == "results/toy/features/someone--big+layers3/cost.parquet"
     # Three references on two kinds of features pay for the two.
-    joint = next(entry for entry in found.entries("results/toy") if entry["method"] == "both")
+    joint = next(entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "both")
     assert len([path for path in joint["other_costs"] if "/features/" in path]) == 2
     assert len(joint["training_costs"]) == 3
 
@@ -374,13 +375,13 @@ def test_a_reference_may_stop_but_a_result_of_its_own_goes_to_the_end():
     methods = {"ftft": {"select": AMBIGUOUS}}
     found = plan(models=models, methods=methods)
     stop = {"bound": 0.8, "by": "ambiguous", "fraction": 0.33, "monitor": "ranking", "name": name}
-    assert (found.train("small")["final"], found.train("small")["reference_stop"]) == (False, stop)
-    assert found.train("big", "small/ambiguous-0.5")["reference_stop"] is None
-    assert found.entries("results/toy")[0]["training_costs"] == [
+    assert (stages.train(found, "small")["final"], stages.train(found, "small")["reference_stop"]) == (False, stop)
+    assert stages.train(found, "big", "small/ambiguous-0.5")["reference_stop"] is None
+    assert outputs.entries(found, "results/toy")[0]["training_costs"] == [
         {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": name}
     ]
     found = plan(models=models, methods=methods | {"erm": {}}, mains=["big", "small"])
-    assert (found.train("small")["final"], found.train("small")["reference_stop"]) == (True, stop)
+    assert (stages.train(found, "small")["final"], stages.train(found, "small")["reference_stop"]) == (True, stop)
 
 
 def test_datamap_settings_are_of_the_data_map_alone():
@@ -389,21 +390,21 @@ def test_datamap_settings_are_of_the_data_map_alone():
     def settings(**changes: Any) -> list[Any]:
         found = plan(methods=methods, **changes)
         return [
-            found.train("small"),
-            found.train("big", "small/ambiguous-0.5"),
-            found.select("small/ambiguous-0.5"),
-            found.evaluate("big", STOP),
+            stages.train(found, "small"),
+            stages.train(found, "big", "small/ambiguous-0.5"),
+            stages.select(found, "small/ambiguous-0.5"),
+            stages.evaluate(found, "big", STOP),
         ]
 
     changed = {"burn_in": 1, "max_epochs": 4, "correction": "sample", "el2n_epoch": 2}
     assert settings(datamap=changed) == settings()
-    assert plan(datamap=changed).datamap() == changed
-    assert plan().datamap() == {"burn_in": 0, "correction": None, "el2n_epoch": None, "max_epochs": None}
+    assert stages.datamap(plan(datamap=changed)) == changed
+    assert stages.datamap(plan()) == {"burn_in": 0, "correction": None, "el2n_epoch": None, "max_epochs": None}
 
 
 def test_paths_that_the_summary_reads():
     found = plan(methods={"erm": {}, "ftft": {"select": AMBIGUOUS, "stop": {}}})
-    erm, ftft = found.entries("results/toy")
+    erm, ftft = outputs.entries(found, "results/toy")
     assert (erm["cost"], erm["training_costs"]) == ("results/toy/reference/big/seed3/cost.parquet", [])
     assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
@@ -419,13 +420,13 @@ def test_paths_that_the_summary_reads():
         "results/toy/subset/small/ambiguous-0.5/seed3.cost.parquet",
     ]
     assert (erm["other_costs"], ftft["other_costs"]) == ([], selection)
-    assert found.costs("results/toy") == [
+    assert outputs.costs(found, "results/toy") == [
         "results/toy/reference/big/seed3/cost.parquet",
         "results/toy/reference/small/seed3/cost.parquet",
         "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet",
         *selection,
     ]
-    assert found.datamap_entries("results/toy") == [
+    assert outputs.datamap_entries(found, "results/toy") == [
         {
             "reference": "small",
             "seed": 3,
@@ -433,8 +434,8 @@ def test_paths_that_the_summary_reads():
             "dynamics": "results/toy/reference/small/seed3/dynamics.parquet",
         }
     ]
-    named = found.report("results/toy")["costs"]
-    assert sorted(cost["path"] for cost in named) == sorted(found.costs("results/toy"))
+    named = outputs.report(found, "results/toy")["costs"]
+    assert sorted(cost["path"] for cost in named) == sorted(outputs.costs(found, "results/toy"))
     assert {(cost["rule"], cost["name"]) for cost in named} == {
         ("train_reference", "big"),
         ("train_reference", "small"),
@@ -446,7 +447,7 @@ def test_paths_that_the_summary_reads():
 
 def test_data_maps_of_main_models_come_last():
     found = plan(methods={"dm": {"select": AMBIGUOUS, "references": ["self"]}, "ftft": {"select": AMBIGUOUS}})
-    assert [entry["reference"] for entry in found.datamap_entries("results/toy")] == ["small", "big"]
+    assert [entry["reference"] for entry in outputs.datamap_entries(found, "results/toy")] == ["small", "big"]
 
 
 def test_lineage_leads_from_the_train_set_to_every_method():
@@ -483,19 +484,19 @@ def test_figures_and_tables_are_those_that_apply():
     ftft = {"select": AMBIGUOUS, "stop": {}}
     found = plan(methods={"erm": {}, "ftft": ftft}, references=["small", "tiny"], mains=["big", "small"])
     kinds = ("robustness-cost", "learning-curves", "cost-curve")
-    assert stems(found.figures("results/toy")) == [
+    assert stems(outputs.figures(found, "results/toy")) == [
         *(f"figures/{kind}-{main}" for main in ("big", "small") for kind in kinds),
         "figures/datamap-tiny-seed3",
         "figures/datamap-small-seed3",
     ]
-    assert found.figures("results/toy")[-2] == {
+    assert outputs.figures(found, "results/toy")[-2] == {
         "kind": "datamap",
         "reference": "tiny",
         "seed": 3,
         "datamap": "results/toy/datamap/tiny/seed3.parquet",
         "stem": "results/toy/figures/datamap-tiny-seed3",
     }
-    assert stems(found.tables("results/toy")) == [
+    assert stems(outputs.tables(found, "results/toy")) == [
         "tables/results-big",
         "tables/results-small",
         "tables/references",
@@ -503,15 +504,15 @@ def test_figures_and_tables_are_those_that_apply():
         "tables/outcomes-small",
     ]
     # One run of a reference that is no main model has nothing to agree with; two have.
-    assert "figures/transfer" in stems(plan(methods={"ftft": ftft}, seeds=[0, 1]).figures("results/toy"))
+    assert "figures/transfer" in stems(outputs.figures(plan(methods={"ftft": ftft}, seeds=[0, 1]), "results/toy"))
 
 
 def test_without_references_and_curves():
     found = plan(methods={"erm": {}})
-    assert "figures/transfer" not in stems(found.figures("results/toy"))
-    assert stems(found.tables("results/toy")) == ["tables/results-big"]
+    assert "figures/transfer" not in stems(outputs.figures(found, "results/toy"))
+    assert stems(outputs.tables(found, "results/toy")) == ["tables/results-big"]
     wise = plan(methods={"wise": {"head": "probe", "interpolate": 0.5}})
-    assert stems(wise.figures("results/toy")) == ["figures/robustness-cost-big"]
+    assert stems(outputs.figures(wise, "results/toy")) == ["figures/robustness-cost-big"]
 
 
 def test_data_sets_of_training_and_of_evaluation():
@@ -519,8 +520,8 @@ def test_data_sets_of_training_and_of_evaluation():
     assert sorted(found.sources) == ["dev", "far.dev", "far.test", "near.test", "train"]
     assert found.dev_sets == {IN_DISTRIBUTION: "dev", "far": "far.dev"}
     assert found.test_sets == {IN_DISTRIBUTION: "dev", "far": "far.test", "near": "near.test"}
-    assert found.train("big")["dev"] == [IN_DISTRIBUTION, "far"]
-    assert found.evaluate("big", "final")["datasets"] == {IN_DISTRIBUTION: "dev", "far": "test", "near": "test"}
+    assert stages.train(found, "big")["dev"] == [IN_DISTRIBUTION, "far"]
+    assert stages.evaluate(found, "big", "final")["datasets"] == {IN_DISTRIBUTION: "dev", "far": "test", "near": "test"}
     with_test = plan(data=CONFIG["data"] | {"test": {"path": "test.csv"}})
     assert with_test.test_sets[IN_DISTRIBUTION] == "test"
     assert with_test.dev_sets[IN_DISTRIBUTION] == "dev"
@@ -587,7 +588,7 @@ def test_changing_one_reference_changes_only_its_own_training():
     def settings(**changes: Any) -> dict[tuple[str, str], dict[str, Any]]:
         models = CONFIG["models"] | {"small": {"hub": "someone/small", **changes}}
         found = plan(models=models, methods=methods, references=["small", "tiny"])
-        return {(run.model, run.recipe): found.train(run.model, run.recipe) for run in found.runs}
+        return {(run.model, run.recipe): stages.train(found, run.model, run.recipe) for run in found.runs}
 
     before, after = settings(), settings(learning_rate=1e-3, batch_size=8)
     assert before.keys() == after.keys()
@@ -600,7 +601,12 @@ def test_what_changes_no_result_is_in_no_settings():
 
     def settings(**changes: Any) -> list[Any]:
         found = plan(**changes)
-        return [found.train("big"), found.evaluate("big", "final"), found.report("results/toy"), found.model_sources]
+        return [
+            stages.train(found, "big"),
+            stages.evaluate(found, "big", "final"),
+            outputs.report(found, "results/toy"),
+            found.model_sources,
+        ]
 
     models = deepcopy(CONFIG["models"]) | {"big": {"hub": "someone/big", "resources": {"mem_mb": 1, "threads": 9}}}
     elsewhere = settings(data_dir="elsewhere", runtime={"device": "cpu", "progress": False}, models=models)
@@ -613,7 +619,7 @@ def test_credentials_of_a_url_are_in_no_settings():
     data = TOY_DATA | {"train": {"path": url, "format": "csv"}}
     found = plan(data=data)
     assert found.urls == {"train": url}
-    settings = [found.download("train"), found.report("results/toy")]
+    settings = [stages.download(found, "train"), outputs.report(found, "results/toy")]
     assert settings[0]["source"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
     assert settings[1]["config"]["data"]["train"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
     assert not any(secret in repr(settings) for secret in ("s3cret", "me:", "pass@"))
@@ -632,11 +638,15 @@ def only_plain(value: Any) -> bool:
 def test_settings_are_plain_and_sorted():
     """Snakemake silently tracks nothing else."""
     found = plan(methods={"ftft": {"select": AMBIGUOUS, "stop": {}}})
-    settings = [found.train("big", "small/ambiguous-0.5"), found.select("small/ambiguous-0.5"), found.report("results")]
-    settings += [found.datamap(), *found.figures("results"), *found.tables("results")]
-    assert all(map(only_plain, settings + list(found.model_sources.values()) + [found.download("far.dev")]))
-    assert found.download("far.dev")["role"] == "dev"
-    assert found.download("train")["role"] == "train"
+    settings = [
+        stages.train(found, "big", "small/ambiguous-0.5"),
+        stages.select(found, "small/ambiguous-0.5"),
+        outputs.report(found, "results"),
+    ]
+    settings += [stages.datamap(found), *outputs.figures(found, "results"), *outputs.tables(found, "results")]
+    assert all(map(only_plain, settings + list(found.model_sources.values()) + [stages.download(found, "far.dev")]))
+    assert stages.download(found, "far.dev")["role"] == "dev"
+    assert stages.download(found, "train")["role"] == "train"
 
 
 @pytest.mark.parametrize(
@@ -681,8 +691,8 @@ def test_an_interpolated_model_is_known_by_its_settings_not_by_its_name():
     saved = "stop-ood_dev.x+wise0.5-patience2"
     assert [row[3] for row in rows(found)] == [saved, f"{saved}+wise0.75"]
     assert [found.trained_of(name) for name in (saved, f"{saved}+wise0.75")] == [saved, saved]
-    assert found.interpolate(f"{saved}+wise0.75") == {"checkpoint": saved, "share": 0.75}
-    assert found.evaluate("big", saved)["trained"] == saved
+    assert stages.interpolate(found, f"{saved}+wise0.75") == {"checkpoint": saved, "share": 0.75}
+    assert stages.evaluate(found, "big", saved)["trained"] == saved
 
 
 BERT = {"scratch": {"architecture": "bert"}}

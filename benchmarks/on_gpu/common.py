@@ -20,7 +20,7 @@ import transformers
 from ftft.core import artifacts
 from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION, LABEL, data_schema
-from ftft.experiment import config
+from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
 from ftft.training import loop
@@ -103,5 +103,5 @@ class Small:
         files = self.files(name)
         files.metrics.parent.mkdir(parents=True, exist_ok=True)
         runtime = {"device": kind, "progress": False, "compile": False} | runtime
-        loop.train(self.plan.train("model"), files, seed=0, runtime=runtime, threads=2)
+        loop.train(stages.train(self.plan, "model"), files, seed=0, runtime=runtime, threads=2)
         return files

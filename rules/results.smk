@@ -39,7 +39,9 @@ rule evaluate_ood:
         mem_mb=at_each_attempt(resource("mem_mb")),
         runtime=at_each_attempt(lambda wildcards: 60),
     params:
-        cfg=lambda wildcards: stages.evaluate(PLAN, model_of(wildcards), wildcards.checkpoint),
+        cfg=lambda wildcards: stages.evaluate(
+            PLAN, model_of(wildcards), wildcards.checkpoint
+        ),
         code=code("evaluate_ood.py"),
     script:
         "../workflow/scripts/evaluate_ood.py"
@@ -94,7 +96,10 @@ rule summarize:
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": outputs.entries(PLAN, RESULTS), "metric": PLAN.config.data.metric},
+        cfg={
+            "entries": outputs.entries(PLAN, RESULTS),
+            "metric": PLAN.config.data.metric,
+        },
         code=code("summarize.py"),
     script:
         "../workflow/scripts/summarize.py"

@@ -38,7 +38,7 @@ from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
 from ftft.models import classifier, pretrained
-from ftft.training import launch, loop, scoring
+from ftft.training import launch, loop, persistence, scoring
 from ftft.training.run import Run
 from ftft.training.settings import Files, Runtime
 
@@ -601,7 +601,7 @@ def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, t
     run.state.best[STOP]["classifier.bias"][1] = torch.nan
     run.state.stops[STOP].best_step = 3
     with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
-        run.write({})
+        persistence.write(run, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,11 @@ class Inputs:
             pad_id=source["pad_id"],
             limit=source["max_positions"],
         )
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest text of the train set."""
+        return int(self.data.lengths.max())
 
     def chance(self, settings: Settings, monitor: str) -> float:
         """The score that ``monitor`` names, of a model that predicts one class: the most common of each dev set."""

@@ -2,7 +2,7 @@
 
 ``train`` reads like the method: take a step, record what the model says of the examples, score the dev sets now and
 then, and stop when the rules say so. What a step is, is in ``step``; what is said about it, in ``journal``; what it
-leaves, in ``outputs``.
+leaves, in ``persistence``.
 """
 
 import signal
@@ -13,7 +13,7 @@ from typing import Any
 
 from ftft.core.errors import InterruptedRunError
 from ftft.jobs import manifest
-from ftft.training import checkpointing
+from ftft.training import checkpointing, persistence
 from ftft.training.run import Run
 from ftft.training.settings import Files, Runtime
 
@@ -46,7 +46,7 @@ def train(
     started = time.perf_counter()
     run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
     made_from = manifest.describe(cfg, seed, code, files.inputs) | {"precision": run.precision}
-    run.resume(manifest.fingerprint(made_from))
+    persistence.resume(run, manifest.fingerprint(made_from))
     run.state.meter.stages["start"].seconds += time.perf_counter() - started
     with _signals() as asked_to_stop, run.journal.begin(run.state), run.journal.lines_above():
         saved = time.monotonic()
@@ -58,14 +58,14 @@ def train(
             stop = bool(run.state.due) or run.agreed(asked_to_stop())
             late = run.agreed(time.monotonic() - saved >= 60 * run.runtime.checkpoint_minutes)
             if (late or stop) and not run.over:
-                run.save()
+                persistence.save(run)
                 saved = time.monotonic()
             if stop and not run.over:
                 raise InterruptedRunError(
                     f"{title}: asked to stop at step {run.state.step}; the state is saved, start it again to go on"
                 )
         run.journal.fetch(run.state)
-    run.write(made_from)
+    persistence.write(run, made_from)
     checkpointing.remove(files.state)
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -15,10 +14,9 @@ from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.recorder import DynamicsRecorder
-from ftft.jobs import manifest
 from ftft.models import classifier, heads
 from ftft.models.saved import FINAL
-from ftft.training import checkpointing, outputs, steps
+from ftft.training import steps
 from ftft.training.inputs import Inputs, Order, monitored
 from ftft.training.journal import FETCH_EVERY, Journal
 from ftft.training.scoring import AskedToStopError, Scoring
@@ -89,7 +87,7 @@ class Run:
             },
             reference_stop=RankingStop(**settings.reference_stop) if settings.reference_stop else None,
         )
-        self._check_budget(planned)
+        _check_budget(self, planned)
         self.recorder = (
             DynamicsRecorder(len(self.inputs.data), len(settings.labels), self.accelerator)
             if files.dynamics is not None
@@ -105,17 +103,7 @@ class Run:
             title=title,
             seed=seed,
         )
-        self.fingerprint = ""
-
-    def _check_budget(self, planned: int) -> None:
-        """What can be checked before the run only where the number of steps is in the configuration."""
-        looks = [stop.every for stop in self.state.stops.values() if stop.every]
-        first = min([self.scoring.evaluate_every, *looks])
-        if self.settings.budget < 1 and self.steps < first:
-            raise UserError(
-                f"{self.title}: budget {self.settings.budget:g} is {self.steps} of {planned} steps, fewer than the "
-                f"{first} to the first evaluation: raise budget, or lower training.evaluate_every"
-            )
+        self.fingerprint = ""  # of what it is made from, once known
 
     @property
     def finished(self) -> bool:
@@ -158,7 +146,7 @@ class Run:
         if not math.isnan(stop.agreement):
             log.info("%s: %s of two epochs agrees to %.3f", self.title, stop.monitor, stop.agreement)
         if stop.stopped is not None:
-            self._charge(stop.name)
+            self.charge(stop.name)
             if not self.settings.final:
                 self.state.best[stop.name] = self.weights()
 
@@ -186,7 +174,7 @@ class Run:
                 state.best[name] = self.weights()
             if stop.stopped is not None and not already:
                 log.info("%s: %s stops at step %d; best was step %d", self.title, name, state.step, stop.best_step)
-                self._charge(name)
+                self.charge(name)
         if whole:
             state.schedule.observe(state.step, scores[IN_DISTRIBUTION])
         self.journal.scored(state)
@@ -203,82 +191,11 @@ class Run:
         """A copy of the model's weights in main memory."""
         return {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
 
-    def _charge(self, name: str) -> None:
+    def charge(self, name: str) -> None:
         """Note what the run has cost up to a saved model."""
         device = self.accelerator.device
         peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
         self.state.costs += self.state.meter.rows(name, devices.name(device), self.precision, peak)
-
-    def resume(self, fingerprint: str) -> None:
-        """Continue from the newest state that belongs to this run, if there is one."""
-        self.fingerprint = fingerprint
-        saved = checkpointing.load(self.files.state, fingerprint)
-        if saved is None:
-            examples, dev = len(np.unique(self.inputs.rows)), len(self.inputs.dev)
-            log.info(
-                "%s: %d steps on %d examples, with %d dev sets scored every %d",
-                self.title, self.steps, examples, dev, self.scoring.evaluate_every,
-            )  # fmt: skip
-            return
-        self.state = State.restore(saved["state"])
-        self.model.load_state_dict(saved["model"])
-        self.step.optimizer.load_state_dict(saved["optimizer"])
-        self.step.micro_batch_size = saved["micro_batch_size"]
-        if self.recorder is not None:
-            self.recorder.restore(saved["dynamics"], main_process=self.accelerator.is_main_process)
-        log.info("%s: going on from step %d of %d", self.title, self.state.step, self.steps)
-
-    def save(self) -> None:
-        """Write everything that the rest of the run depends on."""
-        with self.state.meter.measure("save"):
-            self.journal.fetch(self.state)  # a run whose loss is not finite must not be resumed from here
-            saved = {
-                "fingerprint": self.fingerprint,
-                "state": self.state.plain(),
-                "model": self.model.state_dict(),
-                "optimizer": self.step.optimizer.state_dict(),
-                "micro_batch_size": self.step.micro_batch_size,
-                "dynamics": self.recorder.state() if self.recorder is not None else None,
-            }
-            if self.accelerator.is_main_process:
-                checkpointing.save(self.files.state, self.state.step, saved)
-            self.accelerator.wait_for_everyone()
-
-    def write(self, made_from: dict[str, Any]) -> None:
-        """Write the results, and from what they were made.
-
-        Raises:
-            UserError: a weight is not finite; nothing is written then.
-        """
-        if not self.accelerator.is_main_process:
-            return
-        state, stop = self.state, self.state.reference_stop
-        if self.settings.final:
-            self._charge(FINAL)
-            state.best[FINAL] = self.model.state_dict()
-        for name, rule in state.stops.items():
-            if rule.stopped is None:  # the run ended before the rule fired
-                self._charge(name)
-        if self.recording and stop is not None:
-            self._charge(stop.name)
-            if not self.settings.final:
-                state.best[stop.name] = self.model.state_dict()
-        outputs.write_models(
-            self.cfg,
-            self.settings,
-            self.files,
-            self.inputs,
-            state,
-            self.model,
-            seed=self.seed,
-            precision=self.precision,
-            title=self.title,
-        )
-        per_epoch = self.order.steps_per_epoch
-        outputs.write_tables(self.files, state, steps=self.steps, steps_per_epoch=per_epoch, seed=self.seed)
-        outputs.write_dynamics(self.recorder, self.files, self.settings.labels, seed=self.seed)
-        self.journal.end()
-        manifest.write(made_from, self.files.manifest)
 
 
 def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: torch.device) -> PreTrainedModel:
@@ -303,3 +220,14 @@ def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: 
     model.to(device)  # type: ignore[arg-type]
     model.train()
     return model
+
+
+def _check_budget(run: Run, planned: int) -> None:
+    """What can be checked before the run only where the number of steps is in the configuration."""
+    looks = [stop.every for stop in run.state.stops.values() if stop.every]
+    first = min([run.scoring.evaluate_every, *looks])
+    if run.settings.budget < 1 and run.steps < first:
+        raise UserError(
+            f"{run.title}: budget {run.settings.budget:g} is {run.steps} of {planned} steps, fewer than the "
+            f"{first} to the first evaluation: raise budget, or lower training.evaluate_every"
+        )

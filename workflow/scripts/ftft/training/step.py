@@ -6,7 +6,6 @@ interrupted, and several processes compute what one would.
 
 import logging
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,11 +14,12 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ftft.compute import devices, graphs, kernels
-from ftft.compute.batching import FeatureDataset, fixed_rows, micro_batches
+from ftft.compute.batching import FeatureDataset
 from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
 from ftft.core.errors import UserError, reason
 from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.training import passes
 from ftft.training.inputs import Inputs
 from ftft.training.settings import Optimization, Runtime
 
@@ -27,16 +27,6 @@ log = logging.getLogger(__name__)
 
 # Passes after which freed memory goes back to the system; each time, what is needed again has to be asked for anew.
 GIVE_BACK_EVERY = 32
-NO_LABEL = -100  # of a row that only fills a pass up to its size
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """A forward and a backward pass: the examples in it, and those and others that fill it up, with their positions."""
-
-    rows: np.ndarray
-    filled: np.ndarray
-    positions: int
 
 
 class Step:
@@ -95,7 +85,6 @@ class Step:
         self.passes: graphs.Passes = graphs.Eager(self._compute)
         if self.fixed:
             self.passes = graphs.Recorded(self._compute, [each for each in model.parameters() if each.requires_grad])
-        self.longest = int(data.lengths.max())
         self.micro_batch_size = training.micro_batch_size
         self.micro_batch_tokens = devices.tokens_per_pass(self.device, train=True)
         self.taken = 0  # passes so far
@@ -139,13 +128,13 @@ class Step:
     ) -> torch.Tensor:
         """Add up the gradients of the batch's mean loss over its passes; returns that loss."""
         total = torch.zeros((), device=self.device)
-        passes = self._cut(batch)
-        for index, each in enumerate(passes):
+        pieces = self._cut(batch)
+        for index, each in enumerate(pieces):
             if index % self.accelerator.num_processes != self.accelerator.process_index:
                 continue
             # A mask belongs to its pass, not to the process that computes it or to what came before.
             seed = ((self.seed * 1_000_003 + number) * 1_009 + index) % 2**63
-            given = devices.to_device(self._collated(each, len(batch)), self.device)
+            given = devices.to_device(passes.collated(each, len(batch), self.inputs), self.device)
             loss, logits = self.passes(given, seed)
             total += loss
             if recorder is not None:
@@ -154,43 +143,30 @@ class Step:
             if self.taken % GIVE_BACK_EVERY == 0 and self.inputs.features is None:  # a head holds next to nothing
                 devices.give_back_memory(self.device)
         stage.steps += 1
-        stage.tokens_padded += sum(len(each.filled) * each.positions for each in passes)
-        stage.flops += sum(self.flops.train_pass(len(each.filled), each.positions) for each in passes)
+        stage.tokens_padded += sum(len(each.filled) * each.positions for each in pieces)
+        stage.flops += sum(self.flops.train_pass(len(each.filled), each.positions) for each in pieces)
         stage.examples += len(batch)
         stage.tokens += int(self.inputs.data.lengths[batch].sum())
         return total
 
-    def _cut(self, batch: np.ndarray) -> list[_Pass]:
+    def _cut(self, batch: np.ndarray) -> list[passes.Pass]:
         """The passes of a batch, of all processes."""
-        lengths, size = self.inputs.data.lengths, self.micro_batch_size
-        full = min(size or self.training.batch_size, self.training.batch_size)
-        return [
-            _Pass(
-                rows=rows,
-                filled=fixed_rows(rows, full) if self.fixed else rows,
-                positions=devices.positions(
-                    int(lengths[rows[0]]),  # the longest comes first
-                    self.device,
-                    longest=self.longest,
-                    limit=self.inputs.limit,
-                    fixed=self.fixed,
-                ),
-            )
-            for rows in micro_batches(batch, lengths, size=size, tokens=self.micro_batch_tokens)
-        ]
-
-    def _collated(self, each: _Pass, batch_size: int) -> dict[str, np.ndarray]:
-        data, filled = self.inputs.data, each.filled
-        labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
-        targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
-        return data.collate(filled, pad_id=self.inputs.pad_id, positions=each.positions) | targets
+        full = self.training.batch_size
+        return passes.cut(
+            batch,
+            self.inputs,
+            self.device,
+            size=self.micro_batch_size,
+            tokens=self.micro_batch_tokens,
+            full=min(self.micro_batch_size or full, full) if self.fixed else None,
+        )
 
     def _compute(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """A forward and a backward pass, which adds to the gradients.
 
         Args:
             batch: the model's inputs, and (B,) ``rows`` and ``labels`` of the examples, of which those with
-                ``NO_LABEL`` count nothing, and the number ``of`` examples that the loss is the mean over.
+                ``passes.NO_LABEL`` count nothing, and the number ``of`` examples that the loss is the mean over.
 
         Returns:
             the loss and the (B, C) logits.
@@ -199,7 +175,10 @@ class Step:
         with self.accelerator.autocast():
             logits = self.forward(**inputs).logits.float()
         joint = logits if self.inputs.expert is None else logits + self.inputs.expert[batch["rows"]]
-        loss = functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=NO_LABEL) / batch["of"]
+        loss = (
+            functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=passes.NO_LABEL)
+            / batch["of"]
+        )
         self.accelerator.backward(loss)
         return loss.detach(), logits.detach()
 

@@ -1,0 +1,59 @@
+"""How a batch is cut into forward and backward passes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ftft.compute import devices
+from ftft.compute.batching import fixed_rows, micro_batches
+from ftft.training.inputs import Inputs
+
+NO_LABEL = -100  # of a row that only fills a pass up to its size
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A forward and a backward pass: the examples in it, and those and others that fill it up, with their positions."""
+
+    rows: np.ndarray
+    filled: np.ndarray
+    positions: int
+
+
+def cut(
+    batch: np.ndarray, inputs: Inputs, device: torch.device, *, size: int | None, tokens: int | None, full: int | None
+) -> list[Pass]:
+    """The passes of a batch, the longest texts first.
+
+    Args:
+        batch: rows of the train set.
+        inputs: the train set.
+        device: where the passes are computed.
+        size: examples in a pass at most; None for the whole batch.
+        tokens: padded tokens in a pass at most; None where nothing limits them.
+        full: where passes come in few shapes, the examples that each is filled up to; else None.
+    """
+    lengths = inputs.data.lengths
+    return [
+        Pass(
+            rows=rows,
+            filled=rows if full is None else fixed_rows(rows, full),
+            positions=devices.positions(
+                int(lengths[rows[0]]),
+                device,
+                longest=inputs.longest,
+                limit=inputs.limit,
+                fixed=full is not None,
+            ),
+        )
+        for rows in micro_batches(batch, lengths, size=size, tokens=tokens)
+    ]
+
+
+def collated(each: Pass, batch_size: int, inputs: Inputs) -> dict[str, np.ndarray]:
+    """The model's inputs of a pass; ``rows`` and ``labels`` of its examples; and ``of``, the size of its batch."""
+    data, filled = inputs.data, each.filled
+    labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
+    targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
+    return data.collate(filled, pad_id=inputs.pad_id, positions=each.positions) | targets

@@ -21,6 +21,7 @@ from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import DATAMAP, SUBSET, dynamics_schema
 from ftft.interop import cartography
+from ftft.interop.guids import guid_of
 
 PAGE = ROOT / "docs" / "without_the_workflow.md"
 SCRIPTS = Path(artifacts.__file__).parents[2]
@@ -277,7 +278,7 @@ SNLI = {
 
 
 def test_guids_that_cartography_makes_of_ids(tmp_path):
-    assert {uid: cartography.guid_of(uid) for uid in SNLI} == SNLI
+    assert {uid: guid_of(uid) for uid in SNLI} == SNLI
     data = write_data(tmp_path / "data.parquet", list(SNLI), [0, 1, 2, 0, 1, 2])
     folder = tmp_path / "training_dynamics"
     folder.mkdir()

@@ -18,8 +18,9 @@ from transformers.training_args import ParallelMode
 from ftft.core.artifacts import read_metadata, read_table, write_table
 from ftft.core.errors import UserError
 from ftft.dynamics import datamap, selection
-from ftft.interop import callback
+from ftft.interop import recorded_files, recording
 from ftft.interop.callback import DynamicsCallback, subset_rows
+from ftft.interop.trainer_checks import checked_uids
 
 N, BATCH, CLASSES = 22, 4, 3
 
@@ -176,7 +177,7 @@ def test_examples_and_metadata(tmp_path):
     train(tmp_path / "b", seed=7, uids=examples()["id"])
     for folder, first in (("a", "row00000001"), ("b", "id0")):
         table = read_table(tmp_path / folder / "examples.parquet")
-        assert table.schema.equals(callback.EXAMPLES)
+        assert table.schema.equals(recorded_files.EXAMPLES)
         assert table["label"].to_pylist() == examples()["labels"]
         assert table["uid"][0].as_py() == first
         assert len(set(table["uid"].to_pylist())) == N
@@ -201,9 +202,9 @@ def test_a_plain_dataset_and_a_model_that_gives_tuples(tmp_path):
 def test_logits_in_any_output():
     logits, loss = torch.zeros(2, 3), torch.tensor(1.0)
     for output in (SequenceClassifierOutput(loss=loss, logits=logits), (loss, logits), (logits,), logits):
-        assert callback._logits(output) is logits
-    assert callback._logits({"loss": loss}) is None
-    assert callback._logits((loss,)) is None
+        assert recording._logits(output) is logits
+    assert recording._logits({"loss": loss}) is None
+    assert recording._logits((loss,)) is None
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_logits_in_any_output():
     ids=lambda uids: type(uids).__name__,
 )
 def test_whole_numbers_as_uids_become_text(uids):
-    assert callback._checked_uids(uids, N).to_pylist() == [str(number) for number in range(7, 7 + N)]
+    assert checked_uids(uids, N).to_pylist() == [str(number) for number in range(7, 7 + N)]
 
 
 def test_whole_numbers_of_a_dataset_name_its_examples(tmp_path):
@@ -267,7 +268,7 @@ def test_dynamics_are_written_though_the_rest_cannot_be(tmp_path, monkeypatch, c
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(callback, "write_table", full)
+    monkeypatch.setattr(recorded_files, "write_table", full)
     with pytest.raises(UserError, match=r"cannot be written to: .*No space left on device"):
         train(tmp_path)
     assert len(recorded(tmp_path)) == 2
@@ -297,7 +298,7 @@ def test_resuming_without_the_dynamics_so_far(tmp_path):
 def test_resuming_with_damaged_dynamics(tmp_path, content):
     (tmp_path / "ftft_dynamics.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"ftft_dynamics\.npz is damaged: .*; resume from an earlier checkpoint"):
-        DynamicsCallback(tmp_path)._restore(tmp_path)
+        recording.Recording(N, CLASSES, torch.device("cpu")).restore(tmp_path)
 
 
 def test_resuming_with_other_data(tmp_path):
@@ -426,7 +427,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "full" / "dynamics.parquet").mkdir(parents=True)
     for name, message in (("file", "File exists"), ("file/deeper", "Not a directory"), ("full", "dynamics.parquet in")):
         with pytest.raises(UserError, match=f"{name} cannot be written to: .*{message}.*; name another folder"):
-            callback._check_folder(tmp_path / name)
+            recorded_files.check_folder(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The documents keep what they promise: keys and columns are complete, examples work, links lead somewhere."""
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from ftft.experiment.plan import Plan
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, REFERENCES, SUMMARY, TRANSFER
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("config/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("config/*.md")])
 ARTIFACTS = ROOT / "docs" / "artifacts.md"
 
 
@@ -135,6 +138,59 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     assert [str(citation[key]) for key in ("version", "license")] == [project["version"], project["license"]]
     [paper] = citation["references"]
     assert f"[{paper['title']}]({paper['url']})" in " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+
+RESULTS = ROOT / "docs" / "results"
+
+
+def check_results(folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "docs" / "results_tables.py"), "--check", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A copy of the pages of results and their CSV files."""
+    return shutil.copytree(RESULTS, tmp_path / "results")
+
+
+def test_pages_of_results_hold_what_their_csv_files_say():
+    found = check_results(RESULTS)
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("file", ["cost.md", "cost-posts.csv"])
+def test_a_changed_result_is_noticed(results, file):
+    """In a page or in a CSV file, and the script then makes the page say what the CSV file says."""
+    before = (results / "cost.md").read_text(encoding="utf-8")
+    changed = results / file
+    text = changed.read_text(encoding="utf-8")
+    assert text.count("61.71 ± 0.58") == 1
+    changed.write_text(text.replace("61.71 ± 0.58", "61.72 ± 0.58"), encoding="utf-8")
+    found = check_results(results)
+    assert found.returncode == 1
+    [line] = found.stderr.splitlines()
+    assert str(results / "cost.md") in line
+    subprocess.run([sys.executable, str(ROOT / "docs" / "results_tables.py"), str(results)], check=True)
+    assert check_results(results).returncode == 0
+    after = (results / "cost.md").read_text(encoding="utf-8")
+    assert after == (before if file == "cost.md" else before.replace("61.71 ± 0.58", "61.72 ± 0.58"))
+
+
+@pytest.mark.parametrize("mark", ["<!-- table: cost-planted -->", "<!-- end -->"])
+def test_a_lost_mark_is_noticed(results, mark):
+    page = results / "cost.md"
+    page.write_text(page.read_text(encoding="utf-8").replace(mark, "", 1), encoding="utf-8")
+    found = check_results(results)
+    assert found.returncode == 1
+    [line] = found.stderr.splitlines()
+    assert str(results / "cost-planted.csv") in line
+
+
+@pytest.mark.parametrize("page", sorted(RESULTS.glob("*.md")), ids=name)
+def test_every_table_of_results_has_a_csv_file(page):
+    text = re.sub(r"(?ms)^<!-- table: .*?^<!-- end -->", "", page.read_text(encoding="utf-8"))
+    assert [line for line in text.splitlines() if line.startswith("|")] == []
 
 
 ALL_SCHEMAS = {

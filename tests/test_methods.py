@@ -21,7 +21,7 @@ from ftft.training import loop
 
 LABELS = list(planted.LABELS)
 SCRATCH = {"architecture": "bert", "layers": 2, "hidden_size": 64, "heads": 2, "intermediate_size": 128}
-# Enough more than the noise between seeds, machines and methods (docs/results.md has figures of a real size).
+# Enough more than the noise between seeds, machines and methods (docs/results/ has figures of a real size).
 MARGIN = 0.08
 
 

@@ -27,10 +27,10 @@ Floats = NDArray[np.float64]
 
 WILL_DO, DOUBTFUL, TOO_WEAK = VERDICTS = ("will do", "doubtful", "too weak")
 # A reference loses so large a share of what the strongest run finds ambiguous. Set by what such references do to main
-# models on the planted benchmark (docs/results.md).
+# models on the planted benchmark (docs/results/planted.md).
 DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
 # A head that finds less than this hard knows its train set by heart, and one that finds more has hardly learned it
-# (docs/results.md, settings of a head).
+# (docs/results/heads.md).
 HEAD_HARD = 0.02, 0.50
 
 _REGION_COLUMNS = {"ambiguous": AMBIGUOUS, "easy": EASY, "hard": HARD}

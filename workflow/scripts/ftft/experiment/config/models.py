@@ -48,7 +48,7 @@ class Training(Section):
     )
 
 
-# A head on frozen features: what differs from the defaults of Training, by measurement (docs/results.md).
+# A head on frozen features: what differs from the defaults of Training, by measurement (docs/results/heads.md).
 HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
 SHARES = (0.5, 0.25, 0.125)  # of a GPU
 

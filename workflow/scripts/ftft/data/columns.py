@@ -1,0 +1,136 @@
+"""What a source says, as the columns of a dataset: texts, uids and labels, checked and relabelled."""
+
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ftft.core.errors import VALUE, UserError, listed, named, shortened, shown
+from ftft.data.schemas import LABEL
+
+log = logging.getLogger(__name__)
+
+
+def strings_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
+    """A column as strings; null, and NaN, which pandas writes for it, as the empty one."""
+    values = table[column]
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), None, values)
+    try:
+        return pc.fill_null(values.cast(pa.string()), "")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        kind = shortened(str(values.type), VALUE)
+        raise UserError(f"{where}: the column {shown(column)} holds {kind}; text or numbers are needed") from None
+
+
+def texts_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
+    """A column of texts; empty ones are kept and counted."""
+    texts = strings_of(where, table, column)
+    empty = _rows(pc.equal(texts, ""))
+    if empty.size:
+        log.warning(
+            "%s: %d empty texts in column %s, kept; the first in row %d", where, empty.size, shown(column), empty[0]
+        )
+    return texts
+
+
+def uids_of(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.ChunkedArray:
+    """A column of uids, each there once; without a column they are made from row numbers."""
+    if column is None:
+        # Zero-padded, so that the order by uid is the order of the rows.
+        return pa.array([f"row{number:08d}" for number in range(1, table.num_rows + 1)], pa.string())
+    uids = strings_of(where, table, column)
+    empty = _rows(pc.equal(uids, ""))
+    if empty.size:
+        raise UserError(
+            f"{where}: {empty.size} empty uids in column {shown(column)}, the first in row {empty[0]}; fill them in, "
+            "or leave uid out: uids are then made from row numbers"
+        )
+    counts = uids.value_counts()
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(repeated):
+        value = repeated[0]["values"].as_py()
+        first, second, *_ = _rows(pc.equal(uids, value))
+        raise UserError(
+            f"{where}: {len(repeated)} uids in column {shown(column)} occur more than once, such as {shown(value)} in "
+            f"rows {first} and {second}; make them unique, or leave uid out: uids are then made from row numbers"
+        )
+    return uids
+
+
+def labels_of(
+    where: str, raw: pa.ChunkedArray, column: str, cfg: dict[str, Any], relabel: dict[str, str | None]
+) -> pa.Array:
+    """Class indices (int16) for labels as the source spells them; null for rows that ``relabel`` drops.
+
+    A label is looked up in ``relabel``, then among the names, in the same Unicode form (NFC). If ``relabel`` names no
+    class and the source has no label by name, ``"0"`` to ``"n-1"`` are the classes in their order.
+    """
+    names = cfg["labels"]
+    raw = pc.utf8_normalize(raw, form="NFC")
+    values = raw.unique().to_pylist()
+    index = {unicodedata.normalize("NFC", name): i for i, name in enumerate(names)}
+    relabel = {unicodedata.normalize("NFC", old): new for old, new in relabel.items()}
+    dropped = {old for old, new in relabel.items() if new is None}
+    if not any(relabel.values()) and not set(values) & set(index):
+        _check_first(where, set(values) - dropped, column, cfg)
+        # pandas writes whole numbers as 1.0 in a column where one is missing.
+        index = {f"{i}{end}": i for i in range(len(names)) for end in ("", ".0")}
+    index |= {old: names.index(new) for old, new in relabel.items() if new is not None}
+
+    unknown = [value for value in values if value not in index and value not in dropped]
+    if unknown:
+        rows = _rows(pc.is_in(raw, pa.array(unknown, pa.string())))
+        raise UserError(
+            f"{where}: the label column {shown(column)} holds {listed(unknown, 3)}, in {len(rows)} of {len(raw)} rows, "
+            f"the first in row {rows[0]}; allowed: {named(names)}; {_advice(unknown, names)}"
+        )
+    gone = pc.sum(pc.is_in(raw, pa.array(sorted(dropped), pa.string()))).as_py()
+    if gone:
+        log.info("%s: %d rows dropped by relabel", where, gone)
+    codes = [None if value in dropped else index[value] for value in values]
+    return pa.array(codes, LABEL).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
+
+
+def _check_first(where: str, values: set[str], column: str, cfg: dict[str, Any]) -> None:
+    """Refuse numbers as labels that count from 1, where they stand for classes that count from 0."""
+    names = cfg["labels"]
+    numbers = {int(value.removesuffix(".0")) for value in values if re.fullmatch(r"(0|[1-9][0-9]{0,8})(\.0)?", value)}
+    if len(numbers) < len(values) or not numbers or 0 in numbers or max(numbers) > len(names):
+        return
+    found = f"{where}: the label column {shown(column)} holds the numbers {min(numbers)} to {max(numbers)} and no 0"
+    if max(numbers) < len(names) and cfg["role"] != "train":
+        log.warning("%s; they are read as counted from 0: if they count from 1, set relabel", found)
+        return
+    example = ", ".join(f'"{number + 1}": {shown(name)}' for number, name in enumerate(names[:2]))
+    raise UserError(
+        f"{found}, and the {len(names)} labels are counted from 0; say which number is which label, if they count from "
+        f"1 by relabel: {{{example}{', …' * (len(names) > 2)}}}"
+    )
+
+
+def _advice(unknown: list[str], names: Sequence[str]) -> str:
+    """What to do about labels that are not among the names."""
+    if any(re.fullmatch("0[0-9]+", value) for value in unknown) and any(name.isdecimal() for name in names):
+        example = ", ".join(f'"{shortened(value, VALUE)}"' for value in sorted(unknown)[:2])
+        more = ", …" * (len(names) > 2)
+        return f"a label that begins with 0 needs quote marks in the configuration: labels: [{example}{more}]"
+    if len(unknown) > max(20, 5 * len(names)):
+        return f"are these {len(unknown)} values labels? name the labels' column by label"
+    lower = {name.lower(): name for name in names}
+    close = get_close_matches(unknown[0][:100].strip().lower(), lower, n=1)
+    example = json.dumps(shortened(unknown[0], VALUE), ensure_ascii=False)
+    meant = shortened(lower[close[0]], VALUE) if close else "LABEL"
+    return f"rename with relabel: {{{example}: {meant}}} or drop such rows with relabel: {{{example}: null}}"
+
+
+def _rows(mask: pa.ChunkedArray) -> np.ndarray:
+    """Numbers of the rows for which ``mask`` holds, from 1 as people count them."""
+    return np.flatnonzero(mask.to_numpy()) + 1

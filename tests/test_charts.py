@@ -4,8 +4,8 @@ import plotly.graph_objects as go
 
 from ftft.display import charts
 from ftft.display.method_styles import method_styles
+from ftft.results.overview import COSTS
 from ftft.results.schemas import OOD_MEAN
-from ftft.results.summary import COSTS
 
 STYLES = method_styles([("erm", ""), ("ftft", "small")])
 

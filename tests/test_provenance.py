@@ -131,7 +131,7 @@ REACHED = {
     "compute_datamap": {"core", "data", "models", "compute", "dynamics"},
     "download": {"core", "data"},
     "download_model": {"core", "models"},
-    "draw_figures": TABLES | {"dynamics", "display"},
+    "draw_figures": {"core", "data", "dynamics", "results", "display"},
     "embed": {"core", "data", "models", "compute"},
     "evaluate_ood": {"core", "data", "models", "compute", "evaluation"},
     "forecast": TRAINS | {"results"},

@@ -18,8 +18,9 @@ from ftft.data.schemas import data_schema
 from ftft.display import sentences, webpage
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import DATAMAP, SUBSET
+from ftft.results.overview import COSTS, DIFFERENCE
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, OOD_MEAN, REFERENCES, SUMMARY
-from ftft.results.summary import COSTS, DIFFERENCE, EN_DASH
+from ftft.results.text import EN_DASH
 from ftft.results.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"

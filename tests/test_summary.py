@@ -1,3 +1,5 @@
+"""The summary of an experiment, the overview of it, and its text for the terminal: by hand."""
+
 import math
 
 import numpy as np
@@ -10,7 +12,9 @@ from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
 from ftft.evaluation.schemas import METRICS
 from ftft.results import summary
+from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, headline, overview
 from ftft.results.schemas import COMPARISON, OOD_MEAN, SUMMARY
+from ftft.results.text import EN_DASH, as_text, formatted
 
 
 def write_cost(path, rows):
@@ -149,7 +153,7 @@ def test_a_missing_checkpoint_is_named(entries, tmp_path):
 
 
 def test_overview_by_hand(entries, tmp_path):
-    table = summary.overview(summarized(entries, tmp_path), "accuracy")
+    table = overview(summarized(entries, tmp_path), "accuracy")
     erm, ftft = table.loc["large", "erm", ""], table.loc["large", "ftft", "small"]
 
     assert list(table.columns.unique(level=0))[-3:] == ["in_distribution", "set0", "set1"]
@@ -160,28 +164,28 @@ def test_overview_by_hand(entries, tmp_path):
     assert ftft[OOD_MEAN, "mean"] == pytest.approx(0.51)
     assert ftft[OOD_MEAN, "sd"] == pytest.approx(np.std([0.50, 0.52], ddof=1))
     # Differences with the same seed: 0.10 and 0.11.
-    assert ftft[summary.DIFFERENCE, "mean"] == pytest.approx(0.105)
-    assert ftft[summary.DIFFERENCE, "sd"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
-    assert math.isnan(erm[summary.DIFFERENCE, "mean"])
+    assert ftft[DIFFERENCE, "mean"] == pytest.approx(0.105)
+    assert ftft[DIFFERENCE, "sd"] == pytest.approx(np.std([0.10, 0.11], ddof=1))
+    assert math.isnan(erm[DIFFERENCE, "mean"])
     # 50 + 10 of 100 FLOPs; 9 + 2 and 11 + 2 of 20 seconds.
-    assert ftft[summary.COSTS, "FLOPs"] == pytest.approx(60)
-    assert ftft[summary.COSTS, "seconds"] == pytest.approx(60)
-    assert erm[summary.COSTS, "FLOPs"] == erm[summary.COSTS, "seconds"] == 100
-    assert ftft[summary.STEP, "mean"] == 50
-    assert ftft[summary.SEEDS, "number"] == 2
+    assert ftft[COSTS, "FLOPs"] == pytest.approx(60)
+    assert ftft[COSTS, "seconds"] == pytest.approx(60)
+    assert erm[COSTS, "FLOPs"] == erm[COSTS, "seconds"] == 100
+    assert ftft[STEP, "mean"] == 50
+    assert ftft[SEEDS, "number"] == 2
 
 
 def test_one_seed_has_no_spread(entries, tmp_path):
-    table = summary.overview(summarized(entries[:2], tmp_path), "accuracy")
+    table = overview(summarized(entries[:2], tmp_path), "accuracy")
     assert table.xs("sd", axis=1, level=1).isna().all(axis=None)
-    assert summary.formatted(table).loc[("large", "ftft", "small"), OOD_MEAN] == "50.00"
+    assert formatted(table).loc[("large", "ftft", "small"), OOD_MEAN] == "50.00"
 
 
 def test_without_erm_nothing_is_relative(entries, tmp_path):
-    table = summary.overview(summarized(entries[1::2], tmp_path), "accuracy")
-    assert table[summary.COSTS].isna().all(axis=None)
-    text = summary.formatted(table).iloc[0]
-    assert text["FLOPs (ERM = 100)"] == text["seconds (ERM = 100)"] == text[summary.DIFFERENCE] == summary.EN_DASH
+    table = overview(summarized(entries[1::2], tmp_path), "accuracy")
+    assert table[COSTS].isna().all(axis=None)
+    text = formatted(table).iloc[0]
+    assert text["FLOPs (ERM = 100)"] == text["seconds (ERM = 100)"] == text[DIFFERENCE] == EN_DASH
 
 
 def test_each_main_model_has_its_own_baseline(entries, tmp_path):
@@ -189,8 +193,8 @@ def test_each_main_model_has_its_own_baseline(entries, tmp_path):
     for run in cheap:
         if run["method"] == "erm":
             run["cost"] = write_cost(tmp_path / "cheap.parquet", [("final", "train", 100, 3200, 30.0, 10.0)])
-    table = summary.overview(summarized([*entries, *cheap], tmp_path), "accuracy")
-    costs = table.xs("ftft", level="method")[summary.COSTS, "FLOPs"]
+    table = overview(summarized([*entries, *cheap], tmp_path), "accuracy")
+    costs = table.xs("ftft", level="method")[COSTS, "FLOPs"]
     assert costs.to_dict() == {("large", "small"): pytest.approx(60), ("small-main", "small"): pytest.approx(200)}
 
 
@@ -206,7 +210,7 @@ def test_the_test_split_goes_before_dev(tmp_path):
             ("in_distribution", "test", "macro_f1", 0.4),
         ],
     )
-    table = summary.overview(summarized([run], tmp_path), "macro_f1")
+    table = overview(summarized([run], tmp_path), "macro_f1")
     assert table["set0", "mean"].tolist() == [0.2]
     assert table["in_distribution", "mean"].tolist() == [0.4]
 
@@ -214,20 +218,20 @@ def test_the_test_split_goes_before_dev(tmp_path):
 def test_without_ood_sets_the_difference_is_in_distribution(entries, tmp_path):
     rows = summarized(entries, tmp_path)
     rows = rows.filter(pa.compute.equal(rows["dataset"], "in_distribution"))
-    table = summary.overview(rows, "accuracy")
-    assert summary.headline(table) == "in_distribution"
-    assert table.loc[("large", "ftft", "small"), (summary.DIFFERENCE, "mean")] == pytest.approx(-0.1)
+    table = overview(rows, "accuracy")
+    assert headline(table) == "in_distribution"
+    assert table.loc[("large", "ftft", "small"), (DIFFERENCE, "mean")] == pytest.approx(-0.1)
 
 
 def test_methods_stay_in_the_order_of_the_entries(entries, tmp_path):
-    table = summary.overview(summarized(entries[::-1], tmp_path), "accuracy")
+    table = overview(summarized(entries[::-1], tmp_path), "accuracy")
     assert list(table.index.get_level_values("method")) == ["ftft", "erm"]
 
 
 def test_the_text_says_what_decides(entries, tmp_path):
-    table = summary.overview(summarized(entries, tmp_path), "accuracy")
-    none = summary.EN_DASH
-    assert summary.as_text(table, "accuracy").splitlines() == [
+    table = overview(summarized(entries, tmp_path), "accuracy")
+    none = EN_DASH
+    assert as_text(table, "accuracy").splitlines() == [
         "large, 2 seeds, accuracy in percent ± spread over seeds, cost in FLOPs (ERM = 100)",
         "",
         "method  reference      OOD mean         to ERM   cost  steps",
@@ -240,14 +244,14 @@ def test_the_text_leaves_out_what_says_nothing(entries, tmp_path):
     """Without a baseline there is neither difference nor cost; without OOD sets the score is in distribution."""
     rows = summarized([each for each in entries if each["method"] == "ftft"][:1], tmp_path)
     rows = rows.filter(pa.compute.equal(rows["dataset"], "in_distribution"))
-    lines = summary.as_text(summary.overview(rows, "accuracy"), "accuracy").splitlines()
+    lines = as_text(overview(rows, "accuracy"), "accuracy").splitlines()
     assert lines[0] == "large, 1 seed, accuracy in percent"
     assert lines[2].split() == ["method", "reference", "in_distribution", "steps"]
 
 
 def test_the_text_names_main_models_and_seeds_where_they_differ(entries, tmp_path):
     entries[3]["main"] = "other"
-    lines = summary.as_text(summary.overview(summarized(entries, tmp_path), "accuracy"), "accuracy").splitlines()
+    lines = as_text(overview(summarized(entries, tmp_path), "accuracy"), "accuracy").splitlines()
     assert lines[0] == "accuracy in percent ± spread over seeds, cost in FLOPs (ERM = 100)"
     assert lines[2].split()[0] == "main"
     assert [(line.split()[0], line.split()[-1]) for line in lines[3:]] == [
@@ -282,7 +286,7 @@ def test_the_text_fits_the_terminal_however_many_sets_there_are(entries, tmp_pat
         ],
         COMPARISON,
     )
-    lines = summary.as_text(summary.overview(table, "accuracy", comparison=comparison), "accuracy").splitlines()
+    lines = as_text(overview(table, "accuracy", comparison=comparison), "accuracy").splitlines()
     assert len(lines) == 2 + 1 + 13
     assert max(map(len, lines)) <= 85
     assert "[-45.67, -12.34]" in lines[-1].replace("\N{MINUS SIGN}", "-")
@@ -312,12 +316,10 @@ def test_differences_are_shown_with_the_interval_of_the_comparison(entries, tmp_
             ("erm", "", OOD_MEAN, "accuracy", None, None, None),
         ]
     )
-    table = summary.overview(summarized(entries, tmp_path), "accuracy", comparison=comparison)
-    assert table.loc[("large", "ftft", "small"), (summary.DIFFERENCE, "low")] == -0.01
-    text = summary.formatted(table)[summary.DIFFERENCE]
+    table = overview(summarized(entries, tmp_path), "accuracy", comparison=comparison)
+    assert table.loc[("large", "ftft", "small"), (DIFFERENCE, "low")] == -0.01
+    text = formatted(table)[DIFFERENCE]
     assert text["large", "ftft", "small"] == "+10.50 [\N{MINUS SIGN}1.00, +20.00]"
-    assert text["large", "erm", ""] == summary.EN_DASH
-    plain = summary.overview(summarized(entries, tmp_path), "accuracy")
-    pd.testing.assert_frame_equal(
-        table.drop(columns=[(summary.DIFFERENCE, "low"), (summary.DIFFERENCE, "high")]), plain
-    )
+    assert text["large", "erm", ""] == EN_DASH
+    plain = overview(summarized(entries, tmp_path), "accuracy")
+    pd.testing.assert_frame_equal(table.drop(columns=[(DIFFERENCE, "low"), (DIFFERENCE, "high")]), plain)

@@ -5,14 +5,16 @@ from pathlib import Path
 from ftft.core import artifacts
 from ftft.jobs.job import Job, run
 from ftft.results import summary
+from ftft.results.overview import overview
 from ftft.results.schemas import COMPARISON, SUMMARY
+from ftft.results.text import as_text
 
 
 def main(job: Job) -> None:
     summary.summarize(job.params.cfg["entries"], job.output.table, job.output.csv)
     metric, comparison = job.params.cfg["metric"], artifacts.read(job.input.comparison, COMPARISON)
-    overview = summary.overview(artifacts.read(job.output.table, SUMMARY), metric, comparison=comparison)
-    Path(job.output.text).write_text(summary.as_text(overview, metric) + "\n", encoding="utf-8")
+    table = overview(artifacts.read(job.output.table, SUMMARY), metric, comparison=comparison)
+    Path(job.output.text).write_text(as_text(table, metric) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ftft.display.method_styles import MethodStyle
-from ftft.results.schemas import OOD_MEAN
-from ftft.results.summary import ERM, headline
+from ftft.results.overview import headline
+from ftft.results.schemas import ERM, OOD_MEAN
 
 _GREY = "#555555"  # of what is no method
 # Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
@@ -88,7 +88,7 @@ def robustness(
     """Every method as a point: its score against its cost, with deviations over seeds, and the Pareto front.
 
     Args:
-        table: rows of one main model of a table as ``summary.overview`` makes it.
+        table: rows of one main model of a table as ``overview.overview`` makes it.
         costs: for each of them the columns ``FLOPs`` and ``seconds``.
         styles: of every method in it.
         front: which of them no other row beats, for FLOPs as the cost.

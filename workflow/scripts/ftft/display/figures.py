@@ -18,9 +18,10 @@ from ftft.display.datamap_figure import datamap_figure
 from ftft.display.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.display.method_styles import MethodStyle, method_styles
 from ftft.dynamics.schemas import DATAMAP
+from ftft.results.overview import costs, headline, overview
 from ftft.results.pareto import pareto_front
-from ftft.results.schemas import COST_CURVE, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
-from ftft.results.summary import EN_DASH, ERM, METRIC_NAMES, costs, headline, overview
+from ftft.results.schemas import COST_CURVE, ERM, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
+from ftft.results.text import EN_DASH, METRIC_NAMES
 
 Styles = Mapping[tuple[str, str], MethodStyle]
 

@@ -7,7 +7,7 @@ Methods differ in marker and dashes too, so that they can be told apart in grey.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ftft.results.summary import ERM
+from ftft.results.schemas import ERM
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "star", "hexagon", "bowtie")

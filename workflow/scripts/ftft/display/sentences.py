@@ -17,8 +17,9 @@ from ftft.display.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.schemas import DATAMAP, read_subset
 from ftft.results.outcomes import agreement, by_verdict
-from ftft.results.schemas import OOD_MEAN
-from ftft.results.summary import COSTS, DIFFERENCE, ERM, SEEDS, difference_text, headline
+from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, headline
+from ftft.results.schemas import ERM, OOD_MEAN
+from ftft.results.text import difference_text
 
 MAX_CHEAPER = 3  # methods that are named
 MAX_COLLAPSED = 3  # runs that are named
@@ -107,7 +108,7 @@ def budget_sentences(table: pd.DataFrame, main: str, metric: str, budgets: Mappi
     """Which method makes the most of the same number of steps: a sentence for every budget that several methods have.
 
     Args:
-        table: as ``summary.overview`` returns it.
+        table: as ``overview.overview`` returns it.
         main: the main model.
         metric: the score's name.
         budgets: share of the planned steps, of every method that has one.

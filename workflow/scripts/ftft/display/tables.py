@@ -10,20 +10,10 @@ from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.results.outcomes import outcomes, to_erm
-from ftft.results.schemas import COMPARISON, OOD_MEAN, REFERENCES, SUMMARY
-from ftft.results.summary import (
-    COSTS,
-    DIFFERENCE,
-    EN_DASH,
-    ERM,
-    METRIC_NAMES,
-    SEEDS,
-    STEP,
-    difference_text,
-    formatted,
-    harmless,
-    overview,
-)
+from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, overview
+from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN, REFERENCES, SUMMARY
+from ftft.results.summary import harmless
+from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
 _LETTERS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", EN_DASH: "--"}

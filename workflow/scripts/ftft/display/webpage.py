@@ -29,20 +29,11 @@ from ftft.display.method_styles import method_styles
 from ftft.results import forecast as forecasts
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
+from ftft.results.overview import COSTS, SEEDS, headline, overview, tested
+from ftft.results.overview import costs as costs_of
 from ftft.results.pareto import pareto_front
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
-from ftft.results.summary import (
-    COSTS,
-    EN_DASH,
-    METRIC_NAMES,
-    SEEDS,
-    difference_text,
-    formatted,
-    headline,
-    overview,
-    tested,
-)
-from ftft.results.summary import costs as costs_of
+from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pandas", "pyarrow", "plotly", "snakemake")

@@ -14,8 +14,8 @@ from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.evaluation import metrics
 from ftft.results import statistics
-from ftft.results.schemas import COMPARISON, OOD_MEAN
-from ftft.results.summary import ERM, Entry, write_both
+from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN
+from ftft.results.summary import Entry, write_both
 
 Floats = NDArray[np.float64]
 

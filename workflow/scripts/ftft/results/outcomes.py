@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ftft.dynamics.ranking import correlation
-from ftft.results.summary import DIFFERENCE, by_run
+from ftft.results.overview import DIFFERENCE, by_run
 from ftft.results.transfer import VERDICTS
 
 # What is known of a reference run before a main model is trained.
@@ -26,7 +26,7 @@ def outcomes(summary: pa.Table, references: pa.Table, main: str, metric: str, me
     Returns:
         One row per reference run (index ``reference``, ``seed``) that some method used, the one that loses least first
         and those with nothing to compare them with last. Columns: ``KNOWN`` and ``verdict``; then for each method that
-        used one of them, under ``to_erm(method)``, the difference of its score to ERM's, as ``summary.by_run`` has it,
+        used one of them, under ``to_erm(method)``, the difference of its score to ERM's, as ``overview.by_run`` has it,
         NaN where it did not use the run or there is no ERM.
     """
     known = references.to_pandas().set_index(["reference", "seed"])[[*KNOWN, "verdict"]]

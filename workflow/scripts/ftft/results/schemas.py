@@ -5,6 +5,10 @@ import pyarrow as pa
 # The mean over the OOD sets where a table has it among datasets. No data set's name can contain a space.
 OOD_MEAN = "OOD mean"
 
+ERM = "erm"  # the method that all others are compared to
+
+RUN = ["main", "method", "reference", "seed"]  # the columns that say which run a row is about
+
 # What a row about a method begins with.
 _METHOD = {"task": pa.string(), "main": pa.string(), "method": pa.string(), "reference": pa.string()}
 

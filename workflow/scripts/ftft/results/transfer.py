@@ -21,7 +21,8 @@ from ftft.dynamics.schemas import DATAMAP
 from ftft.evaluation import metrics
 from ftft.evaluation.schemas import METRICS
 from ftft.results.schemas import REFERENCES, TRANSFER
-from ftft.results.summary import EN_DASH, ReferenceCost, aligned, training_cost, write_both
+from ftft.results.summary import ReferenceCost, training_cost, write_both
+from ftft.results.text import EN_DASH, aligned
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,91 @@
+"""The overview as text: numbers as people read them, and an aligned table for the terminal."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ftft.results.overview import COSTS, DIFFERENCE, ROW, SEEDS, STEP, headline
+
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+FLOPS = "FLOPs (ERM = 100)"  # a heading: one of the columns under ``COSTS``
+
+EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
+
+
+def formatted(overview: pd.DataFrame) -> pd.DataFrame:
+    """An overview as text: scores in percent with their spread, differences with their interval, if there is one.
+
+    A value that does not exist is shown as an en dash.
+    """
+    text = {}
+    for heading in overview.columns.unique(level=0):
+        part = overview[heading]
+        if heading == COSTS:
+            for unit in part.columns:
+                text[f"{unit} (ERM = 100)"] = [_number(value, ".1f") for value in part[unit]]
+        elif heading in (STEP, SEEDS):
+            text[heading] = [_number(value, ".0f") for value in part.iloc[:, 0]]
+        elif "low" in part.columns:
+            text[heading] = [difference_text(*values) for values in part[["mean", "low", "high"]].to_numpy().tolist()]
+        else:
+            form = "+.2f" if heading == DIFFERENCE else ".2f"
+            text[heading] = [_spread(100 * m, 100 * s, form) for m, s in zip(part["mean"], part["sd"], strict=True)]
+    return pd.DataFrame(text, index=overview.index)
+
+
+def difference_text(difference: float, *interval: float) -> str:
+    """A difference in points, such as ``+1.50``, with its interval if given, such as ``+1.50 [+0.20, +3.10]``."""
+    if pd.isna(difference):
+        return EN_DASH
+    shown, *ends = (_number(100 * value, "+.2f") for value in (difference, *interval))
+    return f"{shown} [{', '.join(ends)}]" if ends else shown
+
+
+def _number(value: float, form: str) -> str:
+    return EN_DASH if pd.isna(value) else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def _spread(mean: float, sd: float, form: str) -> str:
+    return _number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
+
+
+def as_text(overview: pd.DataFrame, metric: str) -> str:
+    """An overview for the terminal: what decides between methods, aligned, and in 80 columns where names are short.
+
+    Scores of single data sets and seconds are left out, and so is a column that says nothing. The first line says what
+    all rows share.
+
+    Args:
+        overview: as ``overview`` returns it.
+        metric: the metric that it shows.
+    """
+    several = int(overview[SEEDS].max().item()) > 1
+    shown = formatted(overview)[[headline(overview), DIFFERENCE, FLOPS, STEP, SEEDS]]
+    interval = " [95 % interval]" if "low" in overview[DIFFERENCE].columns else ""
+    shown = shown.rename(columns={DIFFERENCE: f"to ERM{interval}", FLOPS: "cost", STEP: "steps", SEEDS: "seeds"})
+    table = shown.reset_index()
+    table["reference"] = table["reference"].replace("", EN_DASH)
+    table = table.loc[:, (table != EN_DASH).any()]
+    title = []
+    if len(set(table["main"])) == 1:
+        title.append(table.pop("main").iloc[0])
+    if len(set(table["seeds"])) == 1:
+        title.append(f"{table.pop('seeds').iloc[0]} seed{'s' if several else ''}")
+    title.append(f"{metric} in percent{' ± spread over seeds' if several else ''}")
+    if "cost" in table:
+        title.append("cost in FLOPs (ERM = 100)")
+    return f"{', '.join(title)}\n\n{aligned(table, [name for name in ROW if name in table])}"
+
+
+def aligned(table: pd.DataFrame, left: Sequence[str]) -> str:
+    """A table of strings in columns two spaces apart: those of ``left`` to the left, others to the right."""
+    lines = [list(table.columns), *table.to_numpy().tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for cell, width, name in zip(line, widths, table.columns, strict=True)
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)

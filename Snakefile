@@ -8,7 +8,7 @@
 #   results/{task}/reference, datamap models trained on all data (ERM is one of them), and their data maps
 #   results/{task}/subset, main       what each selection chose, and the main models trained on it
 #   results/{task}/evaluation         predictions and scores on the test sets
-#   results/{task}/references.csv     which references will do, before a main model is trained
+#   results/{task}/references.csv     which references are suitable, before a main model is trained
 #   results/{task}/summary.csv, comparison.csv, cost_curve.csv, report.html
 #   results/{task}/figures, tables    the same for papers, as SVG, PNG, CSV and LaTeX
 #

@@ -76,14 +76,14 @@ MEASURES = ("rank_correlation", "ambiguous_overlap", "easy_overlap", "hard_overl
 
 def test_transfer_by_hand():
     runs = [("small", 0), ("small", 1)]
-    references = pd.DataFrame(runs, columns=["reference", "seed"]).assign(verdict=["will do", "too weak"])
+    references = pd.DataFrame(runs, columns=["reference", "seed"]).assign(verdict=["suitable", "too weak"])
     pairs = pd.DataFrame(
         [("small", 0, "small", 1, 0.5, 0.8, 0.7, 0.6, 0.01), ("small", 1, "small", 0, None, 0.8, 0.7, 0.6, 0.2)],
         columns=["reference", "seed", "other", "other_seed", *MEASURES],
     )
     chart = charts.transfer(pairs, references)
     (heat,) = chart["figure"]["data"]
-    assert list(heat["y"]) == ["small, seed 0: will do", "small, seed 1: too weak"]
+    assert list(heat["y"]) == ["small, seed 0: suitable", "small, seed 1: too weak"]
     by_name = {variant["name"]: variant["z"] for variant in chart["variants"]}
     assert by_name["rank correlation of variability"] == [[None, 0.5], [None, None]]
     assert by_name["overlap of the ambiguous third"] == [[None, 0.8], [0.8, None]]

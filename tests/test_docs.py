@@ -259,7 +259,7 @@ def test_examples_that_read_artifacts_run(tmp_path, monkeypatch, capsys):
     tables.write_results(
         DEMO / "summary.parquet", DEMO / "comparison.parquet", "x", "accuracy", f"{stem}.csv", f"{stem}.tex"
     )
-    (DEMO / "tables/outcomes-minilm-l6.csv").write_text("verdict,ftft to ERM\nwill do,0.01\n", encoding="utf-8")
+    (DEMO / "tables/outcomes-minilm-l6.csv").write_text("verdict,ftft to ERM\nsuitable,0.01\n", encoding="utf-8")
     examples = [block for block in blocks(ARTIFACTS, "python") if "transformers" not in block]
     exec("\n".join(examples), {})
     assert capsys.readouterr().out.count("\n") > len(examples)

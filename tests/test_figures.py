@@ -223,7 +223,7 @@ def references_and_transfer(names, correlation=0.8):
     )
 
 
-RUNS = [("small", 0, "will do"), ("small", 1, "doubtful"), ("tiny", 0, "too weak")]
+RUNS = [("small", 0, "suitable"), ("small", 1, "doubtful"), ("tiny", 0, "too weak")]
 
 
 def test_agreement_of_references():
@@ -233,7 +233,7 @@ def test_agreement_of_references():
     assert np.array(overlap.get_array().filled(np.nan)) == pytest.approx(np.array(expected), nan_ok=True)
     assert overlap.get_clim() == correlation.get_clim() == (-0.25, 1)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
-        "small, seed 0: will do",
+        "small, seed 0: suitable",
         "small, seed 1: doubtful",
         "tiny, seed 0: too weak",
     ]
@@ -248,7 +248,7 @@ def test_a_correlation_that_does_not_exist():
 
 
 def test_many_references_have_labels_that_fit_and_no_numbers():
-    names = [(f"reference-model-{number}", seed, "will do") for number in range(8) for seed in range(4)]
+    names = [(f"reference-model-{number}", seed, "suitable") for number in range(8) for seed in range(4)]
     figure = transfer_figure(*references_and_transfer(names))
     assert not figure.axes[0].texts
     figure.draw_without_rendering()

@@ -12,11 +12,11 @@ from ftft.results.schemas import REFERENCES, SUMMARY
 
 # Reference, seed, dev score, OOD dev score, what it lost, verdict.
 RUNS = [
-    ("small", 0, 0.9, 0.8, 0.03, "will do"),
+    ("small", 0, 0.9, 0.8, 0.03, "suitable"),
     ("small", 1, 0.9, 0.7, 0.06, "doubtful"),
     ("tiny", 0, 0.8, 0.6, 0.2, "too weak"),
     ("tiny", 1, 0.7, None, None, "too weak"),
-    ("unused", 0, 0.7, 0.5, 0.01, "will do"),
+    ("unused", 0, 0.7, 0.5, 0.01, "suitable"),
 ]
 
 
@@ -90,11 +90,11 @@ def test_one_main_model_at_a_time(summary, references):
 def test_by_verdict(summary, references):
     table = outcomes(summary, references, "big", "accuracy", ["half", "ftft"])
     found = by_verdict(table, "ftft")
-    assert list(found.index) == ["will do", "doubtful", "too weak"]
+    assert list(found.index) == ["suitable", "doubtful", "too weak"]
     assert found["runs"].to_list() == [1, 1, 2]
     assert found["mean"].to_numpy() == pytest.approx([0.1, -0.05, -0.15])
     assert found["worst"].to_numpy() == pytest.approx([0.1, -0.05, -0.2])
-    assert list(by_verdict(table, "half").index) == ["will do", "doubtful"]
+    assert list(by_verdict(table, "half").index) == ["suitable", "doubtful"]
 
 
 def test_agreement_is_spearmans_over_the_runs_that_have_both():

@@ -250,7 +250,7 @@ def test_the_forecast_against_what_came_of_it(arguments):
 
 
 def test_verdicts_on_references(arguments, tmp_path):
-    assert "Which references will do" not in written(arguments).text
+    assert "Which references are suitable" not in written(arguments).text
     rows = [
         ("small", 0, 0.91, 0.625, "tiny, seed 0", 0.07, "doubtful", "it finds 7.0 % hard"),
         ("tiny", 0, 0.4, None, None, None, "too weak", "not above chance"),
@@ -263,8 +263,8 @@ def test_verdicts_on_references(arguments, tmp_path):
     page = written(arguments | {"references": tmp_path / "references.parquet"})
     assert ["small", "0", "91.0", "62.5", "10.0", "7.0", "tiny, seed 0", "doubtful: it finds 7.0 % hard"] in page.rows
     assert (
-        "judged before a main model was trained: small doubtful; tiny too weak; fair doubtful (1 of 3 seeds), too weak "
-        "(1 of 3 seeds), will do (1 of 3 seeds)."
+        "judged before a main model was trained: small doubtful; tiny too weak; fair suitable (1 of 3 seeds), doubtful "
+        "(1 of 3 seeds), too weak (1 of 3 seeds)."
     ) in page.text
     assert ["tiny", "0", "40.0", EN_DASH, "10.0", EN_DASH, EN_DASH, "too weak: not above chance"] in page.rows
     assert "What big then did ftft, doubtful (1 run): +10.00 points to ERM." in page.text
@@ -292,12 +292,12 @@ def test_models_that_predict_one_class_are_named():
 
 
 def test_what_main_models_did_by_verdict():
-    verdicts = ["will do", "doubtful", "too weak", "too weak"]
+    verdicts = ["suitable", "doubtful", "too weak", "too weak"]
     known = {"verdict": verdicts, "dev": [0.9, 0.8, 0.7, 0.6], "ood_dev": [0.5] * 4, "hard": 0.1}
     table = pd.DataFrame(known | {"lost": [0.01, 0.06, 0.2, 0.1], "ftft to ERM": [0.02, -0.01, -0.03, -0.05]})
     # Losses rank 1 2 4 3 and differences 4 3 2 1: 1 - 6 * (9 + 1 + 4 + 4) / 60 = -0.8. All OOD dev scores are equal.
     assert sentences.outcome_sentence(table, "ftft").replace("\N{MINUS SIGN}", "-") == (
-        "ftft, will do (1 run): +2.00 points to ERM; doubtful (1 run): -1.00 points to ERM; too weak (2 runs): -4.00 "
+        "ftft, suitable (1 run): +2.00 points to ERM; doubtful (1 run): -1.00 points to ERM; too weak (2 runs): -4.00 "
         "points to ERM on average, -5.00 at worst. Rank correlation of the difference: -0.80 with lost, 1.00 with the "
         "dev score."
     )

@@ -81,7 +81,7 @@ def runs(tmp_path):
 
 def test_verdicts_follow_the_rule(runs, dev, tmp_path):
     strong, weak, fair = reported(runs, dev, tmp_path)[0]
-    assert [row["verdict"] for row in (strong, weak, fair)] == ["will do", "too weak", "doubtful"]
+    assert [row["verdict"] for row in (strong, weak, fair)] == ["suitable", "too weak", "doubtful"]
     assert [row["lost"] for row in (strong, weak, fair)] == pytest.approx([0, 3 / 20, 1 / 20])
     # The strongest is the best out of distribution, not in it; it is itself compared with the best of the others.
     assert [row["compared_with"] for row in (strong, weak, fair)] == [
@@ -99,12 +99,12 @@ def test_verdicts_follow_the_rule(runs, dev, tmp_path):
     [
         (0.6, 0.6, 0.0, None, "too weak", "not above chance, 60.0"),
         (0.61, 0.6, None, None, "doubtful", "nothing to compare it with"),
-        (0.9, 0.6, 0.049, None, "will do", "4.9 %"),
+        (0.9, 0.6, 0.049, None, "suitable", "4.9 %"),
         (0.9, 0.6, 0.05, None, "doubtful", "5 % or more"),
         (0.9, 0.6, 0.1, None, "too weak", "10 % or more"),
-        (0.9, 0.6, 0.0, 0.02, "will do", "0.0 %"),
+        (0.9, 0.6, 0.0, 0.02, "suitable", "0.0 %"),
         (0.9, 0.6, 0.0, 0.019, "doubtful", "it finds only 1.9 % hard: it knows them by heart"),
-        (0.9, 0.6, 0.0, 0.5, "will do", "0.0 %"),
+        (0.9, 0.6, 0.0, 0.5, "suitable", "0.0 %"),
         (0.9, 0.6, None, 0.51, "doubtful", "it finds 51.0 % hard: it has hardly learned the task"),
         (0.9, 0.6, 0.1, 0.01, "too weak", "10 % or more"),
         (0.6, 0.6, 0.0, 0.01, "too weak", "not above chance"),
@@ -127,7 +127,7 @@ def test_the_text_gives_reasons_for_what_will_not_do(runs, dev, tmp_path):
     lines = transfer.as_text(read_table(tmp_path / "references.parquet")).splitlines()
     assert lines == [
         "reference  seed   dev  ood_dev  hard  lost  verdict",
-        "strong        0  90.0     80.0   0.0   0.0  will do",
+        "strong        0  90.0     80.0   0.0   0.0  suitable",
         "weak          0  95.0     50.0   5.0  15.0  too weak",
         "fair          0  95.0     50.0   1.7   5.0  doubtful",
         "",

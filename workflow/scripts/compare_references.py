@@ -1,4 +1,4 @@
-"""Say which references will do, and how far their data maps agree."""
+"""Say which references are suitable, and how far their data maps agree."""
 
 from pathlib import Path
 

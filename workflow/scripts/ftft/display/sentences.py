@@ -1,4 +1,4 @@
-"""What the page says in words: which method won, what is cheaper, which references will do, where groups lie."""
+"""What the page says in words: which method won, what is cheaper, which references are suitable, where groups lie."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from ftft.results.outcomes import agreement, by_verdict
 from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, headline
 from ftft.results.schemas import ERM, OOD_MEAN
 from ftft.results.text import difference_text
+from ftft.results.transfer import VERDICTS
 
 MAX_CHEAPER = 3  # methods that are named
 MAX_COLLAPSED = 3  # runs that are named
@@ -132,7 +133,8 @@ def verdict_sentence(rows: list[dict[str, Any]]) -> str:
     for name in dict.fromkeys(row["reference"] for row in rows):
         found = Counter(row["verdict"] for row in rows if row["reference"] == name)
         several = found.total() > 1
-        counts = (f"{each} ({n} of {found.total()} seeds)" if several else each for each, n in sorted(found.items()))
+        verdicts = (verdict for verdict in VERDICTS if verdict in found)
+        counts = (f"{each} ({found[each]} of {found.total()} seeds)" if several else each for each in verdicts)
         parts.append(f"{name} {', '.join(counts)}")
     return f"The references, judged before a main model was trained: {'; '.join(parts)}."
 

@@ -115,7 +115,7 @@ def _column(heading: str, number: str) -> str:
 
 
 def write_references(references: str | Path, output_csv: str | Path, output_tex: str | Path) -> None:
-    """Write which references will do: the verdict on each run, and what it is made of.
+    """Write which references are suitable: the verdict on each run, and what it is made of.
 
     Args:
         references: the artifact of this name.

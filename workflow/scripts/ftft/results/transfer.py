@@ -1,4 +1,4 @@
-"""Which references will do, before a main model is paid for: how their data maps agree, and a verdict on each.
+"""Which references are suitable, before a main model is paid for: how their data maps agree, and a verdict on each.
 
 A run is one training of a reference model (reference, seed). One that is too weak calls hard what a stronger one finds
 ambiguous; those examples are lost to the main model.
@@ -26,7 +26,7 @@ from ftft.results.text import EN_DASH, aligned
 
 Floats = NDArray[np.float64]
 
-WILL_DO, DOUBTFUL, TOO_WEAK = VERDICTS = ("will do", "doubtful", "too weak")
+SUITABLE, DOUBTFUL, TOO_WEAK = VERDICTS = ("suitable", "doubtful", "too weak")
 # A reference loses so large a share of what the strongest run finds ambiguous. Set by what such references do to main
 # models on the planted benchmark (docs/results/planted.md).
 DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
@@ -96,7 +96,7 @@ def report(
 
 
 def verdict(dev: float, chance: float, lost: float | None, hard: float | None = None) -> tuple[str, str]:
-    """Whether a reference will do, and why.
+    """Whether a reference is suitable, and why.
 
     Args:
         dev: its in-distribution dev score.
@@ -127,7 +127,7 @@ def verdict(dev: float, chance: float, lost: float | None, hard: float | None = 
         return DOUBTFUL, "nothing to compare it with: add a seed, or another reference"
     if lost >= DOUBTFUL_LOSS:
         return DOUBTFUL, f"{share}, {100 * DOUBTFUL_LOSS:g} % or more"
-    return WILL_DO, f"{share}, less than {100 * DOUBTFUL_LOSS:g} %"
+    return SUITABLE, f"{share}, less than {100 * DOUBTFUL_LOSS:g} %"
 
 
 def _name(run: ReferenceRun) -> str:
@@ -184,7 +184,7 @@ def as_text(references: pa.Table) -> str:
     reasons = [
         f"{row.reference}, seed {row.seed}: {row.verdict}: {row.reason}"
         for row in table.itertuples()
-        if row.verdict != WILL_DO
+        if row.verdict != SUITABLE
     ]
     for name in ("dev", "ood_dev", "hard", "lost"):
         table[name] = [EN_DASH if pd.isna(value) else f"{100 * value:.1f}" for value in table[name]]

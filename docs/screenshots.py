@@ -1,7 +1,7 @@
 """Photograph the sections of a page into docs/images/report, as docs/report.md shows them.
 
     python docs/screenshots.py results/demo/report.html
-    python docs/screenshots.py results/hate-speech/report.html references    # only these sections
+    python docs/screenshots.py results/planted-budget/report.html references # only these sections
 
 Needs Chromium.
 """

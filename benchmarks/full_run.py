@@ -15,7 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 import yaml
-from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain, runs
+from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain
+
+# isort: split
+import runs
 
 from ftft.compute.batching import TokenizedDataset
 from ftft.data import prepare, tokens

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 FOLDER = Path(__file__).parent / "on_gpu"
 # The parts in their order, and the share of the time left that each may take at most.
@@ -45,7 +46,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(part: str, seconds: float, arguments: argparse.Namespace, copy) -> bool:
+def run(part: str, seconds: float, arguments: argparse.Namespace, copy: TextIO) -> bool:
     """Run one part for so many seconds at most, handing on its lines as they come; True if something was wrong."""
     command = [sys.executable, "-u", str(FOLDER / f"{part}.py"), "--data", str(arguments.data)]
     command += ["--seconds", f"{seconds:.0f}", *(["--smoke"] if arguments.smoke else [])]
@@ -65,7 +66,7 @@ def run(part: str, seconds: float, arguments: argparse.Namespace, copy) -> bool:
     return process.returncode != 0
 
 
-def say(line: str, copy) -> None:
+def say(line: str, copy: TextIO) -> None:
     print(line, flush=True)
     print(line, file=copy, flush=True)
 

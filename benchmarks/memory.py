@@ -49,7 +49,7 @@ def run(folder: Path, threads: int, bounded: bool) -> tuple[float, float]:
     training = start(folder, CASE, device="cpu")
     if not bounded:
         batching.ATTENTION_LENGTH = 10**9
-        devices.give_back_memory = lambda device: None
+        devices.give_back_memory = lambda device: None  # noqa: ARG005
         torch.backends.mkldnn.set_flags(True)
     begin = time.process_time()
     while training.state.step < training.steps:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -39,12 +40,12 @@ def main() -> None:
         report(demo, "a finished demo", arguments.rounds, *config)
 
 
-def widest() -> dict:
+def widest() -> dict[str, Any]:
     """The paper's NLI experiment with more main models and every method."""
     config = yaml.safe_load((ROOT / "config/paper/nli.yaml").read_text())
     config["references"] = list(config["models"])
     config["mains"] = list(MAINS)
-    methods: dict[str, dict] = {"erm": {}, "erm_stop": {"stop": STOP}}
+    methods: dict[str, dict[str, Any]] = {"erm": {}, "erm_stop": {"stop": STOP}}
     for by in ("random", "ambiguous", "hard", "easy"):
         select = {"select": {"by": by, "fraction": 0.33}}
         methods |= {by: select, f"{by}_stop": select | {"stop": STOP}}

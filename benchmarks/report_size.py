@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path += [str(ROOT / "workflow/scripts"), str(ROOT / "tests")]
@@ -42,7 +43,7 @@ def main() -> None:
         )
 
 
-def written(page: dict) -> float:
+def written(page: dict[str, Any]) -> float:
     begin = time.perf_counter()
     webpage.write(**page)
     return time.perf_counter() - begin

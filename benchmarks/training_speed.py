@@ -191,7 +191,7 @@ def settings(case: Case) -> dict[str, Any]:
 
 def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> Run:
     """A run of this project's loop, before its first step."""
-    changes: dict = {} if dynamics else {"dynamics": None}
+    changes: dict[str, Any] = {} if dynamics else {"dynamics": None}
     outputs = runs.files(folder, source=folder / "source", train=folder / "tokens.parquet", dev={}, **changes)
     told = Runtime(**{"progress": False} | runtime)
     return Run(settings(case), outputs, 0, told, torch.get_num_threads(), "benchmark")
@@ -252,7 +252,7 @@ class _Clock(TrainerCallback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_step_end(self, args, state, control, **_):
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 1 or state.global_step % (TEXTS // BATCH) == 0:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()

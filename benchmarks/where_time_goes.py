@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -63,7 +64,7 @@ def main() -> None:
         report_operations(variants["as it is"], sum(seconds["as it is"].values()), arguments.rounds)
 
 
-def take(run, step: int) -> float:
+def take(run: Any, step: int) -> float:
     """Seconds of one optimizer step."""
     run.state.step = step
     begin = time.perf_counter()
@@ -73,7 +74,7 @@ def take(run, step: int) -> float:
     return time.perf_counter() - begin
 
 
-def report_variants(seconds: dict[str, dict[int, float]], run, peak: float) -> None:
+def report_variants(seconds: dict[str, dict[int, float]], run: Any, peak: float) -> None:
     """Print speed by variant, and the share of the matrix rate on real tokens."""
     print("| variant | ex/s | time of a step, as it is = 1 | share of the matrix rate |\n|---|---|---|---|")
     lengths = [run.inputs.data.lengths[run.order.batch(step)] for step in STEPS]
@@ -84,11 +85,11 @@ def report_variants(seconds: dict[str, dict[int, float]], run, peak: float) -> N
         print(f"| {name} | {len(STEPS) * BATCH / total:.1f} | {total / base:.3f} | {real / total / peak:.0%} |")
 
 
-def report_recording(run) -> None:
+def report_recording(run: Any) -> None:
     """Print the share of a step that the call takes which keeps the logits."""
     record, seconds = run.recorder.record, []
 
-    def timed(*arguments) -> None:
+    def timed(*arguments: Any) -> None:
         begin = time.perf_counter()
         record(*arguments)
         seconds.append(time.perf_counter() - begin)
@@ -124,7 +125,7 @@ def fastest(work: Callable[[], object], repeats: int = 100) -> float:
     return min(seconds)
 
 
-def report_operations(run, whole: float, rounds: int) -> None:
+def report_operations(run: Any, whole: float, rounds: int) -> None:
     """Print which operations the time goes to."""
     least: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(lambda: float("inf")))
     for _ in range(rounds):

@@ -16,7 +16,8 @@ from ftft.dynamics.artifact import write_dynamics
 from ftft.evaluation.metrics import detailed_scores
 from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config, outputs, stages, workload
-from ftft.experiment.plan import Plan, Run
+from ftft.experiment.naming import Run
+from ftft.experiment.plan import Plan
 from ftft.results import comparison, cost_curve, forecast, summary, transfer
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -101,7 +102,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
 
 
-def report_arguments(plan: Plan, results: Path) -> dict:
+def report_arguments(plan: Plan, results: Path) -> dict[str, Any]:
     """What ``report.write`` takes, as rule ``report`` gives it."""
     tables = ("summary", "comparison", "cost_curve", "forecast", "references", "transfer")
     return {
@@ -188,7 +189,7 @@ def _write_cost(path: str | Path, stages: dict[str, tuple[float, float]], checkp
     write_table(pa.Table.from_pylist(rows, COST), path, COST)
 
 
-def _write_evaluation(entry: dict, plan: Plan) -> None:
+def _write_evaluation(entry: dict[str, Any], plan: Plan) -> None:
     """Predictions on every test set, the better the later the method stands in the experiment."""
     order = list(plan.methods)
     rows = []

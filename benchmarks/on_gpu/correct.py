@@ -228,7 +228,7 @@ def not_finite(folder: Path) -> tuple[str, bool]:
     return "no word of it", False
 
 
-def never_two_on_one(folder: Path) -> tuple[str, bool | None]:
+def never_two_on_one(folder: Path) -> tuple[str, bool | None]:  # noqa: ARG001
     """When three jobs held which device."""
     if device() != "cuda":
         return "needs a GPU", None

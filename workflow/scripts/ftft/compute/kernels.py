@@ -93,7 +93,7 @@ class _Scale(torch.autograd.Function):
         return values * scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (scale,) = ctx.saved_tensors
         return gradient * scale, None
 
@@ -121,7 +121,7 @@ class _Embedding(torch.autograd.Function):
         return _embedding(indices, weight)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[None, None, None]:
         weight, indices = ctx.weight, ctx.indices.flatten()
         rows = gradient.reshape(len(indices), -1)
         if ctx.padding_idx is not None:
@@ -158,7 +158,7 @@ class _Gather(torch.autograd.Function):
         return _gather(values, -1, index)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (index,) = ctx.saved_tensors
         places = torch.arange(ctx.places, device=index.device)
         looked_up = (index.unsqueeze(-1) == places).to(gradient.dtype)  # (I, J, K)

@@ -108,7 +108,7 @@ def _bytes(file: Path, compression: str) -> pa.NativeFile:
 def _text(file: Path, compression: str, encoding: str, newline: str = "\n") -> TextIO:
     """A file as text; lines end where ``newline`` says and nowhere else, since texts may hold other signs for it."""
     with_mark = "utf-8-sig" if encoding == "utf-8" else encoding
-    return io.TextIOWrapper(_bytes(file, compression), encoding=with_mark, newline=newline)  # type: ignore[arg-type]
+    return io.TextIOWrapper(_bytes(file, compression), encoding=with_mark, newline=newline)
 
 
 def _beginning(file: Path, compression: str) -> bytes:

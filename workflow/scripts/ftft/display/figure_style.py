@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ _LOOK = {
 }
 
 
-def styled():
+def styled() -> Any:
     """A context, or a decorator, in which figures are drawn: what a user has set for matplotlib does not count."""
     return style.context(["default", _LOOK])
 

@@ -69,10 +69,10 @@ class Plan(Inputs):
 
     @cached_property
     def recipes(self) -> dict[str, Recipe]:
-        found = (recipe for method in self.methods.values() for recipe in self._recipes_of(method))
+        found = (recipe for method in self.methods.values() for recipe in self.recipes_of(method))
         return {"": Recipe()} | {recipe.name: recipe for recipe in found}
 
-    def _recipes_of(self, method: Method) -> list[Recipe]:
+    def recipes_of(self, method: Method) -> list[Recipe]:
         mains = self.config.mains
         return [self._recipe(method, group, main) for main in mains for group in self._groups(method, main)]
 
@@ -187,7 +187,7 @@ def _check(plan: Plan) -> None:
         name: (tokens[name], model.layers, plan.config.training_of(name).precision) for name, model in models.items()
     }
     settles = {name: model.stop for name, model in models.items() if model.stop is not None}
-    recipes = [(name, recipe) for name, method in methods.items() for recipe in plan._recipes_of(method)]
+    recipes = [(name, recipe) for name, method in methods.items() for recipe in plan.recipes_of(method)]
     subsets = [(recipe.data, f"method {name}", recipe.choice) for name, recipe in recipes if recipe.use is not None]
     results = [(result, methods[result.method].stop) for result in plan.results]
     check_names([(plan.tokenizer_of(name), f"model {name}", each) for name, each in tokens.items()])

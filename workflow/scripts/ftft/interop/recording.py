@@ -30,7 +30,7 @@ class Recording:
     def __init__(self, rows: int, classes: int, device: torch.device) -> None:
         self.classes = classes
         alone = SimpleNamespace(device=device, num_processes=1)
-        self.recorder = DynamicsRecorder(rows, classes, alone)  # type: ignore[arg-type]
+        self.recorder = DynamicsRecorder(rows, classes, alone)
         self.seen = torch.zeros(rows, dtype=torch.bool, device=device)
         self.labels = torch.zeros(rows, dtype=torch.int64, device=device)
         self.batch: tuple[torch.Tensor, torch.Tensor] | None = None

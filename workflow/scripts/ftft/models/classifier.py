@@ -148,7 +148,7 @@ def _load(
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model in fp32 with these weights, and the names of those that are not among them and therefore random."""
     transformers_logging.set_verbosity_error()  # a new head is expected; callers check the rest
-    with pretrained.loading(f"the weights in {folder} do not fit its configuration, or are damaged"):
+    with folders.loading(f"the weights in {folder} do not fit its configuration, or are damaged"):
         # The class itself: an automatic one finds the file that it reads by itself.
         exact: Any = type(_outline(kind, config))
         model, info = exact.from_pretrained(
@@ -211,7 +211,7 @@ def read_config(source: Path, layers: int | None = None) -> Any:
         UserError: it is damaged, or has fewer layers.
     """
     artifacts.read_json(source / "config.json")
-    with pretrained.loading(f"{source / 'config.json'} is damaged ({artifacts.REMAKE})"):
+    with folders.loading(f"{source / 'config.json'} is damaged ({artifacts.REMAKE})"):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
     if layers is not None:
@@ -251,7 +251,7 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
         UserError: it is missing or is not what was saved.
     """
     _check_saved(folder)
-    with pretrained.loading(f"{folder} is damaged ({REMAKE})"):
+    with folders.loading(f"{folder} is damaged ({REMAKE})"):
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
         )

@@ -191,7 +191,7 @@ def _load(folder: Path, name: str) -> tuple[Any, Any]:
 def _fetch(model: str, revision: str | None) -> str:
     """Download a hub model into the cache; returns its commit."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
         GatedRepoError,
         HFValidationError,
         HTTPError,

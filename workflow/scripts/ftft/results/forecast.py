@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -151,12 +151,12 @@ def warnings(forecast: pa.Table) -> list[str]:
     return [f"{_name(row, several)}: {'may not' if row['at_most'] else 'cannot'} pay: {_reason(row)}" for row in rows]
 
 
-def _name(row: dict, several: bool) -> str:
+def _name(row: dict[str, Any], several: bool) -> str:
     main = f"{row['main']}, " if several else ""
     return f"{main}{row['method']}" + (f" (reference {row['reference']})" if row["reference"] else "")
 
 
-def _reason(row: dict) -> str:
+def _reason(row: dict[str, Any]) -> str:
     if not row["break_even_step"]:
         share = f"alone costs {'up to ' * row['at_most']}{_percent(row['preparation_share'])} % of ERM"
         if not row["reference"]:
@@ -197,7 +197,7 @@ PAYS_HEADING = "pays"
 CELLS = ["preparation", "in all", "must stop by", "can stop at", PAYS_HEADING]
 
 
-def cells_of(row: dict) -> list[str]:
+def cells_of(row: dict[str, Any]) -> list[str]:
     """A row of a forecast as text, under the headings ``CELLS``.
 
     ``must stop by`` is empty for a method that need not stop; a reference that may stop earlier costs that at most.

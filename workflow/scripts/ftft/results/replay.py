@@ -111,7 +111,7 @@ def replay(
             pretrained.read_source(Path(job["source"]))["max_positions"],
             devices.records_passes(device, wanted=cuda_graphs),
         )
-        trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))  # type: ignore[literal-required]
+        trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
         flops = count(job["source"], job["layers"], trained)
         taken = steps.budgeted(planned, training["budget"])
         within = number < taken

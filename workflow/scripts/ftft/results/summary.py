@@ -93,7 +93,7 @@ def _rows(entry: Entry) -> pa.Table:
     return pa.table(columns).select(SUMMARY.names).cast(SUMMARY)
 
 
-def main_cost(entry: Entry) -> dict:
+def main_cost(entry: Entry) -> dict[str, Any]:
     """What training the main model took, up to the checkpoint that counts: a row of its cost table."""
     return training_cost(entry["cost"], entry["checkpoint"])
 
@@ -105,7 +105,7 @@ def preparation_cost(entry: Entry) -> dict[str, float]:
     return {name: float(sum(cost[name] for cost in costs)) for name in ("flops", "seconds")}
 
 
-def training_cost(path: str | Path, checkpoint: str) -> dict:
+def training_cost(path: str | Path, checkpoint: str) -> dict[str, Any]:
     """The row of a cost table that says what a training took up to a checkpoint."""
     row = read(path, COST).filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint)).to_pylist()
     if len(row) != 1:

@@ -18,6 +18,7 @@ from ftft.jobs import gpus
 from ftft.jobs.job import Job, reporting
 from ftft.jobs.running import end_after
 from ftft.training import loop
+from ftft.training.settings import Files
 
 
 def train(job: Job, title: str) -> None:
@@ -164,7 +165,7 @@ def _train(arguments: dict[str, Any]) -> None:
     paths: dict[str, Any] = dict(arguments["files"])
     dev = {name: Path(path) for name, path in paths.pop("dev").items()}
     others: dict[str, Any] = {name: Path(path) if path else None for name, path in paths.items()}
-    files = loop.Files(dev=dev, **others)
+    files = Files(dev=dev, **others)
     settings = {name: value for name, value in arguments.items() if name != "files"}
     loop.train(files=files, **settings)
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(SCRIPTS))
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.experiment import config as settings
-from ftft.experiment import config_files, outputs, provenance, stages, workload
+from ftft.experiment import config_files, naming, outputs, provenance, stages, workload
 from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
 from ftft.jobs import manifest
@@ -160,13 +160,13 @@ def start_of(wildcards):
     model, recipe = model_of(wildcards), wildcards.get("recipe", "")
     if not PLAN.needs_probe(model, recipe):
         return []
-    return f"{RESULTS}/{PLAN.probe_path(model, wildcards.seed)}/models"
+    return f"{RESULTS}/{naming.probe_path(model, wildcards.seed)}/models"
 
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
     seed = Path(wildcards.run).name.removeprefix("seed")
-    return f"{RESULTS}/{PLAN.probe_path(model_of(wildcards), seed)}/models"
+    return f"{RESULTS}/{naming.probe_path(model_of(wildcards), seed)}/models"
 
 
 def saved_model(wildcards):

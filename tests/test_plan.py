@@ -60,7 +60,7 @@ def test_dm_with_self_trains_erm_once():
     ]
     assert found.runs == [Run("big", "", 3), Run("big", "big/ambiguous-0.5", 3)]
     assert found.references == ["big"]
-    assert found.reference_of("big/ambiguous-0.5") == "big"
+    assert found.group_of("big/ambiguous-0.5") == ("big",)
 
 
 def test_ftft_needs_the_reference_but_no_run_of_the_main_model_on_all_data():
@@ -106,7 +106,7 @@ def test_random_subset_has_no_reference():
     found = plan(methods={"random": {"select": {"by": "random", "fraction": 0.33}}}, references=[])
     assert rows(found) == [("random", "", "main/big/random-0.33/seed3", "final")]
     assert found.runs == [Run("big", "random-0.33", 3)]
-    assert found.reference_of("random-0.33") == ""
+    assert found.group_of("random-0.33") == ()
     assert stages.select(found, "random-0.33") == {"balance": None, "by": "random", "easy_share": 0.0, "fraction": 0.33}
     assert found.reference_runs_of("random-0.33", 3) == []
     assert outputs.subset_entries(found, "results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"

@@ -19,7 +19,7 @@ Tensors on other devices go through PyTorch's own operations.
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache, lru_cache
 from typing import Any
 from unittest import mock
@@ -37,6 +37,12 @@ def fast_on_cpu() -> Iterator[None]:
     """Replace the functions for the block; a forward pass and its backward pass both belong inside."""
     with mock.patch.multiple(functional, dropout=dropout, embedding=embedding):
         yield
+
+
+def fast_on(device: torch.device) -> Callable[[], AbstractContextManager[None]]:
+    """What replaces functions on a device for the time of a block."""
+    contexts: dict[str, Callable[[], AbstractContextManager[None]]] = {"cpu": fast_on_cpu, "cuda": fast_on_cuda}
+    return contexts.get(device.type, nullcontext)
 
 
 _DEBERTA = "transformers.models.deberta_v2.modeling_deberta_v2"

@@ -147,6 +147,11 @@ def title_of(run: Run) -> str:
     return f"{run.model} on {run.recipe}" if run.recipe else run.model
 
 
+def probe_path(model: str, seed: int) -> str:
+    """Folder of a trained head inside ``results/{task}``."""
+    return f"probe/{model}/seed{seed}"
+
+
 def short_name(name: str, model: Model) -> str:
     """A name for a model's source: its id, package or folder, where that is fit for a path; else the model's own."""
     if model.scratch is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from ftft.core.errors import without_credentials
 from ftft.experiment.config import plain
 from ftft.experiment.lineage import lineage
-from ftft.experiment.naming import Result, Run, checkpoint_name, criterion, title_of
+from ftft.experiment.naming import Result, Run, checkpoint_name, criterion, probe_path, title_of
 from ftft.experiment.plan import Plan
 from ftft.models.saved import FINAL
 
@@ -23,7 +23,7 @@ def _entry(plan: Plan, result: Result, results: str) -> dict[str, Any]:
     others = [f"{results}/features/{name}/cost.parquet" for name in plan.features_of(result)]
     trainings = [reference_cost(plan, run, results) for run in result.reference_runs]
     trainings += [
-        {"cost": f"{results}/{plan.probe_path(model, seed)}/cost.parquet", "checkpoint": FINAL}
+        {"cost": f"{results}/{probe_path(model, seed)}/cost.parquet", "checkpoint": FINAL}
         for model, seed in plan.probes_of(result)
     ]
     if subset := plan.subset_of(result.run.recipe):
@@ -55,7 +55,7 @@ def reference_cost(plan: Plan, run: Run, results: str) -> dict[str, str]:
 def costs(plan: Plan, results: str) -> list[str]:
     """Every cost table, once: of training runs, data maps and subsets."""
     costs = [f"{results}/{run.path}/cost.parquet" for run in plan.runs]
-    costs += [f"{results}/{plan.probe_path(*probe)}/cost.parquet" for probe in plan.probes]
+    costs += [f"{results}/{probe_path(*probe)}/cost.parquet" for probe in plan.probes]
     return costs + sorted({path for entry in entries(plan, results) for path in entry["other_costs"]})
 
 
@@ -82,7 +82,7 @@ def named_costs(plan: Plan, results: str) -> list[dict[str, str]]:
         for encoder in plan.embedded
     ]
     named += [
-        {"rule": "train_probe", "name": model, "path": f"{results}/{plan.probe_path(model, seed)}/cost.parquet"}
+        {"rule": "train_probe", "name": model, "path": f"{results}/{probe_path(model, seed)}/cost.parquet"}
         for model, seed in plan.probes
     ]
     return named + [
@@ -110,7 +110,7 @@ def subset_entries(plan: Plan, results: str) -> list[dict[str, Any]]:
     """The subsets of the experiment, and where they lie."""
     return [
         {
-            "reference": plan.reference_of(subset),
+            "reference": "+".join(plan.group_of(subset)),
             "by": criterion(select),
             "fraction": select.fraction,
             "seed": seed,

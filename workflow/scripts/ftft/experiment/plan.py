@@ -86,9 +86,9 @@ class Plan(Inputs):
         data = self.recipes[recipe].data
         return data if data in self.subsets else ""
 
-    def reference_of(self, subset: str) -> str:
-        """The reference model of a subset, of several the names joined by ``+``; empty for a random one."""
-        return subset.rpartition("/")[0]
+    def group_of(self, subset: str) -> tuple[str, ...]:
+        """The reference models that select a subset together; none for a random one."""
+        return self._selections[subset].group
 
     def budget_of(self, recipe: str) -> float:
         """The share of the planned steps that a recipe takes."""
@@ -146,10 +146,6 @@ class Plan(Inputs):
         """The models and seeds of the trained heads that a result starts from, its references included, each once."""
         runs = (*result.reference_runs, result.run)
         return list(dict.fromkeys((run.model, run.seed) for run in runs if self.needs_probe(run.model, run.recipe)))
-
-    def probe_path(self, model: str, seed: int) -> str:
-        """Folder of a trained head inside ``results/{task}``."""
-        return f"probe/{model}/seed{seed}"
 
     @cached_property
     def embedded(self) -> list[str]:

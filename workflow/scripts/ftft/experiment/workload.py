@@ -5,7 +5,7 @@ from typing import Any
 from ftft.data.schemas import TRAIN
 from ftft.experiment import stages
 from ftft.experiment.config import ERM, plain
-from ftft.experiment.naming import Result, Run
+from ftft.experiment.naming import Result, Run, probe_path
 from ftft.experiment.plan import Plan
 
 
@@ -56,7 +56,7 @@ def _preparation(plan: Plan, result: Result, results: str) -> dict[str, dict[str
     }
     for model, seed in plan.probes_of(result):
         run = Run(model, "", seed)
-        work[plan.probe_path(model, seed)] = _training_work(plan, run, stages.probe(plan, model), results)
+        work[probe_path(model, seed)] = _training_work(plan, run, stages.probe(plan, model), results)
     return work
 
 

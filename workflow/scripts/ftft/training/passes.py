@@ -7,6 +7,8 @@ import torch
 
 from ftft.compute import devices
 from ftft.compute.batching import fixed_rows, micro_batches
+from ftft.compute.cost import Stage
+from ftft.compute.flops import FlopCount
 from ftft.training.inputs import Inputs
 
 NO_LABEL = -100  # of a row that only fills a pass up to its size
@@ -57,3 +59,12 @@ def collated(each: Pass, batch_size: int, inputs: Inputs) -> dict[str, np.ndarra
     labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
     targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
     return data.collate(filled, pad_id=inputs.pad_id, positions=each.positions) | targets
+
+
+def charge(stage: Stage, pieces: list[Pass], flops: FlopCount, lengths: np.ndarray) -> None:
+    """Charge a step with its passes; ``lengths`` are the tokens of the examples in its batch."""
+    stage.steps += 1
+    stage.tokens_padded += sum(len(each.filled) * each.positions for each in pieces)
+    stage.flops += sum(flops.train_pass(len(each.filled), each.positions) for each in pieces)
+    stage.examples += len(lengths)
+    stage.tokens += int(lengths.sum())

@@ -74,19 +74,7 @@ class Run:
             steps_per_epoch=self.order.steps_per_epoch,
             title=title,
         )
-        self.state = State(
-            schedule=Schedule(
-                kind=training.schedule,
-                peak=training.learning_rate,
-                warmup=training.warmup_of(self.steps),
-                steps=self.steps,
-            ),
-            stops={
-                name: EarlyStopping(**stop, chance=self.inputs.chance(settings, stop["monitor"]))
-                for name, stop in settings.stops.items()
-            },
-            reference_stop=RankingStop(**settings.reference_stop) if settings.reference_stop else None,
-        )
+        self.state = _begin(settings, self.inputs, self.steps)
         _check_budget(self, planned)
         self.recorder = (
             DynamicsRecorder(len(self.inputs.data), len(settings.labels), self.accelerator)
@@ -220,6 +208,24 @@ def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: 
     model.to(device)  # type: ignore[arg-type]
     model.train()
     return model
+
+
+def _begin(settings: Settings, inputs: Inputs, steps: int) -> State:
+    """The state before the first step."""
+    training = settings.training
+    return State(
+        schedule=Schedule(
+            kind=training.schedule,
+            peak=training.learning_rate,
+            warmup=training.warmup_of(steps),
+            steps=steps,
+        ),
+        stops={
+            name: EarlyStopping(**stop, chance=inputs.chance(settings, stop["monitor"]))
+            for name, stop in settings.stops.items()
+        },
+        reference_stop=RankingStop(**settings.reference_stop) if settings.reference_stop else None,
+    )
 
 
 def _check_budget(run: Run, planned: int) -> None:

@@ -77,10 +77,7 @@ class Step:
         self.forward = devices.compiled(
             model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False
         )
-        eager_on_cpu = self.device.type == "cpu" and self.forward is model
-        self.kernels = kernels.fast_on_cpu if eager_on_cpu else nullcontext
-        if self.device.type == "cuda" and self.forward is model:
-            self.kernels = kernels.fast_on_cuda
+        self.kernels = kernels.fast_on(self.device) if self.forward is model else nullcontext
         self.exact = devices.varies(self.device)
         self.passes: graphs.Passes = graphs.Eager(self._compute)
         if self.fixed:
@@ -116,7 +113,7 @@ class Step:
             except RuntimeError as failure:
                 self._give_up_exactness(failure)
         if self.accelerator.num_processes > 1:
-            self._sum_gradients()
+            _sum_gradients(self.model, self.accelerator)
         if self.training.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
         self.optimizer.step()
@@ -142,11 +139,7 @@ class Step:
             self.taken += 1
             if self.taken % GIVE_BACK_EVERY == 0 and self.inputs.features is None:  # a head holds next to nothing
                 devices.give_back_memory(self.device)
-        stage.steps += 1
-        stage.tokens_padded += sum(len(each.filled) * each.positions for each in pieces)
-        stage.flops += sum(self.flops.train_pass(len(each.filled), each.positions) for each in pieces)
-        stage.examples += len(batch)
-        stage.tokens += int(self.inputs.data.lengths[batch].sum())
+        passes.charge(stage, pieces, self.flops, self.inputs.data.lengths[batch])
         return total
 
     def _cut(self, batch: np.ndarray) -> list[passes.Pass]:
@@ -210,13 +203,14 @@ class Step:
         self.exact = False
         log.warning("%s: the same run again may differ in its last bits: %s", self.title, reason(failure))
 
-    def _sum_gradients(self) -> None:
-        """Add the gradients of all processes; a process without a pass in this step adds nothing."""
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
-        flat = self.accelerator.reduce(flat, "sum")
-        for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.grad = gradient.view_as(parameter)
+
+def _sum_gradients(model: PreTrainedModel, accelerator: Accelerator) -> None:
+    """Add the gradients of all processes; a process without a pass in this step adds nothing."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
+    flat = accelerator.reduce(flat, "sum")
+    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

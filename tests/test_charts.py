@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import pyarrow as pa
 
-from ftft.display import charts
+from ftft.display import charts, data
 from ftft.display.method_styles import method_styles
 from ftft.results.overview import COSTS
 from ftft.results.schemas import OOD_MEAN
@@ -13,7 +14,12 @@ STYLES = method_styles([("erm", ""), ("ftft", "small")])
 def curve(points):
     """``points``: (method, reference, seed, step, value, flops, seconds)."""
     names = ("method", "reference", "seed", "step", "value", "flops", "seconds")
-    return pd.DataFrame([dict(zip(names, point, strict=True)) for point in points]).assign(dataset=OOD_MEAN)
+    rows = [dict(zip(names, point, strict=True)) for point in points]
+    return pd.DataFrame(rows).assign(main="big", metric="accuracy", dataset=OOD_MEAN)
+
+
+def curves(rows):
+    return data.curves(pa.Table.from_pandas(rows, preserve_index=False), "big", "accuracy")
 
 
 CURVE = curve(
@@ -28,7 +34,7 @@ CURVE = curve(
 
 
 def test_learning_curves_by_hand():
-    chart = charts.learning_curves(CURVE, STYLES, "accuracy")
+    chart = charts.learning_curves(curves(CURVE), STYLES, "accuracy")
     lines = chart["figure"]["data"]
     assert [line["name"] for line in lines] == ["ERM", "ERM", "ftft (small)"]
     assert [line["showlegend"] for line in lines] == [True, False, True]
@@ -48,7 +54,7 @@ def test_learning_curves_by_hand():
 
 
 def test_learning_curves_without_erm():
-    chart = charts.learning_curves(CURVE[CURVE["method"] == "ftft"], STYLES, "accuracy")
+    chart = charts.learning_curves(curves(CURVE[CURVE["method"] == "ftft"]), STYLES, "accuracy")
     assert "shapes" not in chart["figure"]["layout"]
     assert chart["variants"][1]["x"] == [[80.0]]
     assert chart["variants"][1]["title"] == "training FLOPs, reference included (as measured)"
@@ -56,14 +62,16 @@ def test_learning_curves_without_erm():
 
 def overview(rows):
     """``rows``: (method, reference, mean, sd, FLOPs, seconds)."""
-    index = pd.MultiIndex.from_tuples([row[:2] for row in rows], names=["method", "reference"])
+    index = pd.MultiIndex.from_tuples([("big", *row[:2]) for row in rows], names=["main", "method", "reference"])
     columns = [(OOD_MEAN, "mean"), (OOD_MEAN, "sd"), (COSTS, "FLOPs"), (COSTS, "seconds")]
     return pd.DataFrame([row[2:] for row in rows], index=index, columns=pd.MultiIndex.from_tuples(columns))
 
 
 def test_robustness_by_hand():
     table = overview([("erm", "", 0.5, np.nan, 100.0, 100.0), ("ftft", "small", 0.6, 0.02, 80.0, 120.0)])
-    chart = charts.robustness(table, table[COSTS], STYLES, np.array([False, True]), "mean OOD accuracy", relative=True)
+    found = data.robustness(pa.table({}), table, "big")  # all costs are in the overview
+    assert (found.points["best"].tolist(), found.relative) == ([False, True], True)
+    chart = charts.robustness(found, STYLES, "mean OOD accuracy")
     front, erm, ftft = chart["figure"]["data"]
     assert (list(front["x"]), list(front["y"])) == ([80.0], [60.0])
     assert (list(erm["y"]), list(erm["error_y"]["array"])) == ([50.0], [0])
@@ -81,7 +89,7 @@ def test_transfer_by_hand():
         [("small", 0, "small", 1, 0.5, 0.8, 0.7, 0.6, 0.01), ("small", 1, "small", 0, None, 0.8, 0.7, 0.6, 0.2)],
         columns=["reference", "seed", "other", "other_seed", *MEASURES],
     )
-    chart = charts.transfer(pairs, references)
+    chart = charts.transfer(data.agreement(references, pairs))
     (heat,) = chart["figure"]["data"]
     assert list(heat["y"]) == ["small, seed 0: suitable", "small, seed 1: too weak"]
     by_name = {variant["name"]: variant["z"] for variant in chart["variants"]}

@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from ftft.display.data import Agreement, Curves, Robustness
 from ftft.display.method_styles import MethodStyle
-from ftft.results.overview import headline
-from ftft.results.schemas import ERM, OOD_MEAN
 
 _GREY = "#555555"  # of what is no method
 # Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
@@ -26,28 +23,24 @@ Chart = dict[str, Any]
 Styles = Mapping[tuple[str, str], MethodStyle]
 
 
-def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: str = ERM) -> Chart:
+def learning_curves(curves: Curves, styles: Styles, metric: str) -> Chart:
     """Dev score of each run against its steps, its FLOPs or its seconds, with the stops marked.
 
     Args:
-        curve: rows of one main model and metric of a table as ``cost_curve.trace`` writes it.
+        curves: of one main model.
         styles: of every method in it.
         metric: what to call the score.
-        baseline: costs are in percent of this method's whole training (mean over seeds), where there is such a method;
-            the score of its last step (mean over seeds) is a line.
     """
-    ends = curve[curve["method"] == baseline].groupby("seed").tail(1)
-    units = {name: 1.0 if ends.empty else ends[name].mean() / 100 for name in ("flops", "seconds")}
-    longest = curve["step"].max()
+    longest = curves.rows["step"].max()
     figure = go.Figure()
     axes: dict[str, list[list[float] | None]] = {"step": [], "flops": [], "seconds": []}
-    for key, runs in curve.groupby(["method", "reference"], sort=False):
+    for key, runs in curves.rows.groupby(["method", "reference"], sort=False):
         look = styles[key]
         for number, (seed, run) in enumerate(runs.groupby("seed")):
             stopped = run["step"].iloc[-1] < longest
             figure.add_scatter(
                 x=run["step"].tolist(),
-                y=(100 * run["value"]).round(3).tolist(),
+                y=run["score"].round(3).tolist(),
                 mode="lines+markers",
                 line={"color": look.colour, "dash": look.dash, "width": 2},
                 marker={
@@ -60,20 +53,19 @@ def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: 
                 hovertemplate=f"%{{y:.2f}} % at %{{x:,.4~g}}, seed {seed}{', stopped early' if stopped else ''}",
             )
             axes["step"].append(run["step"].tolist())
-            for name, unit in units.items():
-                axes[name].append((run[name] / unit).round(3).tolist())
-    if not ends.empty:
-        score = round(100 * ends["value"].mean(), 3)
+            for name in ("flops", "seconds"):
+                axes[name].append(run[name].round(3).tolist())
+    if curves.end is not None:
+        score = round(curves.end, 3)
         figure.add_hline(
             y=score,
             line={"color": _GREY, "dash": "dash", "width": 1},
             name=f"ERM at its end: {score:.2f} %",
             showlegend=True,
         )
-    where = "mean OOD dev" if (curve["dataset"] == OOD_MEAN).all() else "dev"
-    _lay_out(figure, "", f"{where} {metric} (%)")
+    _lay_out(figure, "", f"{curves.where} {metric} (%)")
     figure.update_xaxes(rangemode="tozero")
-    unit = "ERM = 100" if not ends.empty else "as measured"
+    unit = "ERM = 100" if curves.relative else "as measured"
     titles = {
         "step": ("training steps", "training steps of the main model"),
         "flops": ("training FLOPs", f"training FLOPs, reference included ({unit})"),
@@ -82,47 +74,40 @@ def learning_curves(curve: pd.DataFrame, styles: Styles, metric: str, baseline: 
     return _chart(figure, [{"name": titles[key][0], "x": axes[key], "title": titles[key][1]} for key in axes])
 
 
-def robustness(
-    table: pd.DataFrame, costs: pd.DataFrame, styles: Styles, front: NDArray[np.bool_], score: str, *, relative: bool
-) -> Chart:
+def robustness(found: Robustness, styles: Styles, score: str) -> Chart:
     """Every method as a point: its score against its cost, with deviations over seeds, and the Pareto front.
 
     Args:
-        table: rows of one main model of a table as ``overview.overview`` makes it.
-        costs: for each of them the columns ``FLOPs`` and ``seconds``.
+        found: of one main model.
         styles: of every method in it.
-        front: which of them no other row beats, for FLOPs as the cost.
         score: what to call the score.
-        relative: whether the costs are in percent of ERM's.
     """
-    heading = headline(table)
     figure = go.Figure()
-    best = costs.loc[front, "FLOPs"].sort_values()
+    best = found.points[found.points["best"]].sort_values("FLOPs")
     figure.add_scatter(
-        x=best.round(3).tolist(),
-        y=(100 * table.loc[best.index, (heading, "mean")]).round(3).tolist(),
+        x=best["FLOPs"].round(3).tolist(),
+        y=best["score"].round(3).tolist(),
         mode="lines",
         line={"shape": "hv", "color": _GREY, "dash": "dot", "width": 1.5},
         name="Pareto front (FLOPs)",
         hoverinfo="skip",
     )
     # The front is one of FLOPs: of seconds, which vary with the machine, none is drawn.
-    axes: dict[str, list[list[float] | None]] = {"FLOPs": [best.round(3).tolist()], "seconds": [[]]}
-    unit = " (ERM = 100)" if relative else ""
-    for key, row in table.iterrows():
+    axes: dict[str, list[list[float] | None]] = {"FLOPs": [best["FLOPs"].round(3).tolist()], "seconds": [[]]}
+    unit = " (ERM = 100)" if found.relative else ""
+    for key, row in found.points.iterrows():
         look = styles[key]
-        spread = row[heading, "sd"]
         figure.add_scatter(
-            x=[round(costs.loc[key, "FLOPs"], 3)],
-            y=[round(100 * row[heading, "mean"], 3)],
-            error_y={"array": [0 if np.isnan(spread) else round(100 * spread, 3)], "thickness": 1.5},
+            x=[round(row["FLOPs"], 3)],
+            y=[round(row["score"], 3)],
+            error_y={"array": [0 if np.isnan(row["sd"]) else round(row["sd"], 3)], "thickness": 1.5},
             mode="markers",
             marker={"color": look.colour, "symbol": look.marker, "size": 12},
             name=look.label,
             hovertemplate=f"%{{y:.2f}} %, cost %{{x:,.4~g}}{unit}",
         )
         for name, points in axes.items():
-            points.append([round(costs.loc[key, name], 3)])
+            points.append([round(row[name], 3)])
     _lay_out(figure, "", f"{score} (%)")
     figure.update_xaxes(rangemode="tozero")
     return _chart(
@@ -134,18 +119,10 @@ def robustness(
     )
 
 
-def transfer(pairs: pd.DataFrame, references: pd.DataFrame) -> Chart:
-    """How much the data maps of reference runs agree, as a heat map of all pairs.
-
-    Args:
-        pairs, references: the tables of ``transfer.report``.
-    """
-    keys = list(zip(references["reference"], references["seed"], strict=True))
-    names = [
-        f"{reference}, seed {seed}: {verdict}"
-        for (reference, seed), verdict in zip(keys, references["verdict"], strict=True)
-    ]
-    by_pair = pairs.set_index(["reference", "seed", "other", "other_seed"])
+def transfer(agreement: Agreement) -> Chart:
+    """How much the data maps of reference runs agree, as a heat map of all pairs."""
+    named = zip(agreement.runs, agreement.verdicts, strict=True)
+    names = [f"{reference}, seed {seed}: {verdict}" for (reference, seed), verdict in named]
     shown = {
         "rank correlation of variability": "rank_correlation",
         "overlap of the ambiguous third": "ambiguous_overlap",
@@ -153,13 +130,11 @@ def transfer(pairs: pd.DataFrame, references: pd.DataFrame) -> Chart:
         "overlap of the easy region": "easy_overlap",
         "lost: share, of what the column finds ambiguous, that is hard to the row": "lost",
     }
-    variants = []
-    for title, column in shown.items():
-        values = [
-            [None if one == other else _number(by_pair.loc[(*one, *other), column]) for other in keys] for one in keys
-        ]
-        variants.append({"name": title, "z": values, "title": ""})
-    short = [f"{reference}, {seed}" for reference, seed in keys]
+    variants = [
+        {"name": title, "z": [[_number(value) for value in row] for row in agreement.pairs[measure]], "title": ""}
+        for title, measure in shown.items()
+    ]
+    short = [f"{reference}, {seed}" for reference, seed in agreement.runs]
     figure = go.Figure(
         go.Heatmap(
             x=short,
@@ -177,12 +152,12 @@ def transfer(pairs: pd.DataFrame, references: pd.DataFrame) -> Chart:
     _lay_out(figure, "", "")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
-    figure.update_layout(height=220 + 34 * len(keys), hovermode="closest")
+    figure.update_layout(height=220 + 34 * len(names), hovermode="closest")
     return _chart(figure, variants)
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or pd.isna(value) else round(float(value), 4)
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
 
 
 def lineage(edges: Sequence[tuple[str, str]], nodes: dict[str, tuple[str, str]]) -> Chart:

@@ -14,13 +14,13 @@ from matplotlib.lines import Line2D
 
 from ftft.core import artifacts
 from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.display import data
 from ftft.display.datamap_figure import datamap_figure
 from ftft.display.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.display.method_styles import MethodStyle, method_styles
 from ftft.dynamics.schemas import DATAMAP
-from ftft.results.overview import costs, headline, overview
-from ftft.results.pareto import pareto_front
-from ftft.results.schemas import COST_CURVE, ERM, OOD_MEAN, REFERENCES, SUMMARY, TRANSFER
+from ftft.results.overview import overview
+from ftft.results.schemas import COST_CURVE, ERM, REFERENCES, SUMMARY, TRANSFER
 from ftft.results.text import EN_DASH, METRIC_NAMES
 
 Styles = Mapping[tuple[str, str], MethodStyle]
@@ -106,16 +106,13 @@ def curves_figure(
             such a method.
         baseline: its score at its end (mean over seeds) is a horizontal line.
     """
-    curve = cost_curve.to_pandas()
-    curve = curve[(curve["main"] == main) & (curve["metric"] == metric)]
+    found = data.curves(cost_curve, main, metric, baseline)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
-    ends = curve[curve["method"] == baseline].groupby("seed").tail(1)
-    unit = 1.0 if against == "step" or ends.empty else ends["flops"].mean() / 100
-    rows = curve.assign(x=curve[against] / unit, y=100 * curve["value"])
-    if not ends.empty:
-        axes.axhline(100 * ends["value"].mean(), color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, zorder=1.5)
+    rows = found.rows.assign(x=found.rows[against], y=found.rows["score"])
+    if found.end is not None:
+        axes.axhline(found.end, color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, zorder=1.5)
     groups = {styles[key]: runs for key, runs in rows.groupby(["method", "reference"], sort=False)}
     for look, runs in groups.items():
         by_seed = [run for _, run in runs.groupby("seed")]
@@ -127,15 +124,14 @@ def curves_figure(
         axes.plot(mean["x"], mean["y"], color=look.colour, linestyle=DASHES[look.dash])
         for run in by_seed:
             _mark(axes, run["x"].iloc[-1], run["y"].iloc[-1], look)
-    where = "mean OOD dev" if (curve["dataset"] == OOD_MEAN).all() else "dev"
-    axes.set_ylabel(f"{where} {METRIC_NAMES.get(metric, metric)} (%)")
-    axes.set_xlabel("step of the main model" if against == "step" else _cost_label(relative=not ends.empty))
-    if against == "step" or not ends.empty:
+    axes.set_ylabel(f"{found.where} {METRIC_NAMES.get(metric, metric)} (%)")
+    axes.set_xlabel("step of the main model" if against == "step" else _cost_label(relative=found.relative))
+    if against == "step" or found.relative:
         axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(left=0)
     axes.set_title(f"main model {main}", loc="left")
     lines = [_handle(look, line=True) for look in groups]
-    if not ends.empty:
+    if found.relative:
         lines.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, label="ERM at its end"))
     _legend(figure, lines)
     return figure
@@ -155,24 +151,20 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str,
         metric: ``accuracy`` or ``macro_f1``.
         baseline: the method whose cost is 100.
     """
-    table = overview(summary, metric, baseline)
-    cost, relative = costs(summary, table, main)
-    table = table.xs(main, level="main")
-    heading = headline(table)
-    score = 100 * table[heading, "mean"]
+    found = data.robustness(summary, overview(summary, metric, baseline), main)
+    points = found.points
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
-    front = pareto_front(cost["FLOPs"], score)
-    for key, x, y, sd, best in zip(table.index, cost["FLOPs"], score, 100 * table[heading, "sd"], front, strict=True):
+    for key, point in points.iterrows():
         look = styles[key]
-        if not np.isnan(sd):
-            axes.errorbar(x, y, yerr=sd, color=look.colour, linewidth=0.9, capsize=2)
-        _mark(axes, x, y, look, size=7, filled=best)
-    axes.set(xlabel=_cost_label(relative=relative), ylabel=_score_label(heading, metric))
+        if not np.isnan(point["sd"]):
+            axes.errorbar(point["FLOPs"], point["score"], yerr=point["sd"], color=look.colour, linewidth=0.9, capsize=2)
+        _mark(axes, point["FLOPs"], point["score"], look, size=7, filled=point["best"])
+    axes.set(xlabel=_cost_label(relative=found.relative), ylabel=_score_label(found.heading, metric))
     axes.set_xlim(left=0)
     axes.margins(0.08)
-    corners = sorted(zip(cost.loc[front, "FLOPs"], score[front], strict=True))
+    corners = sorted(points.loc[points["best"], ["FLOPs", "score"]].itertuples(index=False, name=None))
     if corners:
         # From the foot of the cheapest to the right edge: whoever pays so much can have that much.
         low, right = axes.get_ylim()[0], axes.get_xlim()[1]
@@ -180,7 +172,7 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str,
         axes.step(x, y, where="post", color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, zorder=1.5)
         axes.set(xlim=(0, right), ylim=(low, axes.get_ylim()[1]))
     axes.set_title(f"main model {main}", loc="left")
-    handles = [_handle(styles[key], filled=best) for key, best in zip(table.index, front, strict=True)]
+    handles = [_handle(styles[key], filled=best) for key, best in points["best"].items()]
     handles.append(Line2D([], [], color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, label="Pareto front (filled)"))
     _legend(figure, handles)
     return figure
@@ -194,16 +186,16 @@ def transfer_figure(references: pd.DataFrame, transfer: pd.DataFrame) -> Figure:
         references: a table as ``transfer.report`` writes it, at least two runs; their verdicts are in the labels.
         transfer: one row per ordered pair, likewise.
     """
-    runs = list(references[["reference", "seed"]].itertuples(index=False, name=None))
+    found = data.agreement(references, transfer)
+    runs = found.runs
     names = [f"{reference}, seed {seed}" for reference, seed in runs]
-    verdicts = [f"{name}: {verdict}" for name, verdict in zip(names, references["verdict"], strict=True)]
-    pairs = transfer.set_index(["reference", "seed", "other", "other_seed"])
+    verdicts = [f"{name}: {verdict}" for name, verdict in zip(names, found.verdicts, strict=True)]
     columns = {"ambiguous_overlap": "overlap of the ambiguous regions", "rank_correlation": "rank correlation"}
     lowest = min(transfer[list(columns)].min().min(), 0)
     figure = Figure(figsize=(WIDTH, 1.4 + float(np.clip(0.3 * len(runs), 1, 2.2))), layout="constrained")
     size = float(np.clip(110 / len(runs), 4, 8))
     for axes, (column, title) in zip(figure.subplots(1, 2, sharey=True), columns.items(), strict=True):
-        values = np.array([[pairs[column].get((*one, *other), np.nan) for other in runs] for one in runs], dtype=float)
+        values = found.pairs[column]
         drawn = axes.imshow(values, cmap="viridis", vmin=lowest, vmax=1, aspect="auto")
         axes.set_facecolor("0.92")  # the diagonal, and what has no value
         axes.set_title(title)

@@ -11,14 +11,12 @@ import pyarrow.compute as pc
 from ftft.compute.schemas import COST
 from ftft.core import artifacts
 from ftft.data.schemas import IN_DISTRIBUTION
-from ftft.display import charts, sentences
+from ftft.display import charts, data, sentences
 from ftft.display.explorer import DataMap, Subset
 from ftft.results import forecast as forecasts
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
 from ftft.results.overview import COSTS, headline, tested
-from ftft.results.overview import costs as costs_of
-from ftft.results.pareto import pareto_front
 from ftft.results.schemas import FORECAST, OOD_MEAN
 from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
 
@@ -31,25 +29,18 @@ class Cost(TypedDict):
     path: str | Path
 
 
-def _of_main(curve: pa.Table, main: str, metric: str) -> pd.DataFrame:
-    rows = curve.to_pandas()
-    return rows[(rows["main"] == main) & (rows["metric"] == metric)]
-
-
 def curves_chart(curve: pa.Table, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
     """The dev scores of one main model's methods against what they had cost by then."""
-    return charts.learning_curves(_of_main(curve, main, metric), styles, METRIC_NAMES.get(metric, metric))
+    return charts.learning_curves(data.curves(curve, main, metric), styles, METRIC_NAMES.get(metric, metric))
 
 
 def robustness_chart(
     rows: pa.Table, table: pd.DataFrame, main: str, metric: str, styles: charts.Styles
 ) -> charts.Chart:
     """The scores that rank one main model's methods against what these cost."""
-    cost, relative = costs_of(rows, table, main)
-    part = table.xs(main, level="main")
-    where = "mean OOD" if headline(table) == OOD_MEAN else "in-distribution"
-    front = pareto_front(cost["FLOPs"], part[headline(table), "mean"])
-    return charts.robustness(part, cost, styles, front, f"{where} {metric}", relative=relative)
+    found = data.robustness(rows, table, main)
+    where = "mean OOD" if found.heading == OOD_MEAN else "in-distribution"
+    return charts.robustness(found, styles, f"{where} {metric}")
 
 
 def results_table(table: pd.DataFrame, main: str) -> dict[str, Any]:

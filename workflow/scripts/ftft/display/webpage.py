@@ -19,7 +19,7 @@ import yaml
 from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
 from ftft.data import inspection
-from ftft.display import charts, sections, sentences
+from ftft.display import charts, data, sections, sentences
 from ftft.display.explorer import DataMap, Subset, explore
 from ftft.display.method_styles import method_styles
 from ftft.results.overview import SEEDS, overview
@@ -96,7 +96,8 @@ def write(
     drawn = {f"curves-{main}": sections.curves_chart(curve, main, metric, styles) for main in mains}
     drawn |= {f"robustness-{main}": sections.robustness_chart(rows, table, main, metric_name, styles) for main in mains}
     if transfer is not None and len(verdicts) > 1:
-        drawn["transfer"] = charts.transfer(artifacts.read(transfer, TRANSFER).to_pandas(), pd.DataFrame(verdicts))
+        pairs = artifacts.read(transfer, TRANSFER).to_pandas()
+        drawn["transfer"] = charts.transfer(data.agreement(pd.DataFrame(verdicts), pairs))
     drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
     groups = sections.group_findings(datamaps, subsets, train_data, group)
     explored = explore(datamaps, subsets, train_data, labels, group) if datamaps else None

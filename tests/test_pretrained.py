@@ -141,7 +141,7 @@ def test_folder_without_weights(tmp_path, model):
     (model / "model.safetensors").unlink()
     assert message({"path": str(model)}, tmp_path / "out") == (
         "no weights in model: found config.json, tokenizer.json, tokenizer_config.json; "
-        "allowed: model.safetensors or pytorch_model.bin"
+        "allowed: model.safetensors or model.safetensors.index.json or pytorch_model.bin"
     )
 
 
@@ -207,6 +207,105 @@ def test_scratch_in_other_processes_is_the_same_to_the_byte(tmp_path, train_data
     for family in FAMILIES:
         for name in pretrained.FILES:
             assert (tmp_path / family / name).read_bytes() == (sources[family] / name).read_bytes()
+
+
+# Weights in several files, as of models that are too large for one.
+
+
+@pytest.fixture
+def parts(tmp_path, saved) -> Path:
+    """The small BERT in several files."""
+    folder = Path(shutil.copytree(saved["bert"], tmp_path / "parts"))
+    in_parts(folder)
+    return folder
+
+
+def in_parts(folder: Path, count: int = 3) -> None:
+    """Cut the weights of a model into files with an index, as transformers names them."""
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = [f"model-{part + 1:05}-of-{count:05}.safetensors" for part in range(count)]
+    places = {key: names[number % count] for number, key in enumerate(sorted(weights))}
+    for name in names:
+        save_file({key: weights[key] for key, place in places.items() if place == name}, folder / name)
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_weights_in_several_files_give_the_same_model(tmp_path, model, parts):
+    built = []
+    for name, folder in (("one", model), ("several", parts)):
+        pretrained.prepare({"path": str(folder)}, tmp_path / name)
+        built.append(classifier.build(tmp_path / name, ["a", "b"], seed=0, layers=1).state_dict())
+    assert built[0].keys() == built[1].keys()
+    assert all(torch.equal(built[0][key], built[1][key]) for key in built[0])
+
+
+def test_the_checksum_of_several_files_is_that_of_their_checksums(tmp_path, parts):
+    if shutil.which("sha256sum") is None:
+        pytest.skip("needs sha256sum")
+    command = "sha256sum model-*.safetensors | sha256sum"
+    expected = subprocess.run(
+        command, shell=True, cwd=parts, capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    pretrained.prepare({"path": str(parts), "sha256": expected}, tmp_path / "out")
+    assert pretrained.read_source(tmp_path / "out")["sha256"] == expected
+    part = parts / "model-00002-of-00003.safetensors"
+    save_file({key: value + 1 for key, value in load_file(part).items()}, part)
+    with pytest.raises(UserError, match="have changed since they were prepared"):
+        pretrained.weights_folder(tmp_path / "out")
+    found = message({"path": str(parts), "sha256": expected}, tmp_path / "again")
+    assert re.fullmatch(rf"checksum of the 3 weights files of the model in \S+ is \w+, expected {expected}: .*", found)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda folder: (folder / "model-00002-of-00003.safetensors").unlink(), "INDEX names PART, which is not there"),
+        (lambda folder: (folder / "model-00002-of-00003.safetensors").write_bytes(b"x" * 90), "PART is damaged: "),
+        (lambda folder: (folder / "model-00002-of-00003.safetensors").write_bytes(b""), "PART is empty"),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
+            "INDEX is damaged: it has no weight",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("[1]"),
+            "INDEX is damaged: it has no weight",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("{"),
+            "INDEX is damaged: it has no weight",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b"}}'),
+            "INDEX is damaged: it names no files beside it",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}'),
+            "INDEX is damaged: it has no weight",
+        ),
+    ],
+)
+def test_several_files_of_which_one_is_not_right(tmp_path, parts, damage, expected):
+    damage(parts)
+    found = message({"path": str(parts)}, tmp_path / "out")
+    found = found.replace(f"{parts}/", "").replace("model-00002-of-00003.safetensors", "PART")
+    assert found.replace("model.safetensors.index.json", "INDEX").startswith(expected)
+
+
+def test_several_files_from_the_hub(tmp_path, served):
+    in_parts(tmp_path / COMMIT)
+    environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": ""}
+    (found,) = in_process(tmp_path, [(hub("someone/bert"), "out")], HF_ENDPOINT=served.url, **environment)
+    assert Path(found["weights"]).name == COMMIT
+    parts = {f"model-0000{part}-of-00003.safetensors" for part in (1, 2, 3)}
+    described = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"}
+    assert served.fetched == parts | described
+    # A cache that lacks one of them is not whole.
+    (weights,) = (tmp_path / "home").rglob("model-00002-of-00003.safetensors")
+    weights.unlink()
+    again = in_process(tmp_path, [(hub("someone/bert"), "again")], **environment | {"HF_HUB_OFFLINE": "1"})
+    assert "is not in the local cache" in again[0]
 
 
 # Weights as the hub's older models have them.
@@ -659,7 +758,8 @@ def test_hub(tmp_path, served, saved):
         "the model someone/bert has no revision 'no-such-branch' on the hub: give one of its commits",
         "no model 'someone/absent' on the hub: check the id, and HF_TOKEN if it is private",
         "the model someone/gated is gated: accept its terms on the hub and set HF_TOKEN",
-        "the model someone/tf-only has no weights this can read; allowed: model.safetensors or pytorch_model.bin",
+        "the model someone/tf-only has no weights this can read; allowed: "
+        "model.safetensors or model.safetensors.index.json or pytorch_model.bin",
         "no model 'not/an/id' on the hub: check the id, and HF_TOKEN if it is private",
     ]
     # Another machine without network, to which the cache was copied.

@@ -3,7 +3,9 @@
 Light on purpose: the Snakefile imports it, to notice when they are replaced.
 """
 
+import hashlib
 import importlib.util
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ftft.core.errors import UserError, named, reason
+from ftft.core.files import sha256
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# One file with all weights, or the index of several, the best first.
+INDEX = "model.safetensors.index.json"
+PARTS = "model-*.safetensors"
+WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
 # What says which model the weights are of and how text becomes tokens. No more: other files change nothing.
 DESCRIPTION = (
     "config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
@@ -59,18 +65,49 @@ def folder_of(identity: Mapping[str, Any]) -> Path:
     return folder
 
 
-def weights_of(folder: Path) -> Path:
-    """The weights file in a model's folder."""
+def weights_of(folder: Path) -> list[Path]:
+    """The files in a model's folder that hold its weights: one, or those that its index names.
+
+    Raises:
+        UserError: there are none, or the index is damaged or names one that is not there.
+    """
     for name in WEIGHTS:
         if (folder / name).is_file():
-            return folder / name
+            return _parts(folder / name) if name == INDEX else [folder / name]
     raise UserError(f"no weights in {folder.name}: found {contents(folder)}; allowed: {' or '.join(WEIGHTS)}")
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, in order."""
+    check_beginning(index)
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        parts = sorted(index.parent / name for name in names if Path(name).name == name)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{index} is damaged: it has no weight_map; fetch or save the model again") from None
+    if not parts or len(parts) < len(names):
+        raise UserError(f"{index} is damaged: it names no files beside it; fetch or save the model again")
+    if missing := [part.name for part in parts if not part.is_file()]:
+        raise UserError(f"{index} names {named(missing)}, which is not there: fetch or save the model again")
+    return parts
+
+
+def weights_checksum(folder: Path) -> str:
+    """The SHA-256 of a model's weights; of several files that of what ``sha256sum`` prints of them in order."""
+    files = weights_of(folder)
+    if len(files) == 1:
+        return sha256(files[0])
+    lines = "".join(f"{sha256(path)}  {path.name}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def files_of(folder: Path) -> list[Path]:
     """The files in a model's folder that decide what the model is: weights, configuration, tokenizer."""
     found = {path for pattern in DESCRIPTION for path in folder.glob(pattern) if path.is_file()}
-    return sorted({*found, weights_of(folder)})
+    weights = weights_of(folder)
+    if weights[0].name not in WEIGHTS:
+        found.add(folder / INDEX)
+    return sorted({*found, *weights})
 
 
 def contents(folder: Path) -> str:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ftft.core.errors import UserError, reason, shown
 from ftft.core.files import sha256
 from ftft.models import folders
 from ftft.models.checks import check_kind, check_no_code, check_tokenizer
-from ftft.models.folders import WEIGHTS, loading, title
+from ftft.models.folders import INDEX, PARTS, WEIGHTS, loading, title
 from ftft.models.scratch import ROBERTA_LIKE, from_scratch
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
@@ -98,7 +98,7 @@ def weights_folder(folder: Path) -> Path | None:
         return None
     found = locate(identity)
     with folders.reading(title(identity)):
-        checksum = sha256(folders.weights_of(found))
+        checksum = folders.weights_checksum(found)
     if checksum != identity["sha256"]:
         raise UserError(
             f"the weights of {title(identity)} have changed since they were prepared: checksum {checksum[:12]}, "
@@ -117,14 +117,20 @@ def open_weights(folder: Path) -> Iterator[dict[str, Any]]:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    path = folders.weights_of(folder)
-    folders.check_beginning(path)
+    paths = folders.weights_of(folder)
+    path = paths[0]
+    for each in paths:
+        folders.check_beginning(each)
     if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                yield {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as failure:
-            raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
+        with ExitStack() as opened:
+            tensors: dict[str, Any] = {}
+            for path in paths:
+                try:
+                    file = opened.enter_context(safe_open(path, framework="pt"))
+                    tensors |= {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                except SafetensorError as failure:
+                    raise UserError(f"{path} is damaged: {reason(failure)}; fetch or save the model again") from None
+            yield tensors
         return
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -157,18 +163,19 @@ def locate(identity: dict[str, Any]) -> Path:
 
 def _checked_weights(folder: Path, name: str, expected: str | None) -> str:
     """The checksum of the weights in a folder, which can be read and are the expected ones."""
-    path = folders.weights_of(folder)
+    paths = folders.weights_of(folder)
     for each in folders.files_of(folder):
         folders.check_beginning(each)
-    checksum = sha256(path)
+    checksum = folders.weights_checksum(folder)
     if expected and expected.lower() != checksum:
+        what = paths[0].name if len(paths) == 1 else f"the {len(paths)} weights files"
         raise UserError(
-            f"checksum of {path.name} of {name} is {checksum}, expected {expected}: fetch the model again, or correct "
+            f"checksum of {what} of {name} is {checksum}, expected {expected}: fetch the model again, or correct "
             "sha256 in the config"
         )
     with open_weights(folder) as tensors:
         if not tensors:
-            raise UserError(f"{path} holds no weights: fetch or save the model again")
+            raise UserError(f"{paths[0]} holds no weights: fetch or save the model again")
     return checksum
 
 
@@ -204,8 +211,9 @@ def _fetch(model: str, revision: str | None) -> str:
         weights = next((name for name in WEIGHTS if name in names), None)
         if weights is None:
             raise UserError(f"the model {model} has no weights this can read; allowed: {' or '.join(WEIGHTS)}")
+        wanted = [*SMALL_FILES, weights, *([PARTS] if weights == INDEX else [])]
         # By the name that the config gives, not by its commit: the cache then knows that name without the network too.
-        return Path(snapshot_download(model, revision=revision, allow_patterns=[*SMALL_FILES, weights])).name
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted)).name
     except GatedRepoError:
         raise UserError(f"the model {model} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RevisionNotFoundError:
@@ -234,7 +242,11 @@ def _cached(model: str, revision: str | None) -> Path | None:
         found = snapshot_download(model, revision=revision, allow_patterns=list(SMALL_FILES), local_files_only=True)
     except LocalEntryNotFoundError:
         return None
-    return Path(found) if any((Path(found) / name).is_file() for name in WEIGHTS) else None
+    try:
+        folders.weights_of(Path(found))
+    except UserError:
+        return None
+    return Path(found)
 
 
 def _max_positions(config: Any) -> int | None:

@@ -150,7 +150,7 @@ class _ModelSource(Section):
         "working folder",
     )
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
-    sha256: str | None = Field(None, description="checksum of the weights file, hexadecimal")
+    sha256: str | None = Field(None, description="SHA-256 checksum of the weights, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
     resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
 

@@ -43,7 +43,7 @@ from transformers import (
 
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import classifier, pretrained
+from ftft.models import classifier, folders, pretrained
 from ftft.models.scratch import SPECIAL
 
 LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
@@ -480,7 +480,7 @@ def test_file_that_may_not_be_read(tmp_path, model, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(pretrained, "sha256", refuse)
+    monkeypatch.setattr(folders, "sha256", refuse)
     assert message({"path": str(model)}, tmp_path / "out") == (
         f"the model in {model} may not be read ({model / 'model.safetensors'}); give yourself the right to "
         "(chmod -R u+rX)"

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -72,3 +75,33 @@ def test_the_gpu_benchmark_runs_through_in_short(tmp_path):
     ):
         assert row in text
     assert "cut off" not in text
+
+
+def test_a_dev_score_is_that_of_the_saved_model(tmp_path, monkeypatch):
+    """The best with a stop rule, else the last; by hand, before anything is evaluated."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import dev_table
+
+    names = ("method", "step", "value", "flops")
+    points = [("erm", 1, 0.7, 5.0), ("erm", 2, 0.5, 10.0), ("erm_stop", 1, 0.7, 5.0), ("erm_stop", 2, 0.6, 10.0)]
+    rows = [dict(zip(names, point, strict=True)) for point in points]
+    curve = pd.DataFrame(rows).assign(main="big", reference="", seed=0)
+    found = {}
+    for method, stop in (("erm", None), ("erm_stop", object())):
+        run = SimpleNamespace(path="main/big/all/seed0")
+        result = SimpleNamespace(main="big", method=method, reference="", seed=0, run=run, checkpoint="final")
+        plan = SimpleNamespace(methods={method: SimpleNamespace(stop=stop)})
+        found[method] = dev_table.row(result, plan, curve, tmp_path)
+    assert [row["dev"] for row in found.values()] == pytest.approx([50, 70])
+    assert [row["step"] for row in found.values()] == [2, 2]
+    assert np.isnan(found["erm"]["test"])
+
+
+def test_differences_have_the_interval_of_the_t_distribution(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import dev_table
+
+    # Mean 1, standard deviation 1, and 4.303 is the 97.5 % point with two degrees of freedom.
+    each, mean = dev_table.differences(pd.Series([0.0, 1.0, 2.0]))
+    assert each == "+0.0, +1.0, +2.0"
+    assert mean == "+1.00 [\N{MINUS SIGN}1.48, +3.48]"

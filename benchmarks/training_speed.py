@@ -254,8 +254,7 @@ class _Clock(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 1 or state.global_step % (TEXTS // BATCH) == 0:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            synchronize()
             self.times.append(time.perf_counter())
 
 
@@ -327,11 +326,16 @@ def matrix_rate() -> float:
             begin = time.perf_counter()
             for _ in range(20):
                 a @ b
-            if device() == "cuda":
-                torch.cuda.synchronize()
+            synchronize()
             if repeat:
                 rates.append(20 * 2 * m * k * n / (time.perf_counter() - begin))
     return max(rates)
+
+
+def synchronize() -> None:
+    """Wait until the device has done what it was told."""
+    if device() == "cuda":
+        torch.cuda.synchronize()
 
 
 def device() -> str:

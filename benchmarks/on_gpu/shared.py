@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import parse
+from common import options, parse
 
 # isort: split
 import torch
@@ -25,7 +25,7 @@ SECONDS = 6.0
 def main() -> None:
     if sys.argv[1] == "one":
         return one(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), smoke=sys.argv[5] == "smoke")
-    arguments = parse(__doc__)
+    arguments = parse(options(__doc__))
     case, seconds = (SMOKE, 1.0) if arguments.smoke else (speed.CPU_CASES[0], SECONDS)
     if arguments.smoke:
         speed.TEXTS = 256
@@ -80,7 +80,7 @@ def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
         run.state.step %= run.steps - 1
         run.advance()
         steps += 1
-        run.journal.losses[-1].item()  # or a queue of work would be counted that is not done yet
+        speed.synchronize()  # or a queue of work would be counted that is not done yet
     rate = steps * speed.BATCH / (time.perf_counter() - begin)
     memory = torch.cuda.max_memory_reserved() / 1e6 if speed.device() == "cuda" else 0.0
     print(rate, memory)

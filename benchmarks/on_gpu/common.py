@@ -33,12 +33,17 @@ LABELS = ["no", "maybe", "yes"]
 WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly", "in", "garden", "house", "river"]
 
 
-def parse(description: str | None) -> argparse.Namespace:
-    """The options of a part."""
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The options that all parts have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--seconds", type=float, default=240.0, help="end after so many, whatever is left to do")
     parser.add_argument("--smoke", action="store_true")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for, and the time at which to end."""
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + arguments.seconds
     return arguments

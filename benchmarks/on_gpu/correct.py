@@ -22,7 +22,7 @@ from unittest import mock
 
 os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA starts; stronger than what training sets
 
-from common import FAMILIES, LABELS, ROOT, Small, device, parse
+from common import FAMILIES, LABELS, ROOT, Small, device, options, parse
 
 # isort: split
 import numpy as np
@@ -42,7 +42,7 @@ FP32, BF16 = 1e-4, 5e-2  # largest relative difference that is right
 
 
 def main() -> None:
-    arguments = parse(__doc__)
+    arguments = parse(options(__doc__))
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

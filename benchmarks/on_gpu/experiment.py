@@ -1,6 +1,6 @@
 """A real experiment on a device: hate speech from CAD to DynaHate, as its configuration has it, run by Snakemake.
 
-    python benchmarks/on_gpu/experiment.py --data FOLDER
+    python benchmarks/on_gpu/experiment.py --data FOLDER [--config CONFIG OVERLAY…]
 
 Several jobs share the device. Two seeds, then as many more as the time allows: if it is over before all are done, the
 table has those that are. What it made stays in results/gpu, so the next call goes on from there.
@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, device, parse
+from common import ROOT, device, options, parse
 
 # isort: split
 import yaml
+from snakemake.utils import update_config
 from training_speed import MINILM
 
 from ftft.experiment import config
@@ -31,9 +32,16 @@ TO_END = 20.0  # seconds for the tables, and for jobs that are told to stop
 
 
 def main() -> None:
-    arguments = parse(__doc__)
+    parser = options(__doc__)
+    parser.add_argument(
+        "--config", type=Path, nargs="+", default=[EXPERIMENT], help="an experiment and what is laid over it"
+    )
+    arguments = parse(parser)
     out = ROOT / "results" / ("gpu-smoke" if arguments.smoke else "gpu")
-    experiment = changed(yaml.safe_load(EXPERIMENT.read_text(encoding="utf-8")), arguments.data)
+    experiment: dict[str, Any] = {}
+    for file in arguments.config:
+        update_config(experiment, yaml.safe_load(file.read_text(encoding="utf-8")))
+    experiment = changed(experiment, arguments.data)
     if arguments.smoke:
         experiment = small(experiment)
     begin, seeds = time.monotonic(), experiment["seeds"]
@@ -52,11 +60,13 @@ def main() -> None:
 
 def changed(experiment: dict[str, Any], data: Path) -> dict[str, Any]:
     """The experiment with this machine's data, model and device."""
-    share = {"gpu": OF_A_DEVICE if device() == "cuda" else 0}
+    resources = {"threads": 1, "gpu": OF_A_DEVICE if device() == "cuda" else 0}
     for model in experiment["models"].values():
-        for key in ("package", "path", "sha256"):
-            model.pop(key)
-        model |= MINILM | {"resources": {"threads": 1} | share}
+        if "package" in model:
+            for key in ("package", "path", "sha256"):
+                model.pop(key)
+            model |= MINILM
+        model["resources"] = resources
     return experiment | {"data_dir": str(data.resolve())}
 
 
@@ -85,7 +95,16 @@ def snakemake(out: Path, experiment: dict[str, Any], target: str, seconds: float
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", str(out), "--configfile", str(out / "experiment.yaml")]
         # The other scheduler needs a solver, which a bare machine does not have.
-        command += ["--cores", str(os.cpu_count()), "--scheduler", "greedy", "--quiet", "rules", "progress"]
+        command += [
+            "--cores",
+            str(os.cpu_count()),
+            "--scheduler",
+            "greedy",
+            "--keep-going",
+            "--quiet",
+            "rules",
+            "progress",
+        ]
         log = (out / "snakemake.log").open("a", encoding="utf-8")
         with log, subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
             try:

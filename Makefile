@@ -2,11 +2,13 @@ PYTHON ?= python3
 DATA ?= data
 CORES ?= $(shell getconf _NPROCESSORS_ONLN)
 BARE ?= python3.12
+TYPESCRIPT := 5.9.3
+PAGE := workflow/scripts/ftft/display/templates/page
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm test-bare lint install lock bench bench-gpu dag clean
+.PHONY: help demo test test-slurm test-bare lint lint-page install lock bench bench-gpu dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,12 +23,24 @@ test: $(INSTALLED) ## run the tests
 test-slurm: $(INSTALLED) ## run the workflow on a SLURM started for it (needs slurm-wlm, munge and root)
 	$(BIN)/python -m pytest tests/slurm
 
-lint: $(INSTALLED) ## check style, types and the workflow
+lint: $(INSTALLED) lint-page ## check style, types and the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+# TypeScript's checker is the one tool that pip does not have. It goes into .venv too.
+lint-page: $(INSTALLED) ## check the types of the page's script (needs Node.js with npm)
+	@if ! { command -v node && command -v npm; } > /dev/null; then \
+	  echo "skipped: the types of the page's script; checking them needs Node.js with npm, which are not here"; \
+	else \
+	  set -e; \
+	  [ "$$($(BIN)/tsc --version 2>&1)" = "Version $(TYPESCRIPT)" ] || \
+	    npm install --global --prefix .venv --loglevel=error --no-audit --no-fund typescript@$(TYPESCRIPT); \
+	  echo $(BIN)/tsc --project $(PAGE); \
+	  $(BIN)/tsc --project $(PAGE); \
+	fi
 
 install: $(INSTALLED) ## install everything into .venv
 

@@ -169,9 +169,8 @@ rule report:
             "page": outputs.report(PLAN, RESULTS),
             "templates": {
                 path.name: sha256(path)
-                for path in sorted(
-                    (LIBRARY / "display" / "templates").glob("report.*")
-                )
+                for pattern in ("report.*", "page/*.js")
+                for path in sorted((LIBRARY / "display/templates").glob(pattern))
             },
         },
         code=code("report.py"),

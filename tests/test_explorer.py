@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -78,6 +81,20 @@ def test_columns_by_hand(write):
     assert shown["predicted"] == [[0, 0, 0], [0, 0, 1]]
     assert shown["gold"] == [[90, 20, 40], [70, 40, 80]]
     assert (shown["epochs"], shown["first_epoch"], shown["width"], shown["cells"]) == (2, 0, 5000, None)
+
+
+def test_the_types_of_the_pages_script_are_those_of_what_it_is_given(write, monkeypatch):
+    """The checker of ``make lint`` sees the script alone, so a key that changes its name would go unnoticed."""
+    monkeypatch.setattr(explorer, "MAX_EXAMPLES", 2)
+    found = explorer.explore(**write([[0.9, 0.2, 0.4], [0.7, 0.4, 0.8]], [0, 1, 1], subset=["u0002"]))
+    types = (Path(explorer.__file__).parent / "templates/page/types.d.ts").read_text(encoding="utf-8")
+    declared = {
+        name: set(re.findall(r"^  (\w+): ", body, re.MULTILINE))
+        for name, body in re.findall(r"^interface (\w+) \{\n(.*?)^\}", types, re.MULTILINE | re.DOTALL)
+    }
+    (shown,) = found["maps"]
+    given = {"Explored": found, "Examples": found["examples"], "DataMap": shown, "Cells": shown["cells"]}
+    assert {name: declared[name] for name in given} == {name: set(value) for name, value in given.items()}
 
 
 @pytest.mark.parametrize("classes", [151, 300])

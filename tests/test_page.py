@@ -174,9 +174,9 @@ def test_no_cell_of_the_exported_list_is_a_formula(open_page, page_file):
     page = open_page(page_file)
     texts = ["=1+1", "+1 =2", "-a", "@SUM(1)", "\t=1", "\r=1", '=a,"b"', "-0.5", "+1", "-2e-3", "a=1", " =1", ""]
     script = """(texts) => {
-        texts.forEach((text, i) => (explorer.examples.text_a[i] = text));
-        explorer.labels[0] = "=label";
-        explorer.listed = texts.map((_, i) => i);
+        texts.forEach((text, i) => (explorer.data.examples.text_a[i] = text));
+        explorer.data.labels[0] = "=label";
+        explorer.list.listed = texts.map((_, i) => i);
     }"""
     page.evaluate(script, texts)
     with page.expect_download() as download:

@@ -403,6 +403,12 @@ def test_the_page_stands_on_its_own(arguments):
     assert not re.findall(r"https?://|url\(|<link(?! rel=\"icon\" href=\"data:)|src=", html)
 
 
+def test_every_part_of_the_script_is_in_the_page_and_type_checked():
+    parts = {path.stem: path.read_text(encoding="utf-8") for path in (webpage.TEMPLATES / "page").glob("*.js")}
+    assert sorted(parts) == sorted(webpage.SCRIPTS)
+    assert [name for name, text in parts.items() if not text.startswith("// @ts-check\n")] == []
+
+
 def test_same_bytes_twice(arguments):
     written(arguments)
     before = arguments["output"].read_bytes()

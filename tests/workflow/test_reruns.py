@@ -347,9 +347,10 @@ def test_comments_in_the_library_rerun_nothing(finished, clone):
     assert planned_jobs(finished, root=clone) == []
 
 
-def test_the_page_is_made_again_when_its_template_changes(finished, clone):
-    template = clone / LIBRARY / "display/templates/report.html.j2"
-    template.write_text(template.read_text(encoding="utf-8") + "<!-- more -->", encoding="utf-8")
+@pytest.mark.parametrize("name", ["report.html.j2", "report.css", "page/tables.js"])
+def test_the_page_is_made_again_when_a_template_changes(finished, clone, name):
+    template = clone / LIBRARY / "display/templates" / name
+    template.write_text(template.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert planned_jobs(finished, root=clone) == ["report"]
 
 

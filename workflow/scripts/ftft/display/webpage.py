@@ -27,6 +27,9 @@ from ftft.results.schemas import COMPARISON, COST_CURVE, REFERENCES, SUMMARY, TR
 from ftft.results.text import METRIC_NAMES
 
 TEMPLATES = Path(__file__).parent / "templates"
+# The parts of the page's script, in the order in which they run; all see what the others define.
+SCRIPTS = ["elements", "files", "tables", "charts", "texts", "filters", "heatmap", "datamap", "histograms", "example"]
+SCRIPTS += ["list", "explorer", "start"]
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "numpy", "pandas", "pyarrow", "plotly", "snakemake")
 
 
@@ -135,7 +138,7 @@ def write(
         "versions": _versions(),
         "charts": drawn,
         "style": _as_it_is("report.css"),
-        "script": _as_it_is("report.js"),
+        "scripts": [_as_it_is(f"page/{name}.js") for name in SCRIPTS],
         "packed": {
             "plotly": _packed(plotly.offline.get_plotlyjs()),
             "charts": _packed(json.dumps(drawn, allow_nan=False)),

@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm test-bare lint lint-page install lock bench bench-gpu dag clean
+.PHONY: help demo test coverage test-slurm test-bare lint lint-page install lock bench bench-gpu dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ demo: $(INSTALLED) ## run the embedded default experiment to its HTML page
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+coverage: $(INSTALLED) ## run the tests and say which lines of the library none reaches (some of them: TESTS=tests/test_data.py)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(TESTS)
 
 test-slurm: $(INSTALLED) ## run the workflow on a SLURM started for it (needs slurm-wlm, munge and root)
 	$(BIN)/python -m pytest tests/slurm
@@ -92,4 +95,4 @@ dag: $(INSTALLED) ## draw the rules and jobs of the demo and of the paper's NLI 
 	$(BIN)/snakemake --dag --forceall --configfile config/paper/nli.yaml --config seeds=0 | dot -Grankdir=LR -Tsvg > docs/images/nli-dag.svg
 
 clean: ## delete results, logs and caches, but not .venv
-	rm -rf results logs .snakemake .pytest_cache .ruff_cache .mypy_cache
+	rm -rf results logs .snakemake .coverage* .pytest_cache .ruff_cache .mypy_cache

@@ -46,7 +46,7 @@ include: "rules/terminal.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/summary.parquet",
-        f"{RESULTS}/report.html",
-        [f"{figure['stem']}.svg" for figure in outputs.figures(PLAN, RESULTS)],
-        [f"{table['stem']}.csv" for table in outputs.tables(PLAN, RESULTS)],
+        LAYOUT.summary.parquet,
+        LAYOUT.page,
+        [f"{figure['stem']}.svg" for figure in outputs.figures(PLAN, LAYOUT)],
+        [f"{table['stem']}.csv" for table in outputs.tables(PLAN, LAYOUT)],

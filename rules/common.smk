@@ -1,5 +1,5 @@
 # In:  config, as parsed from YAML, and the files that it is from, for the lines of mistakes.
-# Out: PLAN (what the experiment asks for), RESULTS (its folder), and helpers that the rules share.
+# Out: PLAN (what the experiment asks for), LAYOUT (where everything lies), and helpers that the rules share.
 #
 # A cluster job parses this again: it must stay light, use no network and print nothing.
 import json
@@ -22,7 +22,8 @@ sys.path.insert(0, str(SCRIPTS))
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
 from ftft.experiment import config as settings
-from ftft.experiment import config_files, naming, outputs, provenance, stages, workload
+from ftft.experiment import config_files, outputs, provenance, stages, workload
+from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
 from ftft.jobs import manifest
@@ -45,7 +46,7 @@ try:
 except UserError as failure:
     sys.exit(str(failure))
 
-RESULTS = f"results/{PLAN.config.task}"
+LAYOUT = Layout.of(PLAN.config.task)
 
 # Priority of a job that others wait for. That of main trainings is the share of the steps that they take, in percent:
 # the long ones go before the short ones, so that no core is left idle beside a long last one.
@@ -85,29 +86,22 @@ def code(script):
     return provenance.code_hash(SCRIPTS / script)
 
 
-def log_of(rule, name):
-    return f"{RESULTS}/logs/{rule}/{name}.log"
+def source_file(wildcards):
+    """The prepared source of the model that the wildcards name, whichever stage they belong to."""
+    return LAYOUT.source(PLAN.source_of(model_of(wildcards))).identity
 
 
-def benchmark_of(rule, name):
-    return f"{RESULTS}/benchmarks/{rule}/{name}.tsv"
-
-
-def source_file(name):
-    """A file of the prepared source of the model that the wildcards name, whichever stage they belong to."""
-
-    def path(wildcards):
-        return f"{RESULTS}/source/{PLAN.source_of(model_of(wildcards))}/{name}"
-
-    return path
+def tokenizer_source(wildcards):
+    """The source of the model whose tokenizer the wildcards name."""
+    return LAYOUT.source(PLAN.source_of_tokenizer(wildcards.tokenizer))
 
 
 def tokens_of(*datasets):
     """Tokens of data sets, for the model that the wildcards name."""
 
     def paths(wildcards):
-        folder = f"{RESULTS}/tokens/{PLAN.tokenizer_of(model_of(wildcards))}"
-        return [f"{folder}/{dataset}.parquet" for dataset in datasets]
+        tokenizer = PLAN.tokenizer_of(model_of(wildcards))
+        return [LAYOUT.tokens(tokenizer, dataset) for dataset in datasets]
 
     return paths
 
@@ -116,8 +110,8 @@ def features_of(*datasets):
     """Frozen features of data sets, for the model that the wildcards name."""
 
     def paths(wildcards):
-        folder = f"{RESULTS}/features/{PLAN.encoder_of(model_of(wildcards))}"
-        return [f"{folder}/{dataset}.parquet" for dataset in datasets]
+        encoder = PLAN.encoder_of(model_of(wildcards))
+        return [LAYOUT.features(encoder, dataset) for dataset in datasets]
 
     return paths
 
@@ -137,14 +131,14 @@ def train_examples(wildcards):
 def scores_of(wildcards):
     """What a subset is selected by; a random one knows nothing of a reference."""
     runs = PLAN.reference_runs_of(wildcards.subset, int(wildcards.seed))
-    datamaps = [f"{RESULTS}/datamap/{run.model}/seed{run.seed}.parquet" for run in runs]
-    return datamaps or [f"{RESULTS}/data/train.parquet"]
+    datamaps = [LAYOUT.datamap(run.model, run.seed) for run in runs]
+    return datamaps or [LAYOUT.data("train")]
 
 
 def subset_of(wildcards):
     """What a main model is trained on, where that is a part of the data."""
     subset = PLAN.subset_of(wildcards.recipe)
-    return f"{RESULTS}/subset/{subset}/seed{wildcards.seed}.parquet" if subset else []
+    return LAYOUT.subset(subset, wildcards.seed) if subset else []
 
 
 def guide_of(wildcards):
@@ -152,7 +146,7 @@ def guide_of(wildcards):
     if PLAN.subset_of(wildcards.recipe):
         return []
     runs = PLAN.reference_runs_of(wildcards.recipe, int(wildcards.seed))
-    return f"{RESULTS}/{runs[0].path}/dynamics.parquet" if runs else []
+    return LAYOUT.run(runs[0].path).dynamics if runs else []
 
 
 def start_of(wildcards):
@@ -160,28 +154,25 @@ def start_of(wildcards):
     model, recipe = model_of(wildcards), wildcards.get("recipe", "")
     if not PLAN.needs_probe(model, recipe):
         return []
-    return f"{RESULTS}/{naming.probe_path(model, wildcards.seed)}/models"
+    return LAYOUT.probe(model, wildcards.seed).models
 
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
     seed = Path(wildcards.run).name.removeprefix("seed")
-    return f"{RESULTS}/{naming.probe_path(model_of(wildcards), seed)}/models"
+    return LAYOUT.probe(model_of(wildcards), seed).models
 
 
 def saved_model(wildcards):
     """Folder of a run's saved models, or of the mean of one with the pretrained weights."""
-    trained = wildcards.checkpoint == PLAN.trained_of(wildcards.checkpoint)
-    return f"{RESULTS}/{wildcards.run}/" + (
-        "models" if trained else f"interpolated/{wildcards.checkpoint}"
-    )
+    folder, checkpoint = LAYOUT.run(wildcards.run), wildcards.checkpoint
+    trained = checkpoint == PLAN.trained_of(checkpoint)
+    return folder.models if trained else folder.interpolated(checkpoint)
 
 
 def transfer_files():
     """What is known about the references, where there are any."""
-    tables = [
-        f"{RESULTS}/{name}" for name in ("references.parquet", "transfer.parquet")
-    ]
+    tables = [LAYOUT.references.parquet, LAYOUT.transfer.parquet]
     return tables if PLAN.references else []
 
 
@@ -214,7 +205,7 @@ def figure_files():
             names_in(figure) | {"vector graphics": "yes" if suffix == "svg" else "no"},
             headings[figure["kind"]],
         )
-        for figure in outputs.figures(PLAN, RESULTS)
+        for figure in outputs.figures(PLAN, LAYOUT)
         for suffix in ("svg", "png")
     ]
 
@@ -229,7 +220,7 @@ def table_files():
             {"table": table["kind"]} | names_in(table) | {"format": form},
             "For papers",
         )
-        for table in outputs.tables(PLAN, RESULTS)
+        for table in outputs.tables(PLAN, LAYOUT)
         for suffix, form in (("csv", "CSV"), ("tex", "LaTeX"))
     ]
 
@@ -241,10 +232,10 @@ def names_in(entry):
     return found or {"references": "all"}
 
 
-def csv_file(name):
+def csv_file(table):
     """A table in full, as CSV."""
     return shown(
-        f"{RESULTS}/{name}.csv", "table-full", "Tables", {"table": name}, "In full"
+        table.csv, "table-full", "Tables", {"table": Path(table.stem).name}, "In full"
     )
 
 
@@ -254,10 +245,11 @@ def evaluation_files():
     All of them: Snakemake compares no settings of a job that lacks an output, so a test set that is added has to be
     missed as a file.
     """
+    found = (LAYOUT.evaluation(run.path, name) for run, name in PLAN.evaluations())
     return [
-        f"{RESULTS}/evaluation/{run.path}/{checkpoint}/{name}.parquet"
-        for run, checkpoint in PLAN.evaluations()
-        for name in ("metrics", *(f"predictions/{name}" for name in PLAN.test_sets))
+        path
+        for folder in found
+        for path in (folder.metrics, *map(folder.predictions, PLAN.test_sets))
     ]
 
 

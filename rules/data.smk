@@ -11,11 +11,11 @@ localrules:
 
 rule download:
     output:
-        data=f"{RESULTS}/data/{{dataset}}.parquet",
+        data=LAYOUT.data("{dataset}"),
     log:
-        log_of("download", "{dataset}"),
+        LAYOUT.log("download", "{dataset}"),
     benchmark:
-        benchmark_of("download", "{dataset}")
+        LAYOUT.benchmark("download", "{dataset}")
     conda:
         "../envs/data.yaml"
     params:
@@ -29,12 +29,12 @@ rule download:
 # Before the first training: which sets share texts with the train set, and which classes have no row.
 rule check_data:
     input:
-        data=[f"{RESULTS}/data/{name}.parquet" for name in sorted(PLAN.sources)],
+        data=[LAYOUT.data(name) for name in sorted(PLAN.sources)],
     output:
-        table=f"{RESULTS}/data_checks.parquet",
-        text=f"{RESULTS}/data_checks.txt",
+        table=LAYOUT.data_checks.parquet,
+        text=LAYOUT.data_checks.txt,
     log:
-        log_of("check_data", "data_checks"),
+        LAYOUT.log("check_data", "data_checks"),
     priority: FIRST
     conda:
         "../envs/data.yaml"
@@ -49,19 +49,19 @@ rule download_model:
     input:
         # A model with random weights has a tokenizer trained on the task's own texts.
         train=lambda wildcards: (
-            f"{RESULTS}/data/train.parquet"
+            LAYOUT.data("train")
             if PLAN.model_sources[wildcards.source]["scratch"]
             else []
         ),
     output:
-        source=f"{RESULTS}/source/{{source}}/source.json",
-        config=f"{RESULTS}/source/{{source}}/config.json",
-        tokenizer=f"{RESULTS}/source/{{source}}/tokenizer.json",
-        tokenizer_config=f"{RESULTS}/source/{{source}}/tokenizer_config.json",
+        source=LAYOUT.source("{source}").identity,
+        config=LAYOUT.source("{source}").config,
+        tokenizer=LAYOUT.source("{source}").tokenizer,
+        tokenizer_config=LAYOUT.source("{source}").tokenizer_config,
     log:
-        log_of("download_model", "{source}"),
+        LAYOUT.log("download_model", "{source}"),
     benchmark:
-        benchmark_of("download_model", "{source}")
+        LAYOUT.benchmark("download_model", "{source}")
     conda:
         "../envs/train.yaml"
     params:
@@ -74,15 +74,15 @@ rule download_model:
 
 rule tokenize:
     input:
-        data=f"{RESULTS}/data/{{dataset}}.parquet",
-        source=lambda wildcards: f"{RESULTS}/source/{PLAN.source_of_tokenizer(wildcards.tokenizer)}/source.json",
-        tokenizer=lambda wildcards: f"{RESULTS}/source/{PLAN.source_of_tokenizer(wildcards.tokenizer)}/tokenizer.json",
+        data=LAYOUT.data("{dataset}"),
+        source=lambda wildcards: tokenizer_source(wildcards).identity,
+        tokenizer=lambda wildcards: tokenizer_source(wildcards).tokenizer,
     output:
-        tokens=f"{RESULTS}/tokens/{{tokenizer}}/{{dataset}}.parquet",
+        tokens=LAYOUT.tokens("{tokenizer}", "{dataset}"),
     log:
-        log_of("tokenize", "{tokenizer}/{dataset}"),
+        LAYOUT.log("tokenize", "{tokenizer}/{dataset}"),
     benchmark:
-        benchmark_of("tokenize", "{tokenizer}/{dataset}")
+        LAYOUT.benchmark("tokenize", "{tokenizer}/{dataset}")
     conda:
         "../envs/data.yaml"
     params:

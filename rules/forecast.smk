@@ -9,26 +9,20 @@ localrules:
 # Before the first training: what each method will cost, and when its main model has to stop to be cheaper than ERM.
 rule forecast:
     input:
-        sorted(
-            {
-                path
-                for work in workload.forecast(PLAN, RESULTS)["work"].values()
-                for path in (work["tokens"], f"{work['source']}/config.json")
-            }
-        ),
+        workload.inputs(PLAN, LAYOUT),
         # Data whose check fails is trained on by nothing; another check of it changes no forecast.
-        checks=ancient(f"{RESULTS}/data_checks.txt"),
+        checks=ancient(LAYOUT.data_checks.txt),
     output:
-        table=f"{RESULTS}/forecast.parquet",
-        csv=csv_file("forecast"),
-        text=f"{RESULTS}/forecast.txt",
+        table=LAYOUT.forecast.parquet,
+        csv=csv_file(LAYOUT.forecast),
+        text=LAYOUT.forecast.txt,
     log:
-        log_of("forecast", "forecast"),
+        LAYOUT.log("forecast", "forecast"),
     priority: FIRST
     conda:
         "../envs/train.yaml"
     params:
-        cfg=workload.forecast(PLAN, RESULTS),
+        cfg=workload.forecast(PLAN, LAYOUT),
         code=code("forecast.py"),
     script:
         "../workflow/scripts/forecast.py"

@@ -5,18 +5,17 @@
 
 rule embed:
     input:
-        source=source_file("source.json"),
+        source=source_file,
         tokens=tokens_of(*PLAN.embedded_sets),
     output:
         features=[
-            f"{RESULTS}/features/{{encoder}}/{dataset}.parquet"
-            for dataset in PLAN.embedded_sets
+            LAYOUT.features("{encoder}", dataset) for dataset in PLAN.embedded_sets
         ],
-        cost=f"{RESULTS}/features/{{encoder}}/cost.parquet",
+        cost=LAYOUT.features_cost("{encoder}"),
     log:
-        log_of("embed", "{encoder}"),
+        LAYOUT.log("embed", "{encoder}"),
     benchmark:
-        benchmark_of("embed", "{encoder}")
+        LAYOUT.benchmark("embed", "{encoder}")
     priority: FIRST
     conda:
         "../envs/train.yaml"
@@ -37,18 +36,18 @@ rule embed:
 # A classifier's own head on frozen features, as the start of main models: linear probing, then fine-tuning.
 rule train_probe:
     input:
-        source=source_file("source.json"),
+        source=source_file,
         train=lambda wildcards: features_of("train")(wildcards)[0],
         dev=features_of(*PLAN.dev_sets.values()),
     output:
-        models=directory(f"{RESULTS}/probe/{{model}}/seed{{seed}}/models"),
-        metrics=f"{RESULTS}/probe/{{model}}/seed{{seed}}/metrics.parquet",
-        cost=f"{RESULTS}/probe/{{model}}/seed{{seed}}/cost.parquet",
-        manifest=f"{RESULTS}/probe/{{model}}/seed{{seed}}/manifest.json",
+        models=directory(LAYOUT.probe("{model}", "{seed}").models),
+        metrics=LAYOUT.probe("{model}", "{seed}").metrics,
+        cost=LAYOUT.probe("{model}", "{seed}").cost,
+        manifest=LAYOUT.probe("{model}", "{seed}").manifest,
     log:
-        log_of("train_probe", "{model}/seed{seed}"),
+        LAYOUT.log("train_probe", "{model}/seed{seed}"),
     benchmark:
-        benchmark_of("train_probe", "{model}/seed{seed}")
+        LAYOUT.benchmark("train_probe", "{model}/seed{seed}")
     priority: FIRST
     conda:
         "../envs/train.yaml"

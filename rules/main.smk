@@ -8,12 +8,12 @@ rule select_subset:
     input:
         scores=scores_of,
     output:
-        subset=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.parquet",
-        cost=f"{RESULTS}/subset/{{subset}}/seed{{seed}}.cost.parquet",
+        subset=LAYOUT.subset("{subset}", "{seed}"),
+        cost=LAYOUT.subset_cost("{subset}", "{seed}"),
     log:
-        log_of("select_subset", "{subset}/seed{seed}"),
+        LAYOUT.log("select_subset", "{subset}/seed{seed}"),
     benchmark:
-        benchmark_of("select_subset", "{subset}/seed{seed}")
+        LAYOUT.benchmark("select_subset", "{subset}/seed{seed}")
     conda:
         "../envs/data.yaml"
     params:
@@ -25,21 +25,21 @@ rule select_subset:
 
 rule train_main:
     input:
-        source=source_file("source.json"),
+        source=source_file,
         train=train_examples,
         dev=tokens_of(*PLAN.dev_sets.values()),
         subset=subset_of,
         guide=guide_of,
         start=start_of,
     output:
-        models=directory(f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/models"),
-        metrics=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/metrics.parquet",
-        cost=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/cost.parquet",
-        manifest=f"{RESULTS}/main/{{main}}/{{recipe}}/seed{{seed}}/manifest.json",
+        models=directory(LAYOUT.main("{main}", "{recipe}", "{seed}").models),
+        metrics=LAYOUT.main("{main}", "{recipe}", "{seed}").metrics,
+        cost=LAYOUT.main("{main}", "{recipe}", "{seed}").cost,
+        manifest=LAYOUT.main("{main}", "{recipe}", "{seed}").manifest,
     log:
-        log_of("train_main", "{main}/{recipe}/seed{seed}"),
+        LAYOUT.log("train_main", "{main}/{recipe}/seed{seed}"),
     benchmark:
-        benchmark_of("train_main", "{main}/{recipe}/seed{seed}")
+        LAYOUT.benchmark("train_main", "{main}/{recipe}/seed{seed}")
     priority: lambda wildcards: round(100 * PLAN.budget_of(wildcards.recipe))
     conda:
         "../envs/train.yaml"
@@ -59,15 +59,15 @@ rule train_main:
 
 rule interpolate_weights:
     input:
-        models=f"{RESULTS}/{{run}}/models",
+        models=LAYOUT.run("{run}").models,
         start=start_of_run,
-        source=source_file("source.json"),
+        source=source_file,
     output:
-        model=directory(f"{RESULTS}/{{run}}/interpolated/{{checkpoint}}"),
+        model=directory(LAYOUT.run("{run}").interpolated("{checkpoint}")),
     log:
-        log_of("interpolate_weights", "{run}/{checkpoint}"),
+        LAYOUT.log("interpolate_weights", "{run}/{checkpoint}"),
     benchmark:
-        benchmark_of("interpolate_weights", "{run}/{checkpoint}")
+        LAYOUT.benchmark("interpolate_weights", "{run}/{checkpoint}")
     conda:
         "../envs/train.yaml"
     resources:

@@ -11,20 +11,20 @@ localrules:
 # Any model trained on all data, whether its dynamics or its predictions (ERM) are wanted: they are the same run.
 rule train_reference:
     input:
-        source=source_file("source.json"),
+        source=source_file,
         train=train_examples,
         dev=examples_of(*PLAN.dev_sets.values()),
         start=start_of,
     output:
-        models=directory(f"{RESULTS}/reference/{{reference}}/seed{{seed}}/models"),
-        metrics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/metrics.parquet",
-        cost=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/cost.parquet",
-        dynamics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/dynamics.parquet",
-        manifest=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/manifest.json",
+        models=directory(LAYOUT.reference("{reference}", "{seed}").models),
+        metrics=LAYOUT.reference("{reference}", "{seed}").metrics,
+        cost=LAYOUT.reference("{reference}", "{seed}").cost,
+        dynamics=LAYOUT.reference("{reference}", "{seed}").dynamics,
+        manifest=LAYOUT.reference("{reference}", "{seed}").manifest,
     log:
-        log_of("train_reference", "{reference}/seed{seed}"),
+        LAYOUT.log("train_reference", "{reference}/seed{seed}"),
     benchmark:
-        benchmark_of("train_reference", "{reference}/seed{seed}")
+        LAYOUT.benchmark("train_reference", "{reference}/seed{seed}")
     priority: FIRST
     conda:
         "../envs/train.yaml"
@@ -44,15 +44,15 @@ rule train_reference:
 
 rule compute_datamap:
     input:
-        dynamics=f"{RESULTS}/reference/{{reference}}/seed{{seed}}/dynamics.parquet",
-        data=f"{RESULTS}/data/train.parquet",
+        dynamics=LAYOUT.reference("{reference}", "{seed}").dynamics,
+        data=LAYOUT.data("train"),
     output:
-        datamap=f"{RESULTS}/datamap/{{reference}}/seed{{seed}}.parquet",
-        cost=f"{RESULTS}/datamap/{{reference}}/seed{{seed}}.cost.parquet",
+        datamap=LAYOUT.datamap("{reference}", "{seed}"),
+        cost=LAYOUT.datamap_cost("{reference}", "{seed}"),
     log:
-        log_of("compute_datamap", "{reference}/seed{seed}"),
+        LAYOUT.log("compute_datamap", "{reference}/seed{seed}"),
     benchmark:
-        benchmark_of("compute_datamap", "{reference}/seed{seed}")
+        LAYOUT.benchmark("compute_datamap", "{reference}/seed{seed}")
     conda:
         "../envs/data.yaml"
     params:
@@ -66,22 +66,22 @@ rule compare_references:
     input:
         [
             run[artifact]
-            for run in outputs.transfer(PLAN, RESULTS)["runs"]
+            for run in outputs.transfer(PLAN, LAYOUT)["runs"]
             for artifact in ("datamap", "curve", "cost")
         ],
-        dev=f"{RESULTS}/data/dev.parquet",
+        dev=LAYOUT.data("dev"),
     output:
-        references=f"{RESULTS}/references.parquet",
-        references_csv=csv_file("references"),
-        transfer=f"{RESULTS}/transfer.parquet",
-        transfer_csv=csv_file("transfer"),
-        text=f"{RESULTS}/references.txt",
+        references=LAYOUT.references.parquet,
+        references_csv=csv_file(LAYOUT.references),
+        transfer=LAYOUT.transfer.parquet,
+        transfer_csv=csv_file(LAYOUT.transfer),
+        text=LAYOUT.references.txt,
     log:
-        log_of("compare_references", "references"),
+        LAYOUT.log("compare_references", "references"),
     conda:
         "../envs/data.yaml"
     params:
-        cfg=outputs.transfer(PLAN, RESULTS),
+        cfg=outputs.transfer(PLAN, LAYOUT),
         code=code("compare_references.py"),
     script:
         "../workflow/scripts/compare_references.py"

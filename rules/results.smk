@@ -16,19 +16,19 @@ localrules:
 rule evaluate_ood:
     input:
         model=saved_model,
-        curve=f"{RESULTS}/{{run}}/metrics.parquet",
-        source=source_file("source.json"),
+        curve=LAYOUT.run("{run}").metrics,
+        source=source_file,
         tokens=tokens_of(*PLAN.test_sets.values()),
     output:
-        metrics=f"{RESULTS}/evaluation/{{run}}/{{checkpoint}}/metrics.parquet",
+        metrics=LAYOUT.evaluation("{run}", "{checkpoint}").metrics,
         predictions=[
-            f"{RESULTS}/evaluation/{{run}}/{{checkpoint}}/predictions/{name}.parquet"
+            LAYOUT.evaluation("{run}", "{checkpoint}").predictions(name)
             for name in PLAN.test_sets
         ],
     log:
-        log_of("evaluate_ood", "{run}/{checkpoint}"),
+        LAYOUT.log("evaluate_ood", "{run}/{checkpoint}"),
     benchmark:
-        benchmark_of("evaluate_ood", "{run}/{checkpoint}")
+        LAYOUT.benchmark("evaluate_ood", "{run}/{checkpoint}")
     conda:
         "../envs/train.yaml"
     threads: resource("threads")
@@ -51,14 +51,14 @@ rule compare_methods:
     input:
         evaluation_files(),
     output:
-        table=f"{RESULTS}/comparison.parquet",
-        csv=csv_file("comparison"),
+        table=LAYOUT.comparison.parquet,
+        csv=csv_file(LAYOUT.comparison),
     log:
-        log_of("compare_methods", "comparison"),
+        LAYOUT.log("compare_methods", "comparison"),
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": outputs.entries(PLAN, RESULTS)},
+        cfg={"entries": outputs.entries(PLAN, LAYOUT)},
         code=code("compare_methods.py"),
     script:
         "../workflow/scripts/compare_methods.py"
@@ -66,17 +66,17 @@ rule compare_methods:
 
 rule trace_costs:
     input:
-        [f"{RESULTS}/{run.path}/metrics.parquet" for run, _ in PLAN.evaluations()],
-        outputs.costs(PLAN, RESULTS),
+        [LAYOUT.run(run.path).metrics for run, _ in PLAN.evaluations()],
+        outputs.costs(PLAN, LAYOUT),
     output:
-        table=f"{RESULTS}/cost_curve.parquet",
-        csv=csv_file("cost_curve"),
+        table=LAYOUT.cost_curve.parquet,
+        csv=csv_file(LAYOUT.cost_curve),
     log:
-        log_of("trace_costs", "cost_curve"),
+        LAYOUT.log("trace_costs", "cost_curve"),
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"entries": outputs.entries(PLAN, RESULTS)},
+        cfg={"entries": outputs.entries(PLAN, LAYOUT)},
         code=code("trace_costs.py"),
     script:
         "../workflow/scripts/trace_costs.py"
@@ -85,19 +85,19 @@ rule trace_costs:
 rule summarize:
     input:
         evaluation_files(),
-        outputs.costs(PLAN, RESULTS),
-        comparison=f"{RESULTS}/comparison.parquet",
+        outputs.costs(PLAN, LAYOUT),
+        comparison=LAYOUT.comparison.parquet,
     output:
-        table=f"{RESULTS}/summary.parquet",
-        csv=csv_file("summary"),
-        text=f"{RESULTS}/summary.txt",
+        table=LAYOUT.summary.parquet,
+        csv=csv_file(LAYOUT.summary),
+        text=LAYOUT.summary.txt,
     log:
-        log_of("summarize", "summary"),
+        LAYOUT.log("summarize", "summary"),
     conda:
         "../envs/data.yaml"
     params:
         cfg={
-            "entries": outputs.entries(PLAN, RESULTS),
+            "entries": outputs.entries(PLAN, LAYOUT),
             "metric": PLAN.config.data.metric,
         },
         code=code("summarize.py"),
@@ -107,19 +107,19 @@ rule summarize:
 
 rule draw_figures:
     input:
-        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
-        summary=f"{RESULTS}/summary.parquet",
-        cost_curve=f"{RESULTS}/cost_curve.parquet",
+        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, LAYOUT)],
+        summary=LAYOUT.summary.parquet,
+        cost_curve=LAYOUT.cost_curve.parquet,
         references=transfer_files(),
     output:
         figure_files(),
     log:
-        log_of("draw_figures", "figures"),
+        LAYOUT.log("draw_figures", "figures"),
     conda:
         "../envs/data.yaml"
     params:
         cfg={
-            "figures": outputs.figures(PLAN, RESULTS),
+            "figures": outputs.figures(PLAN, LAYOUT),
             "metric": PLAN.config.data.metric,
         },
         code=code("draw_figures.py"),
@@ -129,17 +129,17 @@ rule draw_figures:
 
 rule write_tables:
     input:
-        summary=f"{RESULTS}/summary.parquet",
-        comparison=f"{RESULTS}/comparison.parquet",
+        summary=LAYOUT.summary.parquet,
+        comparison=LAYOUT.comparison.parquet,
         references=transfer_files(),
     output:
         table_files(),
     log:
-        log_of("write_tables", "tables"),
+        LAYOUT.log("write_tables", "tables"),
     conda:
         "../envs/data.yaml"
     params:
-        cfg={"tables": outputs.tables(PLAN, RESULTS), "metric": PLAN.config.data.metric},
+        cfg={"tables": outputs.tables(PLAN, LAYOUT), "metric": PLAN.config.data.metric},
         code=code("write_tables.py"),
     script:
         "../workflow/scripts/write_tables.py"
@@ -147,26 +147,26 @@ rule write_tables:
 
 rule report:
     input:
-        [cost["path"] for cost in outputs.named_costs(PLAN, RESULTS)],
-        summary=f"{RESULTS}/summary.parquet",
-        comparison=f"{RESULTS}/comparison.parquet",
-        cost_curve=f"{RESULTS}/cost_curve.parquet",
-        forecast=f"{RESULTS}/forecast.parquet",
+        [cost["path"] for cost in outputs.named_costs(PLAN, LAYOUT)],
+        summary=LAYOUT.summary.parquet,
+        comparison=LAYOUT.comparison.parquet,
+        cost_curve=LAYOUT.cost_curve.parquet,
+        forecast=LAYOUT.forecast.parquet,
         references=transfer_files(),
-        train=f"{RESULTS}/data/train.parquet",
-        checks=f"{RESULTS}/data_checks.parquet",
-        dynamics=[entry["dynamics"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
-        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
-        subsets=[entry["path"] for entry in outputs.subset_entries(PLAN, RESULTS)],
+        train=LAYOUT.data("train"),
+        checks=LAYOUT.data_checks.parquet,
+        dynamics=[entry["dynamics"] for entry in outputs.datamap_entries(PLAN, LAYOUT)],
+        datamaps=[entry["path"] for entry in outputs.datamap_entries(PLAN, LAYOUT)],
+        subsets=[entry["path"] for entry in outputs.subset_entries(PLAN, LAYOUT)],
     output:
-        page=shown(f"{RESULTS}/report.html", "page", "Page", {"page": "report.html"}),
+        page=shown(LAYOUT.page, "page", "Page", {"page": "report.html"}),
     log:
-        log_of("report", "report"),
+        LAYOUT.log("report", "report"),
     conda:
         "../envs/data.yaml"
     params:
         cfg={
-            "page": outputs.report(PLAN, RESULTS),
+            "page": outputs.report(PLAN, LAYOUT),
             "templates": {
                 path.name: sha256(path)
                 for pattern in ("report.*", "page/*.js")

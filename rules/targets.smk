@@ -15,36 +15,33 @@ localrules:
 
 rule tokens:
     input:
-        [
-            f"{RESULTS}/tokens/{tokenizer}/{dataset}.parquet"
-            for tokenizer, dataset in PLAN.tokenized
-        ],
+        [LAYOUT.tokens(tokenizer, dataset) for tokenizer, dataset in PLAN.tokenized],
 
 
 rule references:
     input:
-        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if not run.recipe],
+        [LAYOUT.run(run.path).metrics for run in PLAN.runs if not run.recipe],
 
 
 rule datamaps:
     input:
-        [entry["path"] for entry in outputs.datamap_entries(PLAN, RESULTS)],
+        [entry["path"] for entry in outputs.datamap_entries(PLAN, LAYOUT)],
 
 
 rule transfer:
     input:
         transfer_files(),
-        f"{RESULTS}/forecast.txt",
+        LAYOUT.forecast.txt,
 
 
 rule subsets:
     input:
-        [entry["path"] for entry in outputs.subset_entries(PLAN, RESULTS)],
+        [entry["path"] for entry in outputs.subset_entries(PLAN, LAYOUT)],
 
 
 rule mains:
     input:
-        [f"{RESULTS}/{run.path}/metrics.parquet" for run in PLAN.runs if run.recipe],
+        [LAYOUT.run(run.path).metrics for run in PLAN.runs if run.recipe],
 
 
 rule evaluations:
@@ -54,7 +51,7 @@ rule evaluations:
 
 rule summary:
     input:
-        f"{RESULTS}/summary.parquet",
-        f"{RESULTS}/summary.csv",
-        f"{RESULTS}/summary.txt",
-        f"{RESULTS}/cost_curve.parquet",
+        LAYOUT.summary.parquet,
+        LAYOUT.summary.csv,
+        LAYOUT.summary.txt,
+        LAYOUT.cost_curve.parquet,

@@ -80,16 +80,16 @@ onsuccess:
         "summarize",
         "report",
     }:
-        show(f"{RESULTS}/data_checks.txt")
+        show(LAYOUT.data_checks.txt)
     if made & {"summarize", "report"}:
-        show(f"{RESULTS}/summary.txt")
+        show(LAYOUT.summary.txt)
     else:
         if "compare_references" in made:
-            show(f"{RESULTS}/references.txt")
+            show(LAYOUT.references.txt)
         if made & {"compare_references", "forecast"}:
-            show(f"{RESULTS}/forecast.txt")
+            show(LAYOUT.forecast.txt)
     if "report" in made:
-        logger.info(f"The report: {Path(RESULTS, 'report.html').absolute()}")
+        logger.info(f"The report: {Path(LAYOUT.page).absolute()}")
 
 
 onerror:

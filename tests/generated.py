@@ -16,6 +16,7 @@ from ftft.dynamics.artifact import write_dynamics
 from ftft.evaluation.metrics import detailed_scores
 from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config, outputs, stages, workload
+from ftft.experiment.layout import Layout
 from ftft.experiment.naming import Run
 from ftft.experiment.plan import Plan
 from ftft.results import comparison, cost_curve, forecast, summary, transfer
@@ -71,7 +72,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     _write_data(results / "data/dev.parquet", np.zeros(300, int), rng)
     for run in plan.runs:
         _write_run(plan, results / run.path, _strength(run), run.seed)
-    for entry in outputs.datamap_entries(plan, str(results)):
+    for entry in outputs.datamap_entries(plan, Layout(str(results))):
         logits = _dynamics(labels, kinds, STRENGTH[entry["reference"]], entry["seed"])
         write_dynamics(list(logits), entry["dynamics"], len(LABELS), {})
         datamap.write(entry["dynamics"], results / "data/train.parquet", entry["path"])
@@ -85,7 +86,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
             _write_cost(path.with_suffix(".cost.parquet"), {"select": (0, 1.0)}, ["final"])
     data = {name: results / f"data/{name}.parquet" for name in ("train", "dev")}
     inspection.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
-    entries: Any = outputs.entries(plan, str(results))
+    entries: Any = outputs.entries(plan, Layout(str(results)))
     for entry in entries:
         _write_evaluation(entry, plan)
     for write_table_of, name in (
@@ -94,10 +95,10 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
         (cost_curve.trace, "cost_curve"),
     ):
         write_table_of(entries, results / f"{name}.parquet", results / f"{name}.csv")
-    cfg = workload.forecast(plan, str(results))
+    cfg = workload.forecast(plan, Layout(str(results)))
     forecasts = [results / f"forecast.{suffix}" for suffix in ("parquet", "csv", "txt")]
     forecast.write(cfg["methods"], {name: _replay(name, plan) for name in cfg["work"]}, *forecasts)
-    cfg = outputs.transfer(plan, str(results))
+    cfg = outputs.transfer(plan, Layout(str(results)))
     tables = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("references", "transfer")]
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
 
@@ -110,7 +111,7 @@ def report_arguments(plan: Plan, results: Path) -> dict[str, Any]:
         "train_data": results / "data/train.parquet",
         "checks": results / "data_checks.parquet",
         **{name: results / f"{name}.parquet" for name in tables},
-        **outputs.report(plan, str(results)),
+        **outputs.report(plan, Layout(str(results))),
     }
 
 

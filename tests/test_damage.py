@@ -26,6 +26,7 @@ from ftft.dynamics import datamap, guidance, selection
 from ftft.dynamics.artifact import read_dynamics, write_dynamics
 from ftft.dynamics.schemas import DATAMAP, read_subset
 from ftft.experiment import outputs
+from ftft.experiment.layout import Layout
 from ftft.models.saved import read_step
 from ftft.results import comparison, cost_curve, summary, transfer
 
@@ -70,11 +71,11 @@ OUT = "out.parquet", "out.csv"
 
 
 def _entries(results):
-    return outputs.entries(generated.experiment(), str(results))
+    return outputs.entries(generated.experiment(), Layout(str(results)))
 
 
 def _compare_references(results):
-    cfg = outputs.transfer(generated.experiment(), str(results))
+    cfg = outputs.transfer(generated.experiment(), Layout(str(results)))
     files = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("a", "b")]
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *files)
 
@@ -96,7 +97,7 @@ def _tables(results):
     plan = generated.experiment()
     references = results / "references.parquet"
     named = {"summary": results / "summary.parquet", "comparison": results / "comparison.parquet"}
-    tables.write(outputs.tables(plan, str(results)), plan.config.data.metric, **named, references=references)
+    tables.write(outputs.tables(plan, Layout(str(results))), plan.config.data.metric, **named, references=references)
 
 
 READERS = {

@@ -20,6 +20,7 @@ from ftft.display import tables
 from ftft.dynamics.schemas import DATAMAP, SUBSET, dynamics_schema
 from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config, describe, outputs
+from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, REFERENCES, SUMMARY, TRANSFER
 
@@ -279,9 +280,10 @@ def test_examples_read_what_the_embedded_default_makes():
     made |= {f"{DEMO}/features/{encoder}" for encoder in plan.embedded}
     made |= {f"{DEMO}/{run.path}" for run in plan.runs}
     made |= {f"{DEMO}/evaluation/{run.path}/{checkpoint}" for run, checkpoint in plan.evaluations()}
-    made |= {f"{table['stem']}.csv" for table in outputs.tables(plan, str(DEMO))}
+    made |= {f"{table['stem']}.csv" for table in outputs.tables(plan, Layout(str(DEMO)))}
     made |= {
-        entry["path"] for entry in outputs.datamap_entries(plan, str(DEMO)) + outputs.subset_entries(plan, str(DEMO))
+        entry["path"]
+        for entry in outputs.datamap_entries(plan, Layout(str(DEMO))) + outputs.subset_entries(plan, Layout(str(DEMO)))
     }
     used = re.findall(r'"(results/demo/[^"]*)"', "".join(blocks(ARTIFACTS, "python")))
     assert [path for path in used if path not in made and str(Path(path).parent) not in made] == []

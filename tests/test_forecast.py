@@ -8,6 +8,7 @@ from pyarrow import csv
 
 from ftft.core.artifacts import read_table, write_table
 from ftft.experiment import config, workload
+from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
 from ftft.results import forecast
 from ftft.results.forecast import Replay, break_even, earliest_stop
@@ -250,7 +251,7 @@ def planned(**changes) -> dict:
         "seeds": [3, 4],
         "training": {"steps": 100, "evaluate_every": 10},
     }
-    return workload.forecast(Plan(config.load(raw | changes)), "results/toy")
+    return workload.forecast(Plan(config.load(raw | changes)), Layout("results/toy"))
 
 
 def test_the_plan_names_the_work_of_each_method_with_the_first_seed():

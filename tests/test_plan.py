@@ -12,6 +12,7 @@ from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.experiment import outputs, stages
 from ftft.experiment.config import HEAD, ReferenceStop, Stop, load
+from ftft.experiment.layout import Layout
 from ftft.experiment.lineage import lineage
 from ftft.experiment.plan import Plan, Run, checkpoint_name
 
@@ -25,6 +26,7 @@ CONFIG = {
     "seeds": [3],
     "training": {"steps": 10},
 }
+LAYOUT = Layout("results/toy")
 AMBIGUOUS = {"by": "ambiguous", "fraction": 0.5}
 STOP = "stop-ood_dev-patience2"
 
@@ -109,7 +111,7 @@ def test_random_subset_has_no_reference():
     assert found.group_of("random-0.33") == ()
     assert stages.select(found, "random-0.33") == {"balance": None, "by": "random", "easy_share": 0.0, "fraction": 0.33}
     assert found.reference_runs_of("random-0.33", 3) == []
-    assert outputs.subset_entries(found, "results/toy")[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
+    assert outputs.subset_entries(found, LAYOUT)[0]["path"] == "results/toy/subset/random-0.33/seed3.parquet"
 
 
 @pytest.mark.parametrize("fractions", [(0.1, 0.2), (1 / 3, 0.333333), (0.3333333, 0.33333334)])
@@ -156,7 +158,7 @@ def test_names_of_selections():
         "easy_share": 0.1,
         "fraction": 0.5,
     }
-    by = {entry["path"].split("/")[-2]: entry["by"] for entry in outputs.subset_entries(found, "results/toy")}
+    by = {entry["path"].split("/")[-2]: entry["by"] for entry in outputs.subset_entries(found, LAYOUT)}
     assert by["aum-low-0.5"] == "aum-low"
     assert by["aum-low-0.5+easy0.1"] == "aum-low+easy0.1"
 
@@ -171,7 +173,7 @@ def test_several_references_select_one_subset_and_all_are_paid_for():
     assert found.reference_runs_of("small+tiny/ambiguous-0.5", 1) == [Run("small", "", 1), Run("tiny", "", 1)]
     assert [run.model for run in found.runs if not run.recipe] == ["small", "tiny"] * 2
     costs = [f"results/toy/reference/{model}/seed1/cost.parquet" for model in ("small", "tiny")]
-    assert [cost["cost"] for cost in outputs.entries(found, "results/toy")[1]["training_costs"]] == costs
+    assert [cost["cost"] for cost in outputs.entries(found, LAYOUT)[1]["training_costs"]] == costs
     # The order in which they are named changes nothing.
     again = plan(methods={"joint": {"select": select}}, references=["small", "tiny"], seeds=[0, 1])
     assert again.results == found.results
@@ -208,12 +210,12 @@ def test_methods_that_weigh_all_data():
         ("jtt", "small", "main/big/small/upweight-5-epoch1/seed3", "final"),
     ]
     assert found.subsets == {}
-    assert outputs.subset_entries(found, "results/toy") == []
+    assert outputs.subset_entries(found, LAYOUT) == []
     assert set(found.runs) == {result.run for result in found.results} | {Run("small", "", 3)}
     settings = [stages.train(found, "big", recipe) for recipe in ("small/upweight-5-epoch1", "big/product-epoch0", "")]
     assert [each["upweight"] for each in settings] == [{"epoch": 1, "factor": 5}, None, None]
     assert [each["product_of_experts"] for each in settings] == [None, {"epoch": 0}, None]
-    jtt = outputs.entries(found, "results/toy")[2]
+    jtt = outputs.entries(found, LAYOUT)[2]
     assert [cost["cost"] for cost in jtt["training_costs"]] == ["results/toy/reference/small/seed3/cost.parquet"]
     assert jtt["other_costs"] == []  # no data map and no subset
 
@@ -238,7 +240,7 @@ def test_a_mean_with_the_pretrained_weights_is_another_model_of_the_same_run():
     assert list(stages.train(found, "big", "all+probe")["stops"]) == [STOP]
     assert stages.interpolate(found, f"{STOP}+wise0.75") == {"checkpoint": STOP, "share": 0.75}
     assert stages.evaluate(found, "big", f"{STOP}+wise0.75")["trained"] == STOP
-    entries = outputs.entries(found, "results/toy")
+    entries = outputs.entries(found, LAYOUT)
     assert [(entry["checkpoint"], entry["interpolated"]) for entry in entries] == [
         ("final", False),
         ("final", False),
@@ -253,11 +255,11 @@ def test_a_run_that_starts_from_a_trained_head_pays_for_it():
     assert found.probes == [("big", 3), ("big", 4)]
     assert found.embedded == ["someone--big"]
     assert [found.needs_probe("big", recipe) for recipe in ("", "all+probe")] == [False, True]
-    erm, lpft = outputs.entries(found, "results/toy")[::2]
+    erm, lpft = outputs.entries(found, LAYOUT)[::2]
     assert (erm["training_costs"], erm["other_costs"]) == ([], [])
     assert lpft["training_costs"] == [{"cost": "results/toy/probe/big/seed3/cost.parquet", "checkpoint": "final"}]
     assert lpft["other_costs"] == ["results/toy/features/someone--big/cost.parquet"]
-    assert set(outputs.costs(found, "results/toy")) > {"results/toy/probe/big/seed4/cost.parquet", *lpft["other_costs"]}
+    assert set(outputs.costs(found, LAYOUT)) > {"results/toy/probe/big/seed4/cost.parquet", *lpft["other_costs"]}
     settings = stages.probe(found, "big")
     assert (settings["tune"], settings["stops"], settings["final"]) == ("probe", {}, True)
     assert settings["training"]["learning_rate"] == HEAD["learning_rate"]
@@ -273,25 +275,25 @@ def test_a_model_whose_head_starts_from_a_probe_does_so_in_every_run():
         "main/big/random-0.5/seed3",
     ]
     assert found.needs_probe("big", "")
-    assert all(len(entry["training_costs"]) == 1 for entry in outputs.entries(found, "results/toy"))
+    assert all(len(entry["training_costs"]) == 1 for entry in outputs.entries(found, LAYOUT))
 
 
 def test_a_reference_that_starts_from_a_trained_head_has_it_paid_for():
     models = CONFIG["models"] | {"small": {"hub": "someone/small", "head": "probe"}}
     found = plan(models=models, methods={"erm": {}, "ftft": {"select": AMBIGUOUS}})
     assert found.probes == [("small", 3)]
-    erm, ftft = outputs.entries(found, "results/toy")
+    erm, ftft = outputs.entries(found, LAYOUT)
     assert erm["training_costs"] == []
     assert [cost["cost"] for cost in ftft["training_costs"]] == [
         "results/toy/reference/small/seed3/cost.parquet",
         "results/toy/probe/small/seed3/cost.parquet",
     ]
     assert ftft["other_costs"][0] == "results/toy/features/someone--small/cost.parquet"
-    assert "results/toy/probe/small/seed3/cost.parquet" in outputs.costs(found, "results/toy")
+    assert "results/toy/probe/small/seed3/cost.parquet" in outputs.costs(found, LAYOUT)
     # A main model that selects for itself and starts from the same trained head pays for it once.
     models = CONFIG["models"] | {"big": {"hub": "someone/big", "head": "probe"}}
     dm = {"select": AMBIGUOUS, "references": ["self"]}
-    (entry,) = outputs.entries(plan(models=models, methods={"dm": dm}), "results/toy")
+    (entry,) = outputs.entries(plan(models=models, methods={"dm": dm}), LAYOUT)
     assert [cost["cost"] for cost in entry["training_costs"]].count("results/toy/probe/big/seed3/cost.parquet") == 1
 
 
@@ -321,7 +323,7 @@ def test_a_budget_makes_a_run_of_its_own():
     recipes = ("", "all+budget0.3", "random-0.5", "random-0.5+budget0.3+probe")
     assert [found.subset_of(recipe) for recipe in recipes] == ["", "", "random-0.5", "random-0.5"]
     assert [stages.train(found, "big", recipe)["budget"] for recipe in recipes] == [1.0, 0.3, 1.0, 0.3]
-    third = next(entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "random_third")
+    third = next(entry for entry in outputs.entries(found, LAYOUT) if entry["method"] == "random_third")
     assert third["other_costs"] == ["results/toy/subset/random-0.5/seed3.cost.parquet"]
 
 
@@ -355,10 +357,10 @@ def test_a_head_on_frozen_features_is_a_reference_with_features_of_its_own():
     assert head["training"] | {"epochs": 2} == linear["training"]
     # Of the common settings only those of the encoder apply; the steps are the head's own.
     assert (head["training"]["steps"], head["training"]["epochs"]) == (None, HEAD["epochs"])
-    costs = {entry["reference"]: entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "ftft"}
+    costs = {entry["reference"]: entry for entry in outputs.entries(found, LAYOUT) if entry["method"] == "ftft"}
     assert costs["head"]["other_costs"][0] == "results/toy/features/someone--big+layers3/cost.parquet"
     # Three references on two kinds of features pay for the two.
-    joint = next(entry for entry in outputs.entries(found, "results/toy") if entry["method"] == "both")
+    joint = next(entry for entry in outputs.entries(found, LAYOUT) if entry["method"] == "both")
     assert len([path for path in joint["other_costs"] if "/features/" in path]) == 2
     assert len(joint["training_costs"]) == 3
 
@@ -377,7 +379,7 @@ def test_a_reference_may_stop_but_a_result_of_its_own_goes_to_the_end():
     stop = {"bound": 0.8, "by": "ambiguous", "fraction": 0.33, "monitor": "ranking", "name": name}
     assert (stages.train(found, "small")["final"], stages.train(found, "small")["reference_stop"]) == (False, stop)
     assert stages.train(found, "big", "small/ambiguous-0.5")["reference_stop"] is None
-    assert outputs.entries(found, "results/toy")[0]["training_costs"] == [
+    assert outputs.entries(found, LAYOUT)[0]["training_costs"] == [
         {"cost": "results/toy/reference/small/seed3/cost.parquet", "checkpoint": name}
     ]
     found = plan(models=models, methods=methods | {"erm": {}}, mains=["big", "small"])
@@ -404,7 +406,7 @@ def test_datamap_settings_are_of_the_data_map_alone():
 
 def test_paths_that_the_summary_reads():
     found = plan(methods={"erm": {}, "ftft": {"select": AMBIGUOUS, "stop": {}}})
-    erm, ftft = outputs.entries(found, "results/toy")
+    erm, ftft = outputs.entries(found, LAYOUT)
     assert (erm["cost"], erm["training_costs"]) == ("results/toy/reference/big/seed3/cost.parquet", [])
     assert erm["metrics"] == "results/toy/evaluation/reference/big/seed3/final/metrics.parquet"
     assert ftft["metrics"] == (f"results/toy/evaluation/main/big/small/ambiguous-0.5/seed3/{STOP}/metrics.parquet")
@@ -420,13 +422,13 @@ def test_paths_that_the_summary_reads():
         "results/toy/subset/small/ambiguous-0.5/seed3.cost.parquet",
     ]
     assert (erm["other_costs"], ftft["other_costs"]) == ([], selection)
-    assert outputs.costs(found, "results/toy") == [
+    assert outputs.costs(found, LAYOUT) == [
         "results/toy/reference/big/seed3/cost.parquet",
         "results/toy/reference/small/seed3/cost.parquet",
         "results/toy/main/big/small/ambiguous-0.5/seed3/cost.parquet",
         *selection,
     ]
-    assert outputs.datamap_entries(found, "results/toy") == [
+    assert outputs.datamap_entries(found, LAYOUT) == [
         {
             "reference": "small",
             "seed": 3,
@@ -434,8 +436,8 @@ def test_paths_that_the_summary_reads():
             "dynamics": "results/toy/reference/small/seed3/dynamics.parquet",
         }
     ]
-    named = outputs.report(found, "results/toy")["costs"]
-    assert sorted(cost["path"] for cost in named) == sorted(outputs.costs(found, "results/toy"))
+    named = outputs.report(found, LAYOUT)["costs"]
+    assert sorted(cost["path"] for cost in named) == sorted(outputs.costs(found, LAYOUT))
     assert {(cost["rule"], cost["name"]) for cost in named} == {
         ("train_reference", "big"),
         ("train_reference", "small"),
@@ -447,7 +449,7 @@ def test_paths_that_the_summary_reads():
 
 def test_data_maps_of_main_models_come_last():
     found = plan(methods={"dm": {"select": AMBIGUOUS, "references": ["self"]}, "ftft": {"select": AMBIGUOUS}})
-    assert [entry["reference"] for entry in outputs.datamap_entries(found, "results/toy")] == ["small", "big"]
+    assert [entry["reference"] for entry in outputs.datamap_entries(found, LAYOUT)] == ["small", "big"]
 
 
 def test_lineage_leads_from_the_train_set_to_every_method():
@@ -484,19 +486,19 @@ def test_figures_and_tables_are_those_that_apply():
     ftft = {"select": AMBIGUOUS, "stop": {}}
     found = plan(methods={"erm": {}, "ftft": ftft}, references=["small", "tiny"], mains=["big", "small"])
     kinds = ("robustness-cost", "learning-curves", "cost-curve")
-    assert stems(outputs.figures(found, "results/toy")) == [
+    assert stems(outputs.figures(found, LAYOUT)) == [
         *(f"figures/{kind}-{main}" for main in ("big", "small") for kind in kinds),
         "figures/datamap-tiny-seed3",
         "figures/datamap-small-seed3",
     ]
-    assert outputs.figures(found, "results/toy")[-2] == {
+    assert outputs.figures(found, LAYOUT)[-2] == {
         "kind": "datamap",
         "reference": "tiny",
         "seed": 3,
         "datamap": "results/toy/datamap/tiny/seed3.parquet",
         "stem": "results/toy/figures/datamap-tiny-seed3",
     }
-    assert stems(outputs.tables(found, "results/toy")) == [
+    assert stems(outputs.tables(found, LAYOUT)) == [
         "tables/results-big",
         "tables/results-small",
         "tables/references",
@@ -504,15 +506,15 @@ def test_figures_and_tables_are_those_that_apply():
         "tables/outcomes-small",
     ]
     # One run of a reference that is no main model has nothing to agree with; two have.
-    assert "figures/transfer" in stems(outputs.figures(plan(methods={"ftft": ftft}, seeds=[0, 1]), "results/toy"))
+    assert "figures/transfer" in stems(outputs.figures(plan(methods={"ftft": ftft}, seeds=[0, 1]), LAYOUT))
 
 
 def test_without_references_and_curves():
     found = plan(methods={"erm": {}})
-    assert "figures/transfer" not in stems(outputs.figures(found, "results/toy"))
-    assert stems(outputs.tables(found, "results/toy")) == ["tables/results-big"]
+    assert "figures/transfer" not in stems(outputs.figures(found, LAYOUT))
+    assert stems(outputs.tables(found, LAYOUT)) == ["tables/results-big"]
     wise = plan(methods={"wise": {"head": "probe", "interpolate": 0.5}})
-    assert stems(outputs.figures(wise, "results/toy")) == ["figures/robustness-cost-big"]
+    assert stems(outputs.figures(wise, LAYOUT)) == ["figures/robustness-cost-big"]
 
 
 def test_data_sets_of_training_and_of_evaluation():
@@ -604,7 +606,7 @@ def test_what_changes_no_result_is_in_no_settings():
         return [
             stages.train(found, "big"),
             stages.evaluate(found, "big", "final"),
-            outputs.report(found, "results/toy"),
+            outputs.report(found, LAYOUT),
             found.model_sources,
         ]
 
@@ -619,7 +621,7 @@ def test_credentials_of_a_url_are_in_no_settings():
     data = TOY_DATA | {"train": {"path": url, "format": "csv"}}
     found = plan(data=data)
     assert found.urls == {"train": url}
-    settings = [stages.download(found, "train"), outputs.report(found, "results/toy")]
+    settings = [stages.download(found, "train"), outputs.report(found, LAYOUT)]
     assert settings[0]["source"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
     assert settings[1]["config"]["data"]["train"]["path"] == "https://host.org/a.csv?raw=1&access_token=…"
     assert not any(secret in repr(settings) for secret in ("s3cret", "me:", "pass@"))
@@ -641,9 +643,9 @@ def test_settings_are_plain_and_sorted():
     settings = [
         stages.train(found, "big", "small/ambiguous-0.5"),
         stages.select(found, "small/ambiguous-0.5"),
-        outputs.report(found, "results"),
+        outputs.report(found, LAYOUT),
     ]
-    settings += [stages.datamap(found), *outputs.figures(found, "results"), *outputs.tables(found, "results")]
+    settings += [stages.datamap(found), *outputs.figures(found, LAYOUT), *outputs.tables(found, LAYOUT)]
     assert all(map(only_plain, settings + list(found.model_sources.values()) + [stages.download(found, "far.dev")]))
     assert stages.download(found, "far.dev")["role"] == "dev"
     assert stages.download(found, "train")["role"] == "train"

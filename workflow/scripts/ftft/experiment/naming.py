@@ -10,6 +10,7 @@ from typing import Any
 
 from ftft.core.errors import UserError, shown
 from ftft.experiment.config import NAME, Model, ProductOfExperts, ReferenceStop, Select, Stop, Upweight, plain
+from ftft.experiment.layout import main_run, reference_run
 from ftft.models.saved import FINAL
 
 LONGEST = 200  # characters of a folder's name; file systems take 255, some of which Snakemake needs
@@ -31,10 +32,10 @@ class Run:
 
     @property
     def path(self) -> str:
-        """Its folder inside ``results/{task}``."""
+        """Its folder inside that of the experiment."""
         if self.recipe:
-            return f"main/{self.model}/{self.recipe}/seed{self.seed}"
-        return f"reference/{self.model}/seed{self.seed}"
+            return main_run(self.model, self.recipe, self.seed)
+        return reference_run(self.model, self.seed)
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,6 @@ def variant(select: Select) -> str:
 def title_of(run: Run) -> str:
     """What to call a trained model, whatever the seed."""
     return f"{run.model} on {run.recipe}" if run.recipe else run.model
-
-
-def probe_path(model: str, seed: int) -> str:
-    """Folder of a trained head inside ``results/{task}``."""
-    return f"probe/{model}/seed{seed}"
 
 
 def short_name(name: str, model: Model) -> str:

@@ -20,6 +20,9 @@ os.environ |= {
 }
 
 FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
+DECODERS = (
+    "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "qwen2", "qwen3",
+)  # fmt: skip
 MAX_POSITIONS = 64
 # The data section of a small configuration; nothing reads its files.
 TOY_DATA = {
@@ -94,6 +97,19 @@ def sources(
     for family in FAMILIES:
         pretrained.prepare({"scratch": scratch(family)}, folder / family, train_data)
     return {family: folder / family for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def decoder_sources(
+    tmp_path_factory: pytest.TempPathFactory, train_data: Path, scratch: Callable[[str], dict[str, object]]
+) -> dict[str, Path]:
+    """Folder of a prepared ``scratch`` decoder, by family."""
+    from ftft.models import pretrained
+
+    folder = tmp_path_factory.mktemp("decoders")
+    for family in DECODERS:
+        pretrained.prepare({"scratch": scratch(family)}, folder / family, train_data)
+    return {family: folder / family for family in DECODERS}
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,8 @@ from transformers import (
     CanineModel,
     DebertaV2Config,
     DebertaV2Model,
-    GPT2Config,
-    GPT2Model,
+    MambaConfig,
+    MambaModel,
     T5Config,
     T5Model,
     ViTConfig,
@@ -535,7 +535,11 @@ def test_model_that_is_only_part_of_one(tmp_path, model, name, key, value, expec
 
 SMALL = {"vocab_size": 300, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 UNSUPPORTED = {
-    "gpt2": (GPT2Config(vocab_size=300, n_embd=8, n_layer=1, n_head=1), GPT2Model, "a decoder (gpt2)"),
+    "mamba": (
+        MambaConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1, state_size=4),
+        MambaModel,
+        "of the architecture mamba, which transformers has no text classifier of",
+    ),
     "bart": (
         BartConfig(
             **SMALL, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=1,
@@ -558,7 +562,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("kind", UNSUPPORTED)
-def test_what_is_no_encoder_of_text_is_refused(tmp_path, saved, kind):
+def test_what_makes_no_classifier_of_text_is_refused(tmp_path, saved, kind):
     config, architecture, expected = UNSUPPORTED[kind]
     folder = tmp_path / "model"
     architecture(config).save_pretrained(folder)
@@ -566,7 +570,7 @@ def test_what_is_no_encoder_of_text_is_refused(tmp_path, saved, kind):
         shutil.copy(path, folder)
     assert message({"path": str(folder)}, tmp_path / "out") == (
         f"the model in {folder} is {expected}, which is not supported: choose an encoder, such as BERT, RoBERTa or "
-        "DeBERTa"
+        "DeBERTa, or a decoder, such as Llama, Qwen or GPT-2"
     )
 
 

@@ -18,7 +18,8 @@ from ftft.compute.prediction import passes
 from ftft.compute.schemas import COST, features_schema
 from ftft.core import artifacts
 from ftft.data.schemas import TRAIN
-from ftft.models import classifier, pretrained
+from ftft.models import classifier, decoders, pretrained
+from ftft.models.reading import last_token
 from ftft.models.saved import FINAL
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def embed(
         source: folder of the prepared pretrained model.
         tokens: the examples, by data set.
         outputs: where the features of each go, in the row order of its tokens: the last hidden state of the first token
-            and the mean of the last hidden states over all tokens, special ones included, both float32.
+            (of a decoder, the last one) and the mean of the last hidden states over all tokens, special ones included,
+            both float32.
         cost: the cost table: stage ``embed`` for the data set ``train``, ``evaluate`` for the others.
         layers: use only the first so many layers of the model.
         precision: as in training.
@@ -72,11 +74,13 @@ def _features(
     """The (N, width) float32 features of each column; ``counted`` is what ``prediction.passes`` takes."""
     width = int(encoder.config.hidden_size)
     found = {name: np.empty((len(data), width), np.float32) for name in FEATURES["both"]}
+    last = decoders.reads_last(encoder.config)
 
     def compute(rows: np.ndarray, batch: dict[str, torch.Tensor]) -> None:
         states = encoder(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1).float()
-        found["first"][rows] = states[:, 0].cpu().numpy()
+        own = last_token(states, batch["attention_mask"]) if last else states[:, 0]
+        found["first"][rows] = own.cpu().numpy()
         found["mean"][rows] = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
 
     with torch.inference_mode(), accelerator.autocast():

@@ -8,6 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from ftft.models.decoders import is_decoder
+
 # Batch sizes and lengths of the probes; six of them determine the six coefficients.
 _SHAPES = [(batch, length) for batch in (1, 2) for length in (8, 16, 24)]
 
@@ -61,8 +63,13 @@ def _probe(model: PreTrainedModel, batch: int, length: int, width: int | None) -
     if width is not None:
         return {"inputs_embeds": torch.ones(batch, length, width, device=model.device)}
     ids = torch.ones(batch, length, dtype=torch.long, device=model.device)
-    # Models look into a mask, which has no values on the meta device; without one, nothing is masked either.
-    return {"input_ids": ids} if ids.is_meta else {"input_ids": ids, "attention_mask": ids}
+    if not ids.is_meta:
+        return {"input_ids": ids, "attention_mask": ids}
+    # Models look into a mask, which has no values on the meta device; without one, nothing is masked either. Only
+    # decoders look for several texts in a row then, and not into a mask that says of each token what it sees.
+    if is_decoder(model.config):
+        return {"input_ids": ids, "attention_mask": torch.ones(batch, 1, length, length, device=model.device)}
+    return {"input_ids": ids}
 
 
 def _count(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a model from elsewhere has to be: an encoder without code of its own, with a tokenizer that fits."""
+"""What a model from elsewhere has to be: one that reads text, without code of its own, with a tokenizer that fits."""
 
 import copy
 import json
@@ -7,6 +7,7 @@ from typing import Any
 
 from ftft.core.errors import UserError, reason
 from ftft.models import folders
+from ftft.models.decoders import is_decoder
 from ftft.models.folders import WEIGHTS, loading
 
 
@@ -39,33 +40,35 @@ def check_no_code(folder: Path, name: str) -> None:
 
 
 def check_kind(config: Any, name: str) -> None:
-    """Refuse what is no encoder of text."""
+    """Refuse what makes no classifier of text."""
     import torch
     from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING as CLASSIFIERS
     from transformers import AutoModelForSequenceClassification
     from transformers.models.auto import modeling_auto
 
     kind = config.model_type
-    causal = set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) - set(modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES)
     why = None
     if (
         getattr(config, "is_encoder_decoder", False)
         or kind in modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
     ):
         why = f"an encoder-decoder model ({kind})"
-    elif kind in causal - {"xlnet"}:  # which reads in both directions
-        why = f"a decoder ({kind})"
+    elif config.get_text_config() is not config:
+        why = f"a model of more than text ({kind})"
     elif type(config) not in CLASSIFIERS:
         why = f"of the architecture {kind}, which transformers has no text classifier of"
     if why:
-        raise UserError(f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa")
+        raise UserError(
+            f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa, or a "
+            "decoder, such as Llama, Qwen or GPT-2"
+        )
     with loading(f"{name} has a configuration that makes no model"), torch.device("meta"):
         AutoModelForSequenceClassification.from_config(copy.deepcopy(config), trust_remote_code=False)
 
 
 def check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> None:
     """Refuse a tokenizer that transformers has made up, one of another model, and one without padding."""
-    known = sorted(tokenizer.vocab_files_names.values())
+    known = sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()})
     if not any((folder / file).is_file() for file in known):
         raise UserError(
             f"{name} has no tokenizer: found {folders.contents(folder)}, and none of {', '.join(known)}; save it "
@@ -77,7 +80,7 @@ def check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> Non
             f"the tokenizer of {name} knows {len(tokenizer)} tokens and its embedding {rows}: it is empty or of "
             "another model; save the right one there, with tokenizer.save_pretrained"
         )
-    if tokenizer.pad_token_id is None:
+    if tokenizer.pad_token_id is None and not is_decoder(config):
         raise UserError(
             f"the tokenizer of {name} has no padding token, without which texts make no batch: choose an encoder, such "
             "as BERT, RoBERTa or DeBERTa, or add pad_token to its tokenizer_config.json"

@@ -14,7 +14,9 @@ from transformers.utils import logging as transformers_logging
 from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import folders, pretrained
+from ftft.models import decoders, folders, pretrained
+from ftft.models.changes import set_dropout, truncate
+from ftft.models.reading import with_padding
 
 log = logging.getLogger(__name__)
 
@@ -59,26 +61,23 @@ def build(
         if hasattr(config, key):
             setattr(config, key, None)
     if dropout is not None:
-        for key in vars(config):
-            if key.endswith(("dropout", "dropout_prob")) and key != "classifier_dropout":
-                setattr(config, key, dropout)
-        if hasattr(config, "classifier_dropout"):
-            config.classifier_dropout = dropout
+        set_dropout(config, dropout)
     if start is not None:
         _check_saved(start)
     folder = start or pretrained.weights_folder(source)
     if folder is None:
         torch.manual_seed(seed)
-        return AutoModelForSequenceClassification.from_config(
+        new = AutoModelForSequenceClassification.from_config(
             config, attn_implementation=attention, trust_remote_code=False
         )
+        return with_padding(new)
     with pretrained.open_weights(folder) as weights:
         if start is None:
             weights = {name: weights[name] for name in weights.keys() - _own_head(config, weights.keys())}
         torch.manual_seed(seed)
         model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder)
     _check_whole(model, source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
-    return _padded_left(model)
+    return with_padding(model)
 
 
 def encoder(source: Path, *, layers: int | None = None, attention: str | None = None) -> PreTrainedModel:
@@ -116,7 +115,8 @@ def architecture(
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
         model = kind.from_config(config, trust_remote_code=False)
-    model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
+    if not decoders.is_decoder(config):  # whose head needs it
+        model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
     return model
 
 
@@ -215,16 +215,8 @@ def read_config(source: Path, layers: int | None = None) -> Any:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     config.return_dict, config.output_attentions, config.output_hidden_states = True, False, False
     if layers is not None:
-        _truncate(config, layers)
+        truncate(config, layers)
     return config
-
-
-def _truncate(config: Any, layers: int) -> None:
-    if layers > config.num_hidden_layers:
-        raise UserError(f"layers: {layers} is more than the {config.num_hidden_layers} layers of {config.model_type}")
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
 
 
 def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path, card: str) -> None:
@@ -255,24 +247,7 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
         )
-    return _padded_left(model)
-
-
-def _padded_left(model: PreTrainedModel) -> PreTrainedModel:
-    """Move the padding of a batch to the left for a classifier that reads the last position, as XLNet's does."""
-
-    def move(_: Any, positional: Any, inputs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        mask = inputs.get("attention_mask")
-        if mask is None:
-            return positional, inputs
-        columns = torch.arange(mask.shape[1], device=mask.device) - (mask == 0).sum(1, keepdim=True)
-        rectangles = ("input_ids", "attention_mask", "token_type_ids")
-        moved = {key: inputs[key].gather(1, columns % mask.shape[1]) for key in rectangles if key in inputs}
-        return positional, inputs | moved
-
-    if getattr(model.config, "summary_type", None) == "last":
-        model.register_forward_pre_hook(move, with_kwargs=True)
-    return model
+    return with_padding(model)
 
 
 def _check_saved(folder: Path) -> None:

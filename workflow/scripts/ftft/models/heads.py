@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, SequenceClassifierOutput
 
 
 class HeadConfig(PretrainedConfig):
@@ -98,9 +98,9 @@ class _Features(nn.Module):
         pooler = getattr(encoder, "pooler", None)
         self.pooler = pooler if isinstance(pooler, nn.Module) else None
 
-    def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> BaseModelOutputWithPooling:
+    def forward(self, *_: Any, inputs_embeds: torch.Tensor, **__: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         pooled = None if self.pooler is None else self.pooler(inputs_embeds)
-        return BaseModelOutputWithPooling(last_hidden_state=inputs_embeds, pooler_output=pooled)
+        return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=inputs_embeds, pooler_output=pooled)
 
 
 def probe(classifier: PreTrainedModel) -> PreTrainedModel:
@@ -114,5 +114,5 @@ def probe(classifier: PreTrainedModel) -> PreTrainedModel:
 
 
 def features_of(config: Any) -> str:
-    """Which features an architecture's own head reads."""
+    """Which features an architecture's own head reads: ``first`` is the last token where it reads that one."""
     return "mean" if getattr(config, "classifier_pooling", "cls") == "mean" else "first"

@@ -16,12 +16,19 @@ ROBERTA_LIKE = (
     "xlm-roberta-xl",
 )  # fmt: skip
 
+DECODERS = (
+    "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "qwen2", "qwen3",
+)  # fmt: skip
+
 
 def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
     """A configuration and a tokenizer, made for the texts of ``train``, for an architecture with random weights."""
     from transformers import AutoConfig
 
-    tokenizer = _tokenizer(scratch["architecture"], scratch["vocab_size"], train)
+    architecture = scratch["architecture"]
+    tokenizer = _tokenizer(architecture, scratch["vocab_size"], train)
+    if architecture in DECODERS:
+        return _decoder(scratch, len(tokenizer), tokenizer.eos_token_id), tokenizer
     settings = {
         "vocab_size": len(tokenizer),
         "num_hidden_layers": scratch["layers"],
@@ -33,12 +40,12 @@ def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
         "bos_token_id": tokenizer.cls_token_id,
         "eos_token_id": tokenizer.sep_token_id,
     }
-    if scratch["architecture"] == "electra":
+    if architecture == "electra":
         settings["embedding_size"] = scratch["hidden_size"]
-    if scratch["architecture"] == "roberta":
+    if architecture == "roberta":
         offset = tokenizer.pad_token_id + 1
         settings |= {"type_vocab_size": 1, "max_position_embeddings": scratch["max_positions"] + offset}
-    if scratch["architecture"] == "deberta-v2":  # as DeBERTaV3: disentangled attention, no absolute positions
+    if architecture == "deberta-v2":  # as DeBERTaV3: disentangled attention, no absolute positions
         settings |= {
             "type_vocab_size": 0,
             "relative_attention": True,
@@ -49,9 +56,36 @@ def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
             "position_biased_input": False,
             "pooler_hidden_size": scratch["hidden_size"],
         }
-    if scratch["architecture"] == "modernbert":
+    if architecture == "modernbert":
         settings |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
-    return AutoConfig.for_model(scratch["architecture"], **settings), tokenizer
+    return AutoConfig.for_model(architecture, **settings), tokenizer
+
+
+def _decoder(scratch: dict[str, Any], tokens: int, end: int) -> Any:
+    """A configuration whose sizes have the names that a decoder of this kind has for them."""
+    from transformers import AutoConfig
+
+    width, heads = scratch["hidden_size"], scratch["heads"]
+    if scratch["architecture"] == "gpt2":
+        names = {"n_layer": "layers", "n_embd": "hidden_size", "n_head": "heads"}
+        names |= {"n_inner": "intermediate_size", "n_positions": "max_positions"}
+        settings = {name: scratch[key] for name, key in names.items()}
+    else:
+        settings = {
+            "num_hidden_layers": scratch["layers"],
+            "hidden_size": width,
+            "num_attention_heads": heads,
+            "intermediate_size": scratch["intermediate_size"],
+            "max_position_embeddings": scratch["max_positions"],
+        }
+    if scratch["architecture"] in ("gemma", "gemma2", "gemma3_text", "llama", "mistral", "qwen2", "qwen3"):
+        settings |= {"num_key_value_heads": heads, "head_dim": width // heads}
+    if scratch["architecture"] in ("gemma2", "gemma3_text"):  # scores are divided by its root
+        settings["query_pre_attn_scalar"] = width // heads
+    if scratch["architecture"] == "modernbert-decoder":
+        settings |= {"cls_token_id": end, "sep_token_id": end}
+    ends = {"pad_token_id": end, "bos_token_id": end, "eos_token_id": end}
+    return AutoConfig.for_model(scratch["architecture"], vocab_size=tokens, **settings, **ends)
 
 
 def _tokenizer(architecture: str, size: int, train: Path) -> Any:
@@ -60,8 +94,10 @@ def _tokenizer(architecture: str, size: int, train: Path) -> Any:
     Only BPE is trained. The vocabulary of the others is every character and the most frequent words: their algorithms
     in ``tokenizers`` walk through hash tables, whose order is another one each time.
     """
-    from transformers import BertTokenizer, DebertaV2Tokenizer, RobertaTokenizer
+    from transformers import BertTokenizer, DebertaV2Tokenizer, GPT2Tokenizer, RobertaTokenizer
 
+    if architecture in DECODERS:
+        return GPT2Tokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
     if architecture == "roberta":
         return RobertaTokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
     kind = DebertaV2Tokenizer if architecture == "deberta-v2" else BertTokenizer

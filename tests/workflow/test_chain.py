@@ -320,6 +320,8 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
         ("planted-budget.yaml overlays/planted-budget-stops.yaml", 5 * (5 + 6 + 4 + 1 + 1)),
         ("hsd-cad-budget.yaml", 4 * (5 + 6)),
         ("hsd-cad-budget.yaml overlays/hsd-cad-budget-stops.yaml", 4 * (5 + 6 + 4 + 1 + 1)),
+        # Four seeds: three models on all data, and at a third of the steps all data, a random third and two models'.
+        ("hsd-cad-smollm2.yaml", 4 * (3 + 4)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
         # One seed: the same, a fifth model, its subset, JTT, the product of experts, three fractions and a criterion.
@@ -335,6 +337,9 @@ def test_the_shipped_experiments_plan(tmp_path, configs, trainings):
     arguments = ["--dry-run", "--directory", str(tmp_path), "--config", f"data_dir={corpora}"]
     if not configs.startswith(("config", "planted", "paper/nli")) and not corpora.is_dir():
         pytest.skip("needs the corpora of config/README.md")
+    (tmp_path / "data/smollm2").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "data/smollm2" / name).write_text("{}")
     files = [str(ROOT / "config" / config) for config in configs.split()]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", *files]
     done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)

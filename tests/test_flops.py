@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from conftest import FAMILIES
+from conftest import DECODERS, FAMILIES
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ftft.compute.flops import FlopCount
-from ftft.models.classifier import build
+from ftft.models.classifier import architecture, build
 
 LABELS = ["a", "b", "c"]
 SHAPES = [(3, 7), (5, 33), (1, 64), (16, 1)]
@@ -26,22 +26,32 @@ def counted(model: torch.nn.Module, batch: int, length: int) -> tuple[int, int]:
     return forward.get_total_flops(), train.get_total_flops()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_exact_for_any_shape(sources, family):
-    model = build(sources[family], LABELS, seed=0, attention="eager").train()
+@pytest.mark.parametrize("family", FAMILIES + DECODERS)
+def test_exact_for_any_shape(sources, decoder_sources, family):
+    model = build((sources | decoder_sources)[family], LABELS, seed=0, attention="eager").train()
     flops = FlopCount.of(model)
     for batch, length in SHAPES:
         found = (flops.forward_pass(batch, length), flops.train_pass(batch, length))
         assert found == counted(model, batch, length)
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "deberta-v2"])
-def test_same_for_every_implementation_of_attention(sources, family):
-    """DeBERTa has one only."""
-    eager, fused = (FlopCount.of(build(sources[family], LABELS, seed=0, attention=name)) for name in ("eager", "sdpa"))
+@pytest.mark.parametrize("family", sorted({*FAMILIES, *DECODERS} - {"deberta-v2", "gemma2"}))
+def test_same_for_every_implementation_of_attention(sources, decoder_sources, family):
+    """DeBERTa and Gemma 2 have one only."""
+    source = (sources | decoder_sources)[family]
+    eager, fused = (FlopCount.of(build(source, LABELS, seed=0, attention=name)) for name in ("eager", "sdpa"))
     for batch, length in SHAPES:
         assert fused.forward_pass(batch, length) == eager.forward_pass(batch, length)
         assert fused.train_pass(batch, length) == eager.train_pass(batch, length)
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_decoder_is_counted_without_memory_for_its_weights(decoder_sources, family):
+    source = decoder_sources[family]
+    counts = [FlopCount.of(architecture(source, labels=3)), FlopCount.of(build(source, LABELS, seed=0))]
+    for batch, length in SHAPES:
+        assert counts[0].forward_pass(batch, length) == counts[1].forward_pass(batch, length)
+        assert counts[0].train_pass(batch, length) == counts[1].train_pass(batch, length)
 
 
 @pytest.mark.parametrize(("batch", "length"), SHAPES)

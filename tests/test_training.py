@@ -23,7 +23,7 @@ import pytest
 import runs
 import torch
 from accelerate.state import AcceleratorState
-from conftest import FAMILIES
+from conftest import DECODERS, FAMILIES
 
 from ftft.compute import devices, graphs
 from ftft.compute.batching import TokenizedDataset, epoch_batches
@@ -179,13 +179,13 @@ def test_micro_batches_add_up_to_the_batch(prepared, tmp_path):
     np.testing.assert_allclose(whole, parts, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_of_micro_batches_are_those_of_the_batch(family, sources, train_data, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES + DECODERS)
+def test_gradients_of_micro_batches_are_those_of_the_batch(family, sources, decoder_sources, train_data, tmp_path):
     """For every family: loss and gradients of one step in fp32, in passes of 5 rows or 40 tokens against one pass.
 
     And in the few shapes that can be recorded: padded to other lengths, and filled up to five rows with others.
     """
-    source = sources[family]
+    source = (sources | decoder_sources)[family]
     inputs = (train_data, source / "tokenizer.json", source / "source.json")
     tokens.tokenize(*inputs, tmp_path / "tokens.parquet", max_length=32)
     cfg = settings(dropout=0.0, batch_size=32) | {"labels": ["class0", "class1", "class2"]}

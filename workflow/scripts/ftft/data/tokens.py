@@ -34,7 +34,7 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
 
     Raises:
         UserError: an input is damaged, the model has fewer positions than ``max_length``, or the tokenizer does not fit
-            the model or knows none of the words.
+            the model, knows none of the words, or would run the texts of a pair together.
     """
     identity = artifacts.read_json(source, "max_positions", "token_types", "unk_id", "vocab_size", "files")
     allowed = identity["max_positions"]
@@ -47,16 +47,23 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
     encoder.no_padding()
     encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
+    pairs = "text_b" in artifacts.column_names(data)
+    separator = {key: identity[key] for key in identity if key == "pair_separator" and pairs}
+    if None in separator.values():
+        raise UserError(
+            f"the tokenizer of the model {source.parent.name} puts nothing between the texts of a pair: set "
+            "pair_separator of the model to a text that it knows"
+        )
     texts = [name for name in ("text_a", "text_b") if name in artifacts.column_names(data)]
     table = artifacts.read_table(data, ["uid", "label", *(texts or ["text_a"])])
     tokens = _encode(table, encoder, token_types)
-    special = encoder.num_special_tokens_to_add(is_pair="text_b" in table.column_names)
+    special = encoder.num_special_tokens_to_add(is_pair=pairs)
     _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)
     artifacts.write_table(
         tokens,
         output,
         tokens_schema(token_types=token_types),
-        artifacts.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)},
+        artifacts.read_metadata(data) | {"max_length": str(max_length), "rows": str(table.num_rows)} | separator,
     )
 
 

@@ -120,4 +120,5 @@ class Inputs:
 
 def _identity(model: Model) -> dict[str, Any]:
     keys = ("hub", "revision", "package", "path", "scratch", "sha256")
-    return {key: getattr(model, key) for key in keys}
+    separator = {} if model.pair_separator is None else {"pair_separator": model.pair_separator}
+    return {key: getattr(model, key) for key in keys} | separator

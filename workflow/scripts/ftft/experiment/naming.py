@@ -149,11 +149,16 @@ def title_of(run: Run) -> str:
 
 
 def short_name(name: str, model: Model) -> str:
-    """A name for a model's source: its id, package or folder, where that is fit for a path; else the model's own."""
+    """A name for a model's source: its id, package or folder, where that is fit for a path; else the model's own.
+
+    And its separator of pairs, by its characters' numbers, where it is not the usual one.
+    """
+    separator = model.pair_separator or ""
+    more = f"+pair{separator.encode().hex()}" if separator not in ("", "\n") else ""
     if model.scratch is not None:
-        return name
+        return name + more
     text = (model.hub or model.package or str(model.path).rstrip("/").rpartition("/")[2]).replace("/", "--")
-    return text if re.fullmatch(r"\w[\w .,@=()+-]*", text) and len(text) <= NAME else name
+    return (text if re.fullmatch(r"\w[\w .,@=()+-]*", text) and len(text) <= NAME else name) + more
 
 
 def check_names(named: Iterable[tuple[str, str, Any]]) -> None:

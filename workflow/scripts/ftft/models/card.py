@@ -1,5 +1,6 @@
 """The card of a saved model: the README that goes with it."""
 
+import json
 import re
 from typing import Any
 
@@ -48,6 +49,7 @@ def text(
             f"{kind} with the labels {labels}, fine-tuned from {base}{depth}{of_what} on "
             f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
             "",
+            *_of_pairs(source.get("pair_separator")),
             "## Scores on development data",
             "",
             "| dataset | split | metric | value |",
@@ -60,6 +62,14 @@ def text(
             "",
         ]
     )
+
+
+def _of_pairs(separator: str | None) -> list[str]:
+    if separator is None:
+        return []
+    shown = json.dumps(separator, ensure_ascii=False)
+    text = f"Give the texts of a pair as `text` and `text_pair`: the tokenizer joins them by {_literal(shown)}."
+    return [text, ""]
 
 
 def _literal(text: str) -> str:

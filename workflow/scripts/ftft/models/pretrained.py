@@ -18,7 +18,7 @@ from typing import Any
 from ftft.core import artifacts
 from ftft.core.errors import UserError, reason, shown
 from ftft.core.files import sha256
-from ftft.models import decoders, folders
+from ftft.models import decoders, folders, pairs
 from ftft.models.checks import check_kind, check_no_code, check_tokenizer
 from ftft.models.folders import INDEX, PARTS, WEIGHTS, loading, title
 from ftft.models.scratch import ROBERTA_LIKE, from_scratch
@@ -33,7 +33,7 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
 
     Args:
         source: the source keys of a model: ``hub`` and ``revision``, ``package`` and ``path``, ``path``, or
-            ``scratch``; and ``sha256`` of the weights file, or None.
+            ``scratch``; ``sha256`` of the weights file, or None; and ``pair_separator``, which may be left out.
         output: folder to write to.
         train: the data artifact whose texts a ``scratch`` model's tokenizer is trained on.
 
@@ -52,8 +52,11 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
         with folders.reading(title(identity)):
             identity["sha256"] = _checked_weights(folder, title(identity), source.get("sha256"))
             config, tokenizer = _load(folder, title(identity))
+    name = "a scratch model" if source.get("scratch") else title(identity)
     if decoders.is_decoder(config):
-        decoders.prepare(config, tokenizer, "a scratch model" if source.get("scratch") else title(identity))
+        decoders.prepare(config, tokenizer, name)
+    tokenizer, between = pairs.joined(tokenizer, source.get("pair_separator"), name)
+    identity |= between
     # The tokenizer offers token types to every model; only an embedding of more than one type makes use of them.
     identity["token_types"] = (
         "token_type_ids" in tokenizer.model_input_names and (getattr(config, "type_vocab_size", 0) or 0) > 1

@@ -155,6 +155,13 @@ class _ModelSource(Section):
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
     sha256: str | None = Field(None, description="SHA-256 checksum of the weights, hexadecimal")
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
+    pair_separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=24,
+        description="between the texts of a pair, for a tokenizer that puts nothing there, as that of most decoders; "
+        "without it, a newline",
+    )
     resources: Resources = Field(default_factory=Resources, description="what a training job asks for")
 
     @field_validator("hub")
@@ -215,7 +222,8 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
     )
     features: Literal["first", "mean", "both"] = Field(
         "mean",
-        description="tune: head: what it reads of the last layer: the first token, the mean over tokens, or both",
+        description="tune: head: what it reads of the last layer: the first token (of a decoder the last), the mean "
+        "over tokens, or both",
     )
     hidden_size: int = Field(384, ge=0, description="tune: head: width of the head's hidden layer; 0 is a linear head")
     head: Literal["new", "probe"] = Field(

@@ -37,10 +37,10 @@ lint: $(INSTALLED) lint-page ## check style, types and the workflow
 lint-page: $(INSTALLED) ## check the types of the page's script (needs Node.js with npm)
 	@if ! { command -v node && command -v npm; } > /dev/null; then \
 	  echo "skipped: the types of the page's script; checking them needs Node.js with npm, which are not here"; \
+	elif ! [ "$$($(BIN)/tsc --version 2>&1)" = "Version $(TYPESCRIPT)" ] && \
+	  ! npm install --global --prefix .venv --loglevel=error --no-audit --no-fund typescript@$(TYPESCRIPT); then \
+	  echo "skipped: the types of the page's script; npm could not install TypeScript, as it says above"; \
 	else \
-	  set -e; \
-	  [ "$$($(BIN)/tsc --version 2>&1)" = "Version $(TYPESCRIPT)" ] || \
-	    npm install --global --prefix .venv --loglevel=error --no-audit --no-fund typescript@$(TYPESCRIPT); \
 	  echo $(BIN)/tsc --project $(PAGE); \
 	  $(BIN)/tsc --project $(PAGE); \
 	fi

@@ -12,6 +12,8 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions, SequenceClassifierOutput
 
+from ftft.core.errors import UserError
+
 
 class HeadConfig(PretrainedConfig):
     """Configuration of a ``Head``."""
@@ -114,5 +116,15 @@ def probe(classifier: PreTrainedModel) -> PreTrainedModel:
 
 
 def features_of(config: Any) -> str:
-    """Which features an architecture's own head reads: ``first`` is the last token where it reads that one."""
-    return "mean" if getattr(config, "classifier_pooling", "cls") == "mean" else "first"
+    """Which features an architecture's own head reads: ``first`` is the last token where it reads that one.
+
+    Raises:
+        UserError: it reads each token by itself, as EuroBERT's does.
+    """
+    pooling = getattr(config, "classifier_pooling", "cls")
+    if pooling == "late":
+        raise UserError(
+            f"head: probe cannot start the head of {config.model_type}, which reads each token by itself; "
+            "leave head out"
+        )
+    return "mean" if pooling == "mean" else "first"

@@ -42,7 +42,7 @@ def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
     }
     if architecture == "electra":
         settings["embedding_size"] = scratch["hidden_size"]
-    if architecture == "roberta":
+    if architecture in ("roberta", "xlm-roberta"):
         offset = tokenizer.pad_token_id + 1
         settings |= {"type_vocab_size": 1, "max_position_embeddings": scratch["max_positions"] + offset}
     if architecture == "deberta-v2":  # as DeBERTaV3: disentangled attention, no absolute positions
@@ -56,6 +56,8 @@ def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
             "position_biased_input": False,
             "pooler_hidden_size": scratch["hidden_size"],
         }
+    if architecture == "eurobert":
+        settings |= {"mask_token_id": tokenizer.mask_token_id}
     if architecture == "modernbert":
         settings |= {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
     return AutoConfig.for_model(architecture, **settings), tokenizer
@@ -94,26 +96,29 @@ def _tokenizer(architecture: str, size: int, train: Path) -> Any:
     Only BPE is trained. The vocabulary of the others is every character and the most frequent words: their algorithms
     in ``tokenizers`` walk through hash tables, whose order is another one each time.
     """
-    from transformers import BertTokenizer, DebertaV2Tokenizer, GPT2Tokenizer, RobertaTokenizer
+    from transformers import BertTokenizer, DebertaV2Tokenizer, GPT2Tokenizer, RobertaTokenizer, XLMRobertaTokenizer
 
     if architecture in DECODERS:
         return GPT2Tokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
-    if architecture == "roberta":
+    if architecture in ("roberta", "eurobert"):
         return RobertaTokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
-    kind = DebertaV2Tokenizer if architecture == "deberta-v2" else BertTokenizer
+    kinds = {"deberta-v2": DebertaV2Tokenizer, "xlm-roberta": XLMRobertaTokenizer}
+    kind = kinds.get(architecture, BertTokenizer)
     rules = kind().backend_tokenizer
+    special = ("<s>", "<pad>", "</s>", "<unk>", "<mask>") if kind is XLMRobertaTokenizer else SPECIAL
     counts: Counter[str] = Counter()
     for text in itertools.chain.from_iterable(_texts(train)):
-        counts.update(word for word, _ in rules.pre_tokenizer.pre_tokenize_str(rules.normalizer.normalize_str(text)))
+        normal = rules.normalizer.normalize_str(text) if rules.normalizer is not None else text
+        counts.update(word for word, _ in rules.pre_tokenizer.pre_tokenize_str(normal))
     pieces = sorted(set("".join(counts)))
     if kind is BertTokenizer:
         pieces += [f"##{character}" for character in pieces]
     words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
-    vocabulary = [*SPECIAL, *pieces, *words[: max(size - len(SPECIAL) - len(pieces), 0)]]
+    vocabulary = [*special, *pieces, *words[: max(size - len(special) - len(pieces), 0)]]
     if kind is BertTokenizer:
         return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)})
     # Log-probabilities under which a word is split only where it is not in the vocabulary.
-    return DebertaV2Tokenizer(vocab=[(piece, 0.0 if piece in SPECIAL else -1.0) for piece in vocabulary])
+    return kind(vocab=[(piece, 0.0 if piece in special else -1.0) for piece in vocabulary])
 
 
 def _texts(train: Path) -> Iterator[list[str]]:

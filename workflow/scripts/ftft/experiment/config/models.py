@@ -14,7 +14,7 @@ from ftft.experiment.config.sections import Criterion, Section, exactly_one
 
 LONGEST = 14 * 24 * 60  # minutes
 Architecture = Literal[
-    "bert", "roberta", "electra", "deberta-v2", "modernbert",
+    "bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "modernbert", "eurobert",
     "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "qwen2", "qwen3",
 ]  # fmt: skip
 

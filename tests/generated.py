@@ -66,17 +66,18 @@ def experiment(seeds: int = 1, **report: bool) -> Plan:
 
 def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> None:
     """Write the results of an experiment with ``rows`` training examples; ``text`` is the first one's."""
+    layout = Layout(str(results))
     rng = np.random.default_rng(0)
     kinds = np.searchsorted([0.8, 0.95], rng.random(rows))
     labels = _write_data(results / "data/train.parquet", kinds, rng, text)
     _write_data(results / "data/dev.parquet", np.zeros(300, int), rng)
     for run in plan.runs:
         _write_run(plan, results / run.path, _strength(run), run.seed)
-    for entry in outputs.datamap_entries(plan, Layout(str(results))):
+    for entry in outputs.datamap_entries(plan, layout):
         logits = _dynamics(labels, kinds, STRENGTH[entry["reference"]], entry["seed"])
         write_dynamics(list(logits), entry["dynamics"], len(LABELS), {})
         datamap.write(entry["dynamics"], results / "data/train.parquet", entry["path"])
-        _write_cost(entry["path"].replace(".parquet", ".cost.parquet"), {"datamap": (0, 3.0)}, ["final"])
+        _write_cost(layout.datamap_cost(entry["reference"], entry["seed"]), {"datamap": (0, 3.0)}, ["final"])
     for name in plan.subsets:
         for seed in plan.config.seeds:
             runs = plan.reference_runs_of(name, seed)
@@ -86,19 +87,19 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
             _write_cost(path.with_suffix(".cost.parquet"), {"select": (0, 1.0)}, ["final"])
     data = {name: results / f"data/{name}.parquet" for name in ("train", "dev")}
     inspection.check(data, LABELS, "kind", results / "data_checks.parquet", results / "data_checks.txt")
-    entries: Any = outputs.entries(plan, Layout(str(results)))
-    for entry in entries:
-        _write_evaluation(entry, plan)
+    entries = outputs.entries(plan, layout)
+    for row in entries:
+        _write_evaluation(row, plan)
     for write_table_of, name in (
         (summary.summarize, "summary"),
         (comparison.compare, "comparison"),
         (cost_curve.trace, "cost_curve"),
     ):
         write_table_of(entries, results / f"{name}.parquet", results / f"{name}.csv")
-    cfg = workload.forecast(plan, Layout(str(results)))
+    told = workload.forecast(plan, layout)
     forecasts = [results / f"forecast.{suffix}" for suffix in ("parquet", "csv", "txt")]
-    forecast.write(cfg["methods"], {name: _replay(name, plan) for name in cfg["work"]}, *forecasts)
-    cfg = outputs.transfer(plan, Layout(str(results)))
+    forecast.write(told["methods"], {name: _replay(name, plan) for name in told["work"]}, *forecasts)
+    cfg = outputs.transfer(plan, layout)
     tables = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("references", "transfer")]
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
 
@@ -190,7 +191,7 @@ def _write_cost(path: str | Path, stages: dict[str, tuple[float, float]], checkp
     write_table(pa.Table.from_pylist(rows, COST), path, COST)
 
 
-def _write_evaluation(entry: dict[str, Any], plan: Plan) -> None:
+def _write_evaluation(entry: summary.Entry, plan: Plan) -> None:
     """Predictions on every test set, the better the later the method stands in the experiment."""
     order = list(plan.methods)
     rows = []

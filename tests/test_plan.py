@@ -460,7 +460,7 @@ def test_lineage_leads_from_the_train_set_to_every_method():
         "ftft": {"select": AMBIGUOUS},
     }
     found = lineage(plan(methods=methods, seeds=[0, 1]))
-    assert sorted(map(tuple, found["edges"])) == [
+    assert sorted(found["edges"]) == [
         ("big", "big, erm"),
         ("big on random-0.5", "big, random"),
         ("big on small/ambiguous-0.5", "big, ftft (small)"),
@@ -474,7 +474,7 @@ def test_lineage_leads_from_the_train_set_to_every_method():
         ("train set", "random-0.5"),
         ("train set", "small"),
     ]
-    assert found["nodes"]["data map of small"] == ["compute_datamap", "data map"]
+    assert found["nodes"]["data map of small"] == ("compute_datamap", "data map")
     assert set(found["nodes"]) == {name for edge in found["edges"] for name in edge}
 
 

@@ -9,7 +9,8 @@ log = logging.getLogger(__name__)
 
 
 def main(job: Job) -> None:
-    cfg, output = job.params.cfg, job.output
+    cfg: inspection.Check = job.params.cfg
+    output = job.output
     data = dict(zip(cfg["datasets"], job.input.data, strict=True))
     for warning in inspection.check(data, cfg["labels"], cfg["group"], output.table, output.text):
         log.warning("%s", warning)

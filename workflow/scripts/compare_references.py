@@ -9,7 +9,8 @@ from ftft.results.schemas import REFERENCES
 
 
 def main(job: Job) -> None:
-    cfg, output = job.params.cfg, job.output
+    cfg: transfer.TransferSettings = job.params.cfg
+    output = job.output
     tables = (output.references, output.references_csv), (output.transfer, output.transfer_csv)
     transfer.report(cfg["runs"], job.input.dev, cfg["metric"], cfg["labels"], *tables)
     Path(output.text).write_text(

@@ -6,8 +6,9 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
+    cfg: datamap.DataMapSettings = job.params.cfg
     with measured("datamap", job.output.cost):
-        datamap.write(job.input.dynamics, job.input.data, job.output.datamap, **job.params.cfg)
+        datamap.write(job.input.dynamics, job.input.data, job.output.datamap, **cfg)
 
 
 if __name__ == "__main__":

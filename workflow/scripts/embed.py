@@ -8,7 +8,7 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
-    cfg = job.params.cfg
+    cfg: features.Embed = job.params.cfg
     device = job.runtime.get("runtime", {}).get("device", "auto")
     with gpus.assigned(job.gpus, device=device):
         features.embed(

@@ -8,7 +8,8 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
-    names, trained = job.params.cfg["datasets"], job.params.cfg["trained"]
+    cfg: evaluate.Evaluate = job.params.cfg
+    names, trained = cfg["datasets"], cfg["trained"]
     model = Path(job.input.model)  # a mean of weights has a folder of its own, the models of a run share one
     model = model / trained if job.wildcards.checkpoint == trained else model
     device = job.runtime.get("runtime", {}).get("device", "auto")
@@ -22,7 +23,7 @@ def main(job: Job) -> None:
             curve=Path(job.input.curve),
             trained=trained,
             splits=names,
-            precision=job.params.cfg["precision"],
+            precision=cfg["precision"],
             device=device,
             threads=job.threads,
             title=f"{job.wildcards.run}/{job.wildcards.checkpoint}",

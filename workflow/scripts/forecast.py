@@ -4,13 +4,14 @@ import logging
 
 from ftft.jobs.job import Job, run
 from ftft.results import forecast
-from ftft.results.replay import replay
+from ftft.results.replay import ForecastSettings, replay
 
 log = logging.getLogger(__name__)
 
 
 def main(job: Job) -> None:
-    cfg, output = job.params.cfg, job.output
+    cfg: ForecastSettings = job.params.cfg
+    output = job.output
     runtime = job.runtime.get("runtime") or {}
     replays = replay(cfg["work"], job.runtime.get("gpus"), cuda_graphs=runtime.get("cuda_graphs", True))
     warnings = forecast.write(cfg["methods"], replays, output.table, output.csv, output.text)

@@ -4,14 +4,15 @@ from pathlib import Path
 
 from ftft.jobs.job import Job, run
 from ftft.models import classifier
-from ftft.models.saved import FINAL
+from ftft.models.saved import FINAL, Mean
 
 
 def main(job: Job) -> None:
-    fine_tuned = Path(job.input.models) / job.params.cfg["checkpoint"]
+    cfg: Mean = job.params.cfg
+    fine_tuned = Path(job.input.models) / cfg["checkpoint"]
     start = Path(job.input.start) / FINAL
     source = Path(job.input.source).parent
-    classifier.interpolate(fine_tuned, start, source, Path(job.output.model), share=job.params.cfg["share"])
+    classifier.interpolate(fine_tuned, start, source, Path(job.output.model), share=cfg["share"])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
+    page: webpage.Page = job.params.cfg["page"]
     references, transfer = job.input.references or (None, None)
     webpage.write(
         job.output.page,
@@ -16,7 +17,7 @@ def main(job: Job) -> None:
         transfer=transfer,
         train_data=job.input.train,
         checks=job.input.checks,
-        **job.params.cfg["page"],
+        **page,
     )
 
 

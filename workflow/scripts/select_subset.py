@@ -6,8 +6,9 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
+    cfg: selection.SelectSettings = job.params.cfg
     with measured("select", job.output.cost):
-        selection.write(job.input.scores, job.output.subset, **job.params.cfg, seed=int(job.wildcards.seed))
+        selection.write(job.input.scores, job.output.subset, **cfg, seed=int(job.wildcards.seed))
 
 
 if __name__ == "__main__":

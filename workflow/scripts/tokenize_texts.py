@@ -7,8 +7,9 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
+    cfg: tokens.Tokenize = job.params.cfg
     inputs = (Path(job.input.data), Path(job.input.tokenizer), Path(job.input.source))
-    tokens.tokenize(*inputs, Path(job.output.tokens), **job.params.cfg)
+    tokens.tokenize(*inputs, Path(job.output.tokens), **cfg)
 
 
 if __name__ == "__main__":

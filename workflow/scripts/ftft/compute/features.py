@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,14 @@ from ftft.models.reading import last_token
 from ftft.models.saved import FINAL
 
 log = logging.getLogger(__name__)
+
+
+class Embed(TypedDict):
+    """What rule ``embed`` is told."""
+
+    datasets: list[str]
+    layers: int | None
+    precision: str
 
 
 def embed(

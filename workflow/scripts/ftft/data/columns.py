@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from ftft.core.errors import VALUE, UserError, listed, named, shortened, shown
 from ftft.data.schemas import LABEL
+from ftft.data.settings import Download
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,7 @@ def uids_of(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.Ch
     return uids
 
 
-def labels_of(
-    where: str, raw: pa.ChunkedArray, column: str, cfg: dict[str, Any], relabel: dict[str, str | None]
-) -> pa.Array:
+def labels_of(where: str, raw: pa.ChunkedArray, column: str, cfg: Download, relabel: dict[str, str | None]) -> pa.Array:
     """Class indices (int16) for labels as the source spells them; null for rows that ``relabel`` drops.
 
     A label is looked up in ``relabel``, then among the names, in the same Unicode form (NFC). If ``relabel`` names no
@@ -99,7 +97,7 @@ def labels_of(
     return pa.array(codes, LABEL).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
 
 
-def _check_first(where: str, values: set[str], column: str, cfg: dict[str, Any]) -> None:
+def _check_first(where: str, values: set[str], column: str, cfg: Download) -> None:
     """Refuse numbers as labels that count from 1, where they stand for classes that count from 0."""
     names = cfg["labels"]
     numbers = {int(value.removesuffix(".0")) for value in values if re.fullmatch(r"(0|[1-9][0-9]{0,8})(\.0)?", value)}

@@ -6,12 +6,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ftft.core.errors import UserError, reason, shown
+from ftft.data.settings import Source
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 _ENCLOSED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 
 
-def read_csv(name: str, opened: Callable[[str], TextIO], kind: str, source: dict[str, Any]) -> pa.Table:
+def read_csv(name: str, opened: Callable[[str], TextIO], kind: str, source: Source) -> pa.Table:
     """A table of strings. Types are not guessed: a guess would turn the label "01" into 1 and "NA" into nothing."""
     with opened("\n") as stream:
         first = stream.readline()
@@ -169,7 +170,7 @@ def _is_row(line: str, delimiter: str, width: int, place: int, labels: set[str])
     return len(fields) == width and fields[place] in labels
 
 
-def note_escapes(name: str, table: pa.Table, wanted: Sequence[str], source: dict[str, Any]) -> None:
+def note_escapes(name: str, table: pa.Table, wanted: Sequence[str], source: Source) -> None:
     """Say where texts look as if a backslash were to escape their quote marks."""
     if source["escape"] is not None:
         return

@@ -1,14 +1,13 @@
 """Read one split of a dataset on the Hugging Face hub."""
 
-from typing import Any
-
 import pyarrow as pa
 
 from ftft.core.errors import UserError, reason, shown
 from ftft.data.readers import with_class_names
+from ftft.data.settings import Source
 
 
-def read_hub(source: dict[str, Any]) -> tuple[pa.Table, str]:
+def read_hub(source: Source) -> tuple[pa.Table, str]:
     """One split of a dataset on the hub, class indices as names, and the commit it is from.
 
     Raises:
@@ -19,6 +18,7 @@ def read_hub(source: dict[str, Any]) -> tuple[pa.Table, str]:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     hub, commit = source["hub"], source["revision"]
+    assert hub is not None
     where = f"hub dataset {hub}"
     try:
         commit = HfApi().dataset_info(hub, revision=commit).sha

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import pyarrow as pa
 
@@ -13,6 +14,15 @@ from ftft.data.schemas import TRAIN
 TOLERATED = 0.01  # share of rows whose texts stand in the train set too, without a warning
 # The sets that are drawn as the train set is: they should have its classes.
 _IN_DISTRIBUTION = (TRAIN, "dev", "test")
+
+
+class Check(TypedDict):
+    """What rule ``check_data`` is told."""
+
+    datasets: list[str]  # names of the data artifacts
+    labels: list[str]
+    group: str | None
+
 
 SCHEMA = pa.schema(
     {

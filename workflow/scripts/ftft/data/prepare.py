@@ -14,18 +14,17 @@ from ftft.core.artifacts import write_table
 from ftft.core.errors import UserError, listed, shown, without_credentials
 from ftft.data.columns import labels_of, strings_of, texts_of, uids_of
 from ftft.data.schemas import DATA_COLUMNS, data_schema
+from ftft.data.settings import Download, Source
 from ftft.data.sources import read_source
 
 log = logging.getLogger(__name__)
 
 
-def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".", url: str | None = None) -> None:
+def download(cfg: Download, output: Path, data_dir: str | Path = ".", url: str | None = None) -> None:
     """Read one source and write it as a ``data`` artifact, in the source's row order.
 
     Args:
-        cfg: ``source`` (the fields of ``ftft.config.Source``), ``text`` (one or two columns), ``label`` and ``uid`` (a
-            column, or None: uids are then made from row numbers), ``labels`` (names in the order of their class index)
-            and ``role`` (``train``, ``dev`` or ``test``).
+        cfg: the source and how it is read.
         output: the Parquet file, of ``data_schema``. Null texts become empty. Columns that are not named in
             ``cfg`` are kept; one that is named like a column of the schema gets the prefix ``source_``. Metadata:
             ``labels``, ``source``, ``rows``, ``content_hash`` and, for the hub, ``revision``.
@@ -72,7 +71,7 @@ def download(cfg: dict[str, Any], output: Path, data_dir: str | Path = ".", url:
     write_table(data, output, data_schema(pairs=len(text) == 2, extra=extra), metadata)
 
 
-def _check_rows(where: str, data: pa.Table, cfg: dict[str, Any], read: int) -> None:
+def _check_rows(where: str, data: pa.Table, cfg: Download, read: int) -> None:
     if data.num_rows == 0:
         raise UserError(
             f"{where}: no rows are left of the {read} in the source; at least one is needed: check relabel and part"
@@ -104,7 +103,7 @@ def _content_hash(data: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _settings(source: dict[str, Any]) -> dict[str, Any]:
+def _settings(source: Source) -> dict[str, Any]:
     """The settings of a source that say what is in it: those that differ from the defaults."""
     unused = {"encoding": "utf-8", "relabel": {}, **({} if source["builtin"] else {"seed": 0})}
     found = {key: value for key, value in source.items() if value is not None and value != unused.get(key)}

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,7 @@ from ftft.core.errors import UserError, reason, shown
 from ftft.core.files import COMPRESSIONS, FORMATS, split_suffixes
 from ftft.data.delimited import DELIMITERS, check_rows, note_escapes, read_csv
 from ftft.data.records import as_json, read_json
+from ftft.data.settings import Source
 
 log = logging.getLogger(__name__)
 _OF_TABLES = ("columns", "delimiter", "quoting", "escape")  # settings that csv and tsv alone have
@@ -37,7 +38,7 @@ _BEGINNINGS = {
 _PAGES = (b"<!doctype", b"<html", b"<?xml")
 
 
-def read_file(source: dict[str, Any], file: Path, name: str, wanted: Sequence[str], label: str) -> pa.Table:
+def read_file(source: Source, file: Path, name: str, wanted: Sequence[str], label: str) -> pa.Table:
     """One file as a table of whatever columns it has; all columns of a csv or tsv file are strings.
 
     Args:
@@ -58,7 +59,7 @@ def read_file(source: dict[str, Any], file: Path, name: str, wanted: Sequence[st
         )
     if kind not in DELIMITERS:
         for key in _OF_TABLES:
-            if source[key] is not None:
+            if source[key] is not None:  # type: ignore[literal-required]
                 raise UserError(f"{name}: {key} is for csv or tsv files; this is {kind}: leave it out")
     try:
         start = _beginning(file, compression)

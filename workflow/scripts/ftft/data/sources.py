@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
@@ -19,12 +18,13 @@ from ftft.core.files import is_url, resolve, sha256
 from ftft.data import planted
 from ftft.data.hub import read_hub
 from ftft.data.readers import read_file
+from ftft.data.settings import Source
 
 _TIMEOUT = 60.0  # seconds without a byte from a server
 
 
 def read_source(
-    source: dict[str, Any], wanted: list[str], label: str, data_dir: str | Path, path: str | None
+    source: Source, wanted: list[str], label: str, data_dir: str | Path, path: str | None
 ) -> tuple[str, pa.Table, str | None]:
     """What to call the source in messages, its content, and the revision of a hub dataset."""
     if path:
@@ -40,9 +40,7 @@ def read_source(
     return where, table, revision
 
 
-def _read_path(
-    source: dict[str, Any], where: str, path: str, wanted: list[str], label: str, data_dir: str | Path
-) -> pa.Table:
+def _read_path(source: Source, where: str, path: str, wanted: list[str], label: str, data_dir: str | Path) -> pa.Table:
     with _local_files(path, where, data_dir) as files:
         if source["sha256"]:
             _check_sha256(where, files, source["sha256"])

@@ -4,7 +4,7 @@ import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 CHUNK = 20_000
 # Shares of the tokens of a data set that say nothing, [UNK]: with so many, it is refused or mentioned.
 USELESS, DOUBTFUL = 0.9, 0.1
+
+
+class Tokenize(TypedDict):
+    """What rule ``tokenize`` is told."""
+
+    max_length: int
 
 
 def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length: int) -> None:

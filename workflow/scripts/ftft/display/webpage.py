@@ -40,6 +40,23 @@ class Lineage(TypedDict):
     nodes: dict[str, tuple[str, str]]
 
 
+class Page(TypedDict):
+    """What rule ``report`` is told; see ``write``."""
+
+    task: str
+    config: dict[str, Any]
+    labels: list[str]
+    datamaps: list[DataMap]
+    subsets: list[Subset]
+    group: str | None
+    metric: str
+    judging: dict[str, list[str]]
+    costs: list[sections.Cost]
+    lineage: Lineage
+    budgets: dict[str, float]
+    blur_text: bool
+
+
 def write(
     output: str | Path,
     *,

@@ -4,6 +4,7 @@ After Swayamdipta et al. 2020 (dataset cartography). E is the number of epochs, 
 """
 
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,15 @@ def region(confidence: Floats, variability: Floats, uids: ArrayLike) -> NDArray[
     regions = np.where(confidence >= 0.5, EASY, HARD).astype(object)
     regions[order(uids, variability, descending=True)[: len(regions) // 3]] = AMBIGUOUS
     return regions
+
+
+class DataMapSettings(TypedDict):
+    """What rule ``compute_datamap`` is told: the fields of ``config.DataMap``."""
+
+    burn_in: int
+    max_epochs: int | None
+    correction: str | None
+    el2n_epoch: int | None
 
 
 def write(

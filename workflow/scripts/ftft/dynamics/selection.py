@@ -8,6 +8,7 @@ several data maps. N is the number of examples.
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -152,6 +153,15 @@ def _first(rows: Ints, classes: Ints, sizes: Ints) -> Ints:
     for label, size in enumerate(sizes):
         keep[np.flatnonzero(classes[rows] == label)[:size]] = True
     return rows[keep]
+
+
+class SelectSettings(TypedDict):
+    """What rule ``select_subset`` is told: the fields of ``config.Select`` but those that say which data maps."""
+
+    by: str
+    fraction: float
+    balance: str | None
+    easy_share: float
 
 
 def write(

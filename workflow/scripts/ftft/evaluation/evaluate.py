@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pyarrow as pa
 
@@ -19,6 +19,14 @@ from ftft.models import classifier, pretrained
 from ftft.models.saved import read_step
 
 log = logging.getLogger(__name__)
+
+
+class Evaluate(TypedDict):
+    """What rule ``evaluate_ood`` is told."""
+
+    datasets: dict[str, str]  # name to split
+    precision: str
+    trained: str  # the saved model, or what it is made from
 
 
 def evaluate(

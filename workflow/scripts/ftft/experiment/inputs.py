@@ -2,13 +2,17 @@
 
 import itertools
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftft.core.errors import without_credentials
 from ftft.core.files import is_url
 from ftft.data.schemas import IN_DISTRIBUTION, TRAIN
 from ftft.experiment.config import Config, Model, plain
 from ftft.experiment.naming import short_name
+
+if TYPE_CHECKING:
+    from ftft.compute.features import Embed
+    from ftft.data.tokens import Tokenize
 
 
 class Inputs:
@@ -57,7 +61,7 @@ class Inputs:
         return self.source_of(model) if common else f"{self.source_of(model)}+{length}"
 
     @cached_property
-    def tokenizers(self) -> dict[str, dict[str, Any]]:
+    def tokenizers(self) -> "dict[str, Tokenize]":
         """Settings of rule ``tokenize``, by tokenizer name."""
         models = self.config.models
         return {self.tokenizer_of(name): {"max_length": self.config.training_of(name).max_length} for name in models}
@@ -74,7 +78,7 @@ class Inputs:
         return name if precision == self.config.training.precision else f"{name}+{precision}"
 
     @cached_property
-    def encoders(self) -> dict[str, dict[str, Any]]:
+    def encoders(self) -> "dict[str, Embed]":
         """Settings of rule ``embed``, by the name of the features."""
         return {
             self.encoder_of(name): {

@@ -1,23 +1,24 @@
 """What is made from what in an experiment, for the picture on the page."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ftft.experiment.naming import Run, title_of
 
 if TYPE_CHECKING:
+    from ftft.display.webpage import Lineage
     from ftft.experiment.plan import Plan
 
 
-def lineage(plan: "Plan") -> dict[str, Any]:
+def lineage(plan: "Plan") -> "Lineage":
     """What is made from what, from the train set to the methods, whatever the seed.
 
     ``edges`` are pairs of names; ``nodes`` says for every name the rule behind it and a short label.
     """
-    nodes = {"train set": ["download", "train set"]}
+    nodes = {"train set": ("download", "train set")}
     edges: dict[tuple[str, str], None] = {}
 
     def add(rule: str, name: str, short: str, sources: list[str]) -> str:
-        nodes[name] = [rule, short]
+        nodes[name] = (rule, short)
         edges.update({(source, name): None for source in sources})
         return name
 
@@ -43,4 +44,4 @@ def lineage(plan: "Plan") -> dict[str, Any]:
         trained = add("train_main" if run.recipe else "train_reference", title_of(run), run.model, sources)
         full = f"{method} ({result.reference})" if result.reference else method
         add("method", f"{result.main}, {full}", method, [trained])
-    return {"edges": [list(edge) for edge in edges], "nodes": nodes}
+    return {"edges": list(edges), "nodes": nodes}

@@ -1,6 +1,6 @@
 """What summary, comparison, page, figures and tables are made from, and where it lies."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftft.core.errors import without_credentials
 from ftft.experiment.config import plain
@@ -10,14 +10,23 @@ from ftft.experiment.naming import Result, Run, checkpoint_name, criterion, titl
 from ftft.experiment.plan import Plan
 from ftft.models.saved import FINAL
 
+if TYPE_CHECKING:
+    from ftft.display.explorer import DataMap, Subset
+    from ftft.display.figures import Drawing
+    from ftft.display.sections import Cost
+    from ftft.display.tables import Table
+    from ftft.display.webpage import Page
+    from ftft.results.summary import Entry, ReferenceCost
+    from ftft.results.transfer import TransferSettings
 
-def entries(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+
+def entries(plan: Plan, layout: Layout) -> "list[Entry]":
     """What summary, comparison and cost curve need to know of every row of the table of results."""
     return [_entry(plan, result, layout) for result in plan.results]
 
 
-def _entry(plan: Plan, result: Result, layout: Layout) -> dict[str, Any]:
-    run, evaluation = layout.run(result.run.path), layout.evaluation(result.run.path, result.checkpoint)
+def _entry(plan: Plan, result: Result, layout: Layout) -> "Entry":
+    own, evaluation = layout.run(result.run.path), layout.evaluation(result.run.path, result.checkpoint)
     others = [layout.features_cost(name) for name in plan.features_of(result)]
     trainings = [reference_cost(plan, run, layout) for run in result.reference_runs]
     trainings += [
@@ -34,8 +43,8 @@ def _entry(plan: Plan, result: Result, layout: Layout) -> dict[str, Any]:
         "seed": result.seed,
         "metrics": evaluation.metrics,
         "predictions": {name: evaluation.predictions(name) for name in plan.test_sets},
-        "curve": run.metrics,
-        "cost": run.cost,
+        "curve": own.metrics,
+        "cost": own.cost,
         "checkpoint": result.trained,
         "interpolated": result.interpolate is not None,
         "training_costs": trainings,
@@ -43,7 +52,7 @@ def _entry(plan: Plan, result: Result, layout: Layout) -> dict[str, Any]:
     }
 
 
-def reference_cost(plan: Plan, run: Run, layout: Layout) -> dict[str, str]:
+def reference_cost(plan: Plan, run: Run, layout: Layout) -> "ReferenceCost":
     """The cost table of a reference run, and which of its rows says where it ended as a reference."""
     checkpoint = checkpoint_name(plan.config.models[run.model].stop)
     return {"cost": layout.run(run.path).cost, "checkpoint": checkpoint}
@@ -53,12 +62,12 @@ def costs(plan: Plan, layout: Layout) -> list[str]:
     """Every cost table, once: of training runs, data maps and subsets."""
     costs = [layout.run(run.path).cost for run in plan.runs]
     costs += [layout.probe(*probe).cost for probe in plan.probes]
-    return costs + sorted({path for entry in entries(plan, layout) for path in entry["other_costs"]})
+    return costs + sorted({str(path) for entry in entries(plan, layout) for path in entry["other_costs"]})
 
 
-def named_costs(plan: Plan, layout: Layout) -> list[dict[str, str]]:
+def named_costs(plan: Plan, layout: Layout) -> "list[Cost]":
     """Every cost table, with the rule that wrote it and what for, whatever the seed."""
-    named = [
+    named: list[Cost] = [
         {
             "rule": "train_main" if run.recipe else "train_reference",
             "name": title_of(run),
@@ -85,7 +94,7 @@ def named_costs(plan: Plan, layout: Layout) -> list[dict[str, str]]:
     ]
 
 
-def datamap_entries(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+def datamap_entries(plan: Plan, layout: Layout) -> "list[DataMap]":
     """The data maps of the experiment, those of main models last, and where they and their dynamics lie."""
     return [
         {
@@ -99,7 +108,7 @@ def datamap_entries(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
     ]
 
 
-def subset_entries(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+def subset_entries(plan: Plan, layout: Layout) -> "list[Subset]":
     """The subsets of the experiment, and where they lie."""
     return [
         {
@@ -114,7 +123,7 @@ def subset_entries(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
     ]
 
 
-def transfer(plan: Plan, layout: Layout) -> dict[str, Any]:
+def transfer(plan: Plan, layout: Layout) -> "TransferSettings":
     """Settings of rule ``compare_references``: the runs of the references that get a verdict."""
     runs = [Run(model, "", seed) for model in plan.judged for seed in plan.config.seeds]
     return {
@@ -149,9 +158,9 @@ def judging(plan: Plan, main: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def figures(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+def figures(plan: Plan, layout: Layout) -> "list[Drawing]":
     """The figures that apply to the experiment: what ``figures.draw`` takes."""
-    found: list[dict[str, Any]] = []
+    found: list[Drawing] = []
     for main in plan.config.mains:
         # A mean of weights has a score, but was not trained.
         trained = any(result.main == main and result.interpolate is None for result in plan.results)
@@ -160,15 +169,22 @@ def figures(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
     if plan.references and len(transfer(plan, layout)["runs"]) > 1:
         found.append({"kind": "transfer", "stem": layout.figure("transfer")})
     for entry in datamap_entries(plan, layout):
-        names = {"reference": entry["reference"], "seed": entry["seed"]}
-        stem = layout.figure("datamap", entry["reference"], f"seed{entry['seed']}")
-        found.append({"kind": "datamap", **names, "datamap": entry["path"], "stem": stem})
+        reference, seed = entry["reference"], entry["seed"]
+        found.append(
+            {
+                "kind": "datamap",
+                "reference": reference,
+                "seed": seed,
+                "datamap": layout.datamap(reference, seed),
+                "stem": layout.figure("datamap", reference, f"seed{seed}"),
+            }
+        )
     return plain(found)
 
 
-def tables(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
+def tables(plan: Plan, layout: Layout) -> "list[Table]":
     """The tables for papers that apply to the experiment: what ``tables.write`` takes."""
-    found: list[dict[str, Any]] = [
+    found: list[Table] = [
         {"kind": "results", "main": main, "stem": layout.table("results", main)} for main in plan.config.mains
     ]
     if plan.references:
@@ -181,7 +197,7 @@ def tables(plan: Plan, layout: Layout) -> list[dict[str, Any]]:
     return plain(found)
 
 
-def report(plan: Plan, layout: Layout) -> dict[str, Any]:
+def report(plan: Plan, layout: Layout) -> "Page":
     """Settings of rule ``report``."""
     # What changes no result is not shown, so that it does not rerun the page either.
     hidden: Any = {
@@ -190,22 +206,22 @@ def report(plan: Plan, layout: Layout) -> dict[str, Any]:
         "data_dir": True,
         "models": {name: {"resources"} for name in plan.config.models},
     }
-    return plain(
-        {
-            "task": plan.config.task,
-            "config": _without_credentials(plan.config.model_dump(exclude_unset=True, exclude=hidden)),
-            "labels": plan.config.data.labels,
-            "datamaps": datamap_entries(plan, layout),
-            "subsets": subset_entries(plan, layout),
-            "group": plan.config.data.group,
-            "metric": plan.config.data.metric,
-            "judging": {main: judging(plan, main) for main in plan.config.mains},
-            "costs": named_costs(plan, layout),
-            "lineage": lineage(plan),
-            "budgets": {name: method.budget for name, method in plan.methods.items() if (method.budget or 1) < 1},
-            "blur_text": plan.config.report.blur_text,
-        }
-    )
+    budgets = {name: method.budget or 1.0 for name, method in plan.methods.items()}
+    page: Page = {
+        "task": plan.config.task,
+        "config": _without_credentials(plan.config.model_dump(exclude_unset=True, exclude=hidden)),
+        "labels": plan.config.data.labels,
+        "datamaps": datamap_entries(plan, layout),
+        "subsets": subset_entries(plan, layout),
+        "group": plan.config.data.group,
+        "metric": plan.config.data.metric,
+        "judging": {main: judging(plan, main) for main in plan.config.mains},
+        "costs": named_costs(plan, layout),
+        "lineage": lineage(plan),
+        "budgets": {name: budget for name, budget in budgets.items() if budget < 1},
+        "blur_text": plan.config.report.blur_text,
+    }
+    return plain(page)
 
 
 def _without_credentials(section: Any) -> Any:

@@ -1,6 +1,6 @@
 """What each method takes, for the forecast of its cost before the first step."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ftft.data.schemas import TRAIN
 from ftft.experiment import stages
@@ -8,14 +8,19 @@ from ftft.experiment.config import ERM, plain
 from ftft.experiment.layout import Layout, SourceFolder, features_folder, probe_run
 from ftft.experiment.naming import Result, Run
 from ftft.experiment.plan import Plan
+from ftft.training.settings import Settings
+
+if TYPE_CHECKING:
+    from ftft.results.forecast import Method
+    from ftft.results.replay import ForecastSettings, Training, Work
 
 
-def forecast(plan: Plan, layout: Layout) -> dict[str, Any]:
+def forecast(plan: Plan, layout: Layout) -> "ForecastSettings":
     """Settings of rule ``forecast``: every method with the first seed, and the work that it and ERM take."""
     seed = plan.config.seeds[0]
     chosen = [result for result in plan.results if result.seed == seed]
-    work: dict[str, dict[str, Any]] = {}
-    methods = []
+    work: dict[str, Work] = {}
+    methods: list[Method] = []
     for result in chosen:
         erm = next(each for each in chosen if (each.main, each.method) == (result.main, ERM))
         work |= _work(plan, result, layout) | _work(plan, erm, layout)
@@ -31,58 +36,64 @@ def forecast(plan: Plan, layout: Layout) -> dict[str, Any]:
                 "at_most": any(plan.config.models[run.model].stop for run in result.reference_runs),
                 "erm_training": erm.run.path,
                 "erm_preparation": list(_preparation(plan, erm, layout)),
-                "stop": stop and {"patience": stop.patience, "every": stop.every},
+                "stop": None if stop is None else {"patience": stop.patience, "every": stop.every},
             }
         )
-    return plain({"methods": methods, "work": work})
+    found: ForecastSettings = {"methods": methods, "work": work}
+    return plain(found)
 
 
 def inputs(plan: Plan, layout: Layout) -> list[str]:
     """The files that the forecast reads."""
     work = forecast(plan, layout)["work"].values()
-    return sorted({path for job in work for path in (job["tokens"], SourceFolder(job["source"]).config)})
+    return sorted({path for job in work for path in (str(job["tokens"]), SourceFolder(str(job["source"])).config)})
 
 
-def _work(plan: Plan, result: Result, layout: Layout) -> dict[str, dict[str, Any]]:
+def _work(plan: Plan, result: Result, layout: Layout) -> "dict[str, Work]":
     """All that a result takes, for ``replay.replay``: what comes before its training, and that."""
     return _preparation(plan, result, layout) | {
         result.run.path: _training_work(
-            plan, result.run, stages.train(plan, result.run.model, result.run.recipe), layout
+            plan, result.run, stages.training(plan, result.run.model, result.run.recipe), layout
         )
     }
 
 
-def _preparation(plan: Plan, result: Result, layout: Layout) -> dict[str, dict[str, Any]]:
+def _preparation(plan: Plan, result: Result, layout: Layout) -> "dict[str, Work]":
     """What is paid for before a main model's training, as in ``_entry``."""
     work = {
-        features_folder(name): _model_work(plan, plan.model_of_encoder(name), layout) | {"training": None}
+        features_folder(name): _work_of(plan, plan.model_of_encoder(name), layout, None)
         for name in plan.features_of(result)
     }
     work |= {
-        run.path: _training_work(plan, run, stages.train(plan, run.model), layout) for run in result.reference_runs
+        run.path: _training_work(plan, run, stages.training(plan, run.model), layout) for run in result.reference_runs
     }
     for model, seed in plan.probes_of(result):
         run = Run(model, "", seed)
-        work[probe_run(model, seed)] = _training_work(plan, run, stages.probe(plan, model), layout)
+        work[probe_run(model, seed)] = _training_work(plan, run, stages.head_training(plan, model), layout)
     return work
 
 
-def _training_work(plan: Plan, run: Run, settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
+def _training_work(plan: Plan, run: Run, settings: Settings, layout: Layout) -> "Work":
     keys = ("batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window")
     select = plan.subsets.get(plan.subset_of(run.recipe))
-    training = {name: settings[name] for name in ("budget", "features", "hidden_size", "tune")} | {
+    training: Training = {
         "seed": run.seed,
-        "batches": {key: settings["training"][key] for key in keys},
+        "batches": {key: getattr(settings.training, key) for key in keys},
+        "budget": settings.budget,
+        "tune": settings.tune,
+        "features": settings.features,
+        "hidden_size": settings.hidden_size,
         "labels": len(plan.config.data.labels),
-        "select": select and {"fraction": select.fraction, "balance": select.balance},
+        "select": None if select is None else {"fraction": select.fraction, "balance": select.balance},
     }
-    return _model_work(plan, run.model, layout) | {"training": training}
+    return _work_of(plan, run.model, layout, training)
 
 
-def _model_work(plan: Plan, model: str, layout: Layout) -> dict[str, Any]:
+def _work_of(plan: Plan, model: str, layout: Layout, training: "Training | None") -> "Work":
     return {
         "model": model,
         "source": layout.source(plan.source_of(model)).folder,
         "layers": plan.config.models[model].layers,
         "tokens": layout.tokens(plan.tokenizer_of(model), TRAIN),
+        "training": training,
     }

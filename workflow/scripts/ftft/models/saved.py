@@ -2,12 +2,20 @@
 
 import json
 import os
+from typing import TypedDict
 
 from ftft.core.artifacts import damaged, read_metadata
 from ftft.core.errors import shown
 
 # The saved model of a run's last step; the others are named after their stop rules.
 FINAL = "final"
+
+
+class Mean(TypedDict):
+    """What rule ``interpolate_weights`` is told."""
+
+    checkpoint: str  # the saved model
+    share: float  # of its weights
 
 
 def read_step(curve: str | os.PathLike[str], checkpoint: str) -> int:

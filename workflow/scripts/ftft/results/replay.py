@@ -26,11 +26,18 @@ from ftft.core.errors import UserError
 from ftft.dynamics import selection
 from ftft.dynamics.criteria import RANDOM
 from ftft.models import classifier, heads, pretrained
-from ftft.results.forecast import Replay
+from ftft.results.forecast import Method, Replay
 from ftft.training import steps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+class Selection(TypedDict):
+    """What of ``config.Select`` decides the size of a subset."""
+
+    fraction: float
+    balance: str | None
 
 
 class Training(TypedDict):
@@ -43,7 +50,7 @@ class Training(TypedDict):
     features: str | None
     hidden_size: int | None
     labels: int
-    select: dict[str, Any] | None  # fraction and balance of a subset; None for all data
+    select: Selection | None  # None for all data
 
 
 class Work(TypedDict):
@@ -54,6 +61,13 @@ class Work(TypedDict):
     layers: int | None
     tokens: str | Path  # of the train set
     training: Training | None  # None for features
+
+
+class ForecastSettings(TypedDict):
+    """What rule ``forecast`` is told: every method, and the work by the names of the jobs."""
+
+    methods: list[Method]
+    work: dict[str, Work]
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Entry(TypedDict):
     checkpoint: str  # the row of the cost table that counts, such as ``FINAL``
     interpolated: bool  # whether the model evaluated is a mean with the pretrained weights
     training_costs: Sequence[ReferenceCost]  # of what is trained before: references, a head to start from
-    other_costs: list[str | Path]  # cost tables of features, data maps and the subset
+    other_costs: Sequence[str | Path]  # cost tables of features, data maps and the subset
 
 
 def summarize(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:

@@ -6,6 +6,7 @@ ambiguous; those examples are lost to the main model.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,14 @@ class ReferenceRun(ReferenceCost):
     datamap: str | Path
     curve: str | Path  # the dev curve
     head: bool  # whether only a head on frozen features was trained
+
+
+class TransferSettings(TypedDict):
+    """What rule ``compare_references`` is told."""
+
+    runs: list[ReferenceRun]
+    metric: str
+    labels: int
 
 
 def report(

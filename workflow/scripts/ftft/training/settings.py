@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from ftft.models.saved import FINAL
 from ftft.training import steps
@@ -96,6 +96,38 @@ class Optimization:
         return steps.between_evaluations(asdict(self), planned)
 
 
+class StopRule(TypedDict):
+    """The fields of ``config.Stop``."""
+
+    monitor: str
+    patience: int
+    min_delta: float
+    every: int | None
+
+
+class SettleRule(TypedDict):
+    """The fields of ``config.ReferenceStop``, and the name of the saved model."""
+
+    name: str
+    monitor: Literal["ranking", "subset"]
+    by: str
+    fraction: float
+    bound: float
+
+
+class UpweightSettings(TypedDict):
+    """The fields of ``config.Upweight``."""
+
+    factor: int
+    epoch: int
+
+
+class ExpertSettings(TypedDict):
+    """The fields of ``config.ProductOfExperts``."""
+
+    epoch: int
+
+
 @dataclass(frozen=True)
 class Settings:
     """What decides the result of a run, beside its inputs and its seed.
@@ -109,10 +141,10 @@ class Settings:
         labels: names of the classes.
         dev: names of the dev sets.
         metric: which score is watched.
-        stops: name to ``config.Stop``: the best model by that rule is saved under the name.
-        reference_stop: None, or a ``config.ReferenceStop`` and its ``name``: the training dynamics end when it fires.
+        stops: rules by name: the best model by each is saved under the name.
+        reference_stop: the training dynamics end when it fires, if there is one.
         final: whether the model of the last step is wanted; without it, training ends when every stop rule has fired.
-        upweight, product_of_experts: None, or see ``config``.
+        upweight, product_of_experts: how a reference weighs the examples, where it does.
     """
 
     training: Optimization
@@ -124,11 +156,11 @@ class Settings:
     labels: list[str]
     dev: list[str]
     metric: str
-    stops: dict[str, dict[str, Any]]
-    reference_stop: dict[str, Any] | None
+    stops: dict[str, StopRule]
+    reference_stop: SettleRule | None
     final: bool
-    upweight: dict[str, Any] | None
-    product_of_experts: dict[str, Any] | None
+    upweight: UpweightSettings | None
+    product_of_experts: ExpertSettings | None
 
     @classmethod
     def of(cls, cfg: dict[str, Any]) -> "Settings":

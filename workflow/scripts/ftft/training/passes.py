@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from ftft.compute import devices
 from ftft.compute.batching import fixed_rows, micro_batches
@@ -54,11 +55,23 @@ def cut(
 
 
 def collated(each: Pass, batch_size: int, inputs: Inputs) -> dict[str, np.ndarray]:
-    """The model's inputs of a pass; ``rows`` and ``labels`` of its examples; and ``of``, the size of its batch."""
+    """The model's inputs of a pass; (B,) ``rows`` and ``labels`` of its examples; and ``of``, the size of its batch."""
     data, filled = inputs.data, each.filled
     labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
     targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
     return data.collate(filled, pad_id=inputs.pad_id, positions=each.positions) | targets
+
+
+def loss(logits: torch.Tensor, batch: dict[str, torch.Tensor], expert: torch.Tensor | None) -> torch.Tensor:
+    """What the examples of a pass add to the mean loss of their batch.
+
+    Args:
+        logits: (B, C) of the model.
+        batch: as ``collated``; rows with ``NO_LABEL`` count nothing.
+        expert: (N, C) log probabilities that are added to the logits; None without.
+    """
+    joint = logits if expert is None else logits + expert[batch["rows"]]
+    return functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=NO_LABEL) / batch["of"]
 
 
 def charge(stage: Stage, pieces: list[Pass], flops: FlopCount, lengths: np.ndarray) -> None:

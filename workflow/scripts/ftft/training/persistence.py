@@ -27,7 +27,7 @@ def resume(run: Run, fingerprint: str) -> None:
         return
     run.state = State.restore(saved["state"])
     run.model.load_state_dict(saved["model"])
-    run.step.optimizer.load_state_dict(saved["optimizer"])
+    run.step.update.optimizer.load_state_dict(saved["optimizer"])
     run.step.micro_batch_size = saved["micro_batch_size"]
     if run.recorder is not None:
         run.recorder.restore(saved["dynamics"], main_process=run.accelerator.is_main_process)
@@ -42,7 +42,7 @@ def save(run: Run) -> None:
             "fingerprint": run.fingerprint,
             "state": run.state.plain(),
             "model": run.model.state_dict(),
-            "optimizer": run.step.optimizer.state_dict(),
+            "optimizer": run.step.update.optimizer.state_dict(),
             "micro_batch_size": run.step.micro_batch_size,
             "dynamics": run.recorder.state() if run.recorder is not None else None,
         }

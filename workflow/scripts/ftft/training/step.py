@@ -10,7 +10,6 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ftft.compute import devices, graphs, kernels
@@ -22,6 +21,7 @@ from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.training import passes
 from ftft.training.inputs import Inputs
 from ftft.training.settings import Optimization, Runtime
+from ftft.training.update import Update
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Step:
 
     Attributes:
         flops: operations of a pass.
+        update: what changes the weights.
         micro_batch_size: examples in a pass at most; None for the whole batch. It gets smaller where memory runs out.
         micro_batch_tokens: padded tokens in a pass at most; None where nothing limits them.
         exact: whether a pass may only do what gives the same bits each time.
@@ -62,18 +63,18 @@ class Step:
         steps: int,
         title: str,
     ) -> None:
-        self.model, self.inputs, self.training, self.accelerator = model, inputs, training, accelerator
+        self.inputs, self.training, self.accelerator = inputs, training, accelerator
         self.seed, self.title, self.device = seed, title, accelerator.device
         data = inputs.data
         self.flops = FlopCount.of(model, data.values.shape[1] if isinstance(data, FeatureDataset) else None)
         whole = inputs.features is None  # a head is too small to gain by what follows
         if training.gradient_checkpointing and whole:
             model.activation_checkpointing_enable()
-        self.optimizer = _optimizer(model, training)
         # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
         recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
         recordable = recordable and runtime.compile is not True  # who asks for the one does not get the other
         self.fixed = devices.records_passes(self.device, wanted=runtime.cuda_graphs and recordable)
+        self.update = Update(model, training, accelerator, in_place=self.fixed)
         self.forward = devices.compiled(
             model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False
         )
@@ -101,8 +102,6 @@ class Step:
         Returns:
             the mean loss of the batch, on the device; of several processes, this one's part of it.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         while True:
             try:
                 with self.kernels(), devices.exact(wanted=self.exact):
@@ -112,12 +111,7 @@ class Step:
                 self._halve(len(batch))
             except RuntimeError as failure:
                 self._give_up_exactness(failure)
-        if self.accelerator.num_processes > 1:
-            _sum_gradients(self.model, self.accelerator)
-        if self.training.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_grad_norm)
-        self.optimizer.step()
-        self._zero_gradients()
+        self.update.apply(rate)
         return loss
 
     def gradients(
@@ -158,8 +152,7 @@ class Step:
         """A forward and a backward pass, which adds to the gradients.
 
         Args:
-            batch: the model's inputs, and (B,) ``rows`` and ``labels`` of the examples, of which those with
-                ``passes.NO_LABEL`` count nothing, and the number ``of`` examples that the loss is the mean over.
+            batch: see ``passes.collated``.
 
         Returns:
             the loss and the (B, C) logits.
@@ -167,21 +160,13 @@ class Step:
         inputs = {name: tensor for name, tensor in batch.items() if name not in ("rows", "labels", "of")}
         with self.accelerator.autocast():
             logits = self.forward(**inputs).logits.float()
-        joint = logits if self.inputs.expert is None else logits + self.inputs.expert[batch["rows"]]
-        loss = (
-            functional.cross_entropy(joint, batch["labels"], reduction="sum", ignore_index=passes.NO_LABEL)
-            / batch["of"]
-        )
+        loss = passes.loss(logits, batch, self.inputs.expert)
         self.accelerator.backward(loss)
         return loss.detach(), logits.detach()
 
-    def _zero_gradients(self) -> None:
-        # On CPU, clearing memory is cheaper than giving it back and asking for new; a recording writes to one place.
-        self.optimizer.zero_grad(set_to_none=self.device.type != "cpu" and not self.fixed)
-
     def _halve(self, batch_size: int) -> None:
         """Let passes have half as many examples."""
-        self._zero_gradients()
+        self.update.clear()
         size = min(self.micro_batch_size or batch_size, batch_size)
         if size == 1 or self.accelerator.num_processes > 1:
             raise UserError(
@@ -198,32 +183,7 @@ class Step:
         """Go on with operations that may give other bits each time, if that is why a pass failed; else raise it."""
         if not self.exact or "deterministic" not in str(failure):
             raise failure
-        self._zero_gradients()
+        self.update.clear()
         self.passes.forget()
         self.exact = False
         log.warning("%s: the same run again may differ in its last bits: %s", self.title, reason(failure))
-
-
-def _sum_gradients(model: PreTrainedModel, accelerator: Accelerator) -> None:
-    """Add the gradients of all processes; a process without a pass in this step adds nothing."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    flat = torch.cat([_gradient(parameter).flatten() for parameter in parameters])
-    flat = accelerator.reduce(flat, "sum")
-    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = gradient.view_as(parameter)
-
-
-def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    return parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-
-
-def _optimizer(model: torch.nn.Module, training: Optimization) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # Biases and normalisation weights are not decayed, as is usual.
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=training.learning_rate, momentum=training.momentum)
-    return torch.optim.AdamW(groups, lr=training.learning_rate, eps=training.adam_epsilon, fused=True)

@@ -7,11 +7,11 @@ methods use it: as the ERM baseline, for its training dynamics, or both.
 from functools import cached_property
 
 from ftft.experiment.config import SELF, Config, Method, Select, plain
-from ftft.experiment.inputs import Inputs
+from ftft.experiment.materials import Materials
 from ftft.experiment.naming import Recipe, Result, Run, check_names, checkpoint_name
 
 
-class Plan(Inputs):
+class Plan(Materials):
     """Everything that the rules ask about the runs of an experiment.
 
     Attributes:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ftft.data.tokens import Tokenize
 
 
-class Inputs:
+class Materials:
     """Everything that the rules ask about models and data, whatever is done with them.
 
     Attributes:

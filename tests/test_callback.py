@@ -451,8 +451,9 @@ def test_machines_that_are_not_supported(tmp_path, settings, message):
 
 
 def test_the_example_in_the_documentation(tmp_path, monkeypatch):
-    """The page's code as it stands, on a tiny BERT; it may use what the page says is the user's."""
+    """The code as it stands, on a tiny BERT; it may use what the page says is the user's. The README has it too."""
     example = blocks(ROOT / "docs" / "without_the_workflow.md", "python")[0]
+    assert blocks(ROOT / "README.md", "python") == [example]
     assert len(example.splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
     data = Dataset.from_dict(examples())

@@ -22,8 +22,9 @@ def files(folder: Path, **inputs: Any) -> Files:
 
 def settings(labels: list[str], dev: list[str], training: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A whole model on all data for all its steps, scored by accuracy, without stop rules; or what ``changes`` says."""
-    plain = {
+    plain: dict[str, Any] = {
         "tune": "all",
+        "lora": None,
         "features": "mean",
         "hidden_size": 384,
         "budget": 1.0,

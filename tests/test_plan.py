@@ -365,6 +365,18 @@ def test_a_head_on_frozen_features_is_a_reference_with_features_of_its_own():
     assert len(joint["training_costs"]) == 3
 
 
+def test_the_settings_of_an_adapter_reach_its_own_trainings_alone():
+    adapter = {"hub": "someone/big", "tune": "lora"}
+    models = {"big": {"hub": "someone/big"}, "small": adapter, "other": adapter | {"lora": {"targets": "query"}}}
+    found = plan(models=models, references=["small", "other"], methods={"ftft": {"select": AMBIGUOUS}})
+    defaults = {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": None, "merge": False}
+    assert [stages.train(found, name)["lora"] for name in models] == [None, defaults, defaults | {"targets": ["query"]}]
+    assert [stages.train(found, name)["tune"] for name in models] == ["all", "lora", "lora"]
+    assert stages.probe(found, "small")["lora"] is None
+    # They share source and tokens with the model that is trained as a whole.
+    assert {found.tokenizer_of(name) for name in models} == {"someone--big"}
+
+
 def test_a_rule_with_looks_of_its_own_is_another_checkpoint():
     methods = {"erm": {}, "stop": {"stop": {}}, "fine": {"stop": {"every": 5, "min_delta": 1e-7}}}
     found = plan(methods=methods, training={"steps": 10, "evaluate_every": 10})

@@ -30,6 +30,7 @@ from ftft.training.inputs import Inputs
 
 LABELS = ["a", "b", "c"]
 SEED = 3
+LORA = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": None, "merge": False}
 STOP = {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": 2}  # nothing improves by 1: it ends at step 4
 
 
@@ -53,7 +54,7 @@ def prepared(train_data, source, tmp_path_factory):
     return folder
 
 
-def work(prepared, source, *, tune="all", select=None, budget=1.0, head=(None, None), **changes):
+def work(prepared, source, *, tune="all", lora=None, select=None, budget=1.0, head=(None, None), **changes):
     settings = Training(**{"batch_size": 16, "epochs": 1.5, "evaluate_every": 7} | changes).model_dump()
     return {
         "model": "small",
@@ -65,6 +66,7 @@ def work(prepared, source, *, tune="all", select=None, budget=1.0, head=(None, N
             "batches": settings,
             "budget": budget,
             "tune": tune,
+            "lora": lora,
             "features": head[0],
             "hidden_size": head[1],
             "labels": len(LABELS),
@@ -76,10 +78,10 @@ def work(prepared, source, *, tune="all", select=None, budget=1.0, head=(None, N
 def trained(prepared, folder, job, stops=None):
     """The stage ``train`` of the cost table of the same training, by checkpoint."""
     wanted = job["training"]
-    settings = {name: wanted[name] for name in ("budget", "tune", "features", "hidden_size")}
+    settings = {name: wanted[name] for name in ("budget", "tune", "lora", "features", "hidden_size")}
     settings |= {"layers": job["layers"], "stops": stops or {}}
     cfg = runs.settings(LABELS, [IN_DISTRIBUTION], wanted["batches"] | {"precision": "fp32"}, **settings)
-    data = prepared / ("tokens.parquet" if wanted["tune"] == "all" else "features.parquet")
+    data = prepared / ("tokens.parquet" if wanted["tune"] in ("all", "lora") else "features.parquet")
     subset = prepared / "subset.parquet" if wanted["select"] else None
     files = runs.files(
         folder, source=Path(job["source"]), train=data, dev={IN_DISTRIBUTION: data}, subset=subset, dynamics=None
@@ -97,6 +99,8 @@ def trained(prepared, folder, job, stops=None):
         {"epochs": None, "steps": 5, "micro_batch_size": 3, "length_window": 0},
         {"budget": 0.5},
         {"select": {"fraction": 0.3, "balance": "equal"}, "length_window": 2},
+        {"tune": "lora", "lora": LORA | {"rank": 3}},
+        {"tune": "lora", "lora": LORA | {"targets": ["query"]}, "micro_batch_size": 3},
         {"tune": "head", "head": ("both", 8)},
         {"tune": "head", "head": ("mean", 0)},
         {"tune": "probe"},

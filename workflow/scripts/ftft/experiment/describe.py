@@ -26,6 +26,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "ood": config.OodSet,
     "models": config.Model,
     "scratch": config.Scratch,
+    "lora": config.Lora,
     "stop of a reference": config.ReferenceStop,
     "methods": config.Method,
     "select": config.Select,

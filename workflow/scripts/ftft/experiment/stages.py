@@ -10,6 +10,7 @@ from ftft.core.errors import without_credentials
 from ftft.experiment.config import ProductOfExperts, Upweight, plain
 from ftft.experiment.naming import checkpoint_name
 from ftft.experiment.plan import Plan
+from ftft.models.lora import Lora
 from ftft.training.settings import Optimization, Settings
 
 if TYPE_CHECKING:  # the Snakefile, which imports this, is not to wait for the libraries of the stages
@@ -60,6 +61,7 @@ def training(plan: Plan, model: str, recipe: str = "") -> Settings:
     return Settings(
         dev=list(plan.dev_sets),
         tune=settings.tune,
+        lora=None if settings.adapter is None else Lora.of(plain(settings.adapter)),
         features=settings.features,
         hidden_size=settings.hidden_size,
         budget=found.budget,
@@ -85,7 +87,7 @@ def head_training(plan: Plan, model: str) -> Settings:
     """Settings of a run that trains a classifier's own head on frozen features."""
     own = Optimization(**plan.config.head_training())
     whole = training(plan, model)
-    return replace(whole, tune="probe", stops={}, reference_stop=None, final=True, budget=1.0, training=own)
+    return replace(whole, tune="probe", lora=None, stops={}, reference_stop=None, final=True, budget=1.0, training=own)
 
 
 def datamap(plan: Plan) -> "DataMapSettings":

@@ -1,5 +1,6 @@
 """What each method takes, for the forecast of its cost before the first step."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ftft.data.schemas import TRAIN
@@ -81,6 +82,7 @@ def _training_work(plan: Plan, run: Run, settings: Settings, layout: Layout) -> 
         "batches": {key: getattr(settings.training, key) for key in keys},
         "budget": settings.budget,
         "tune": settings.tune,
+        "lora": None if settings.lora is None else asdict(settings.lora),
         "features": settings.features,
         "hidden_size": settings.hidden_size,
         "labels": len(plan.config.data.labels),

@@ -20,14 +20,19 @@ from ftft.core.files import sha256
 PACKAGES = ("accelerate", "torch", "transformers")
 
 
-def describe(settings: dict[str, Any], seed: int, code: str, inputs: list[Path]) -> dict[str, Any]:
-    """Of a training run: settings, seed, hash of the code, SHA-256 of each input, and versions of what computes."""
+def describe(
+    settings: dict[str, Any], seed: int, code: str, inputs: list[Path], packages: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Of a training run: settings, seed, hash of the code, SHA-256 of each input, and versions of what computes.
+
+    ``packages`` are those that not every run needs.
+    """
     return {
         "settings": settings,
         "seed": seed,
         "code": code,
         "inputs": {path.as_posix(): sha256(path) for path in inputs},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in (*PACKAGES, *packages)},
     }
 
 

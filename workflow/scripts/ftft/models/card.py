@@ -27,7 +27,11 @@ def text(
     origin = source["hub"] or source["package"] or source["path"]
     base = _literal(origin) if origin else "random weights"
     depth = f", first {cfg['layers']} layers" if cfg["layers"] else ""
+    lora: dict[str, Any] = cfg.get("lora") or {}
+    adapter = lora.get("merge") is False
     of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
+    if lora:
+        of_what = f", its encoder frozen and an adapter (LoRA, rank {lora['rank']}) and the head trained"
     kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
     used = dict(cfg["training"])
     if used["precision"] != precision:
@@ -37,7 +41,7 @@ def text(
         f"| {row['dataset']} | {row['split']} | {row['metric']} | {row['value']:.4f} |" for row in curve
     )
     labels = ", ".join(map(_literal, cfg["labels"]))
-    front = ["---", "library_name: transformers", "pipeline_tag: text-classification"]
+    front = ["---", f"library_name: {'peft' if adapter else 'transformers'}", "pipeline_tag: text-classification"]
     if source["hub"]:
         front.append(yaml.safe_dump({"base_model": source["hub"]}, width=1000).strip())
     return "\n".join(
@@ -50,6 +54,7 @@ def text(
             f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
             "",
             *_of_pairs(source.get("pair_separator")),
+            *(_loading(source, base) if adapter else []),
             "## Scores on development data",
             "",
             "| dataset | split | metric | value |",
@@ -70,6 +75,31 @@ def _of_pairs(separator: str | None) -> list[str]:
     shown = json.dumps(separator, ensure_ascii=False)
     text = f"Give the texts of a pair as `text` and `text_pair`: the tokenizer joins them by {_literal(shown)}."
     return [text, ""]
+
+
+def _loading(source: dict[str, Any], base: str) -> list[str]:
+    """How an adapter becomes a classifier: with its base, which the card's folder only links to."""
+    name, revision = (source["hub"], source["revision"]) if source["hub"] else ("FOLDER OF THE BASE", None)
+    argument = f", revision={json.dumps(revision)}" if revision else ""
+    return [
+        "## How to load it",
+        "",
+        f"These are the weights of the adapter and the head; those of {base} and the Python package peft are needed "
+        "too. Where this folder was made, it has links to the former, and "
+        '`pipeline("text-classification", model=FOLDER)` is enough. Without peft, that would be the base with a random '
+        "head. Elsewhere, where the links lead nowhere:",
+        "",
+        "```python",
+        "from transformers import AutoConfig, AutoModelForSequenceClassification",
+        "",
+        "config = AutoConfig.from_pretrained(FOLDER)  # of this card: the labels and the depth",
+        "model = AutoModelForSequenceClassification.from_pretrained(",
+        f"    {json.dumps(name)}{argument}, config=config, ignore_mismatched_sizes=True",
+        ")",
+        "model.load_adapter(FOLDER)",
+        "```",
+        "",
+    ]
 
 
 def _literal(text: str) -> str:

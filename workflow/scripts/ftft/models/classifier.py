@@ -14,13 +14,14 @@ from transformers.utils import logging as transformers_logging
 from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import decoders, folders, pretrained
+from ftft.models import adapters, decoders, folders, pretrained
 from ftft.models.changes import set_dropout, truncate
 from ftft.models.reading import with_padding
 
 log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
+_DECIDING = ("config.json", adapters.CONFIG, "*.safetensors", "*.bin")
 REMAKE = "delete the folder models that it is in and run again: it is made anew"
 # Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
 _OF_ANOTHER_TASK = ("problem_type", "function_to_apply", "return_all_scores", "task_specific_params")
@@ -222,17 +223,22 @@ def read_config(source: Path, layers: int | None = None) -> Any:
 def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path, card: str) -> None:
     """Save a trained model with its tokenizer and card, ready for ``pipeline("text-classification", model=folder)``.
 
+    One with an adapter is saved as that alone, with links to the weights of its base.
+
     Args:
         model: gives architecture and configuration.
-        state: the weights to save, on any device.
+        state: the weights to save, on any device; of a model with an adapter, those of ``adapters.weights``.
         source: folder written by ``pretrained.prepare``, for the tokenizer.
         folder: where to; it is made.
         card: text of the model card.
     """
-    model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
+    if adapters.has_adapter(model):
+        adapters.save(model, state, source, folder)
+    else:
+        model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
     AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    checksums = {path.name: sha256(path) for path in [folder / "config.json", *folder.glob("*.safetensors")]}
+    checksums = {path.name: sha256(path) for pattern in _DECIDING for path in folder.glob(pattern)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -240,12 +246,13 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
     """A classifier saved by ``save``, in fp32.
 
     Raises:
-        UserError: it is missing or is not what was saved.
+        UserError: it is missing or is not what was saved, or it is an adapter and PEFT is not installed.
     """
     _check_saved(folder)
+    how = adapters.loading(folder)
     with folders.loading(f"{folder} is damaged ({REMAKE})"):
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False
+            folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, **how
         )
     return with_padding(model)
 

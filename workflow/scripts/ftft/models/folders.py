@@ -77,6 +77,12 @@ def weights_of(folder: Path) -> list[Path]:
     raise UserError(f"no weights in {folder.name}: found {contents(folder)}; allowed: {' or '.join(WEIGHTS)}")
 
 
+def weights_and_index(folder: Path) -> list[Path]:
+    """The files of ``weights_of``, and the index where there are several."""
+    files = weights_of(folder)
+    return files if files[0].name in WEIGHTS else [folder / INDEX, *files]
+
+
 def _parts(index: Path) -> list[Path]:
     """The files that an index names, in order."""
     check_beginning(index)
@@ -104,10 +110,7 @@ def weights_checksum(folder: Path) -> str:
 def files_of(folder: Path) -> list[Path]:
     """The files in a model's folder that decide what the model is: weights, configuration, tokenizer."""
     found = {path for pattern in DESCRIPTION for path in folder.glob(pattern) if path.is_file()}
-    weights = weights_of(folder)
-    if weights[0].name not in WEIGHTS:
-        found.add(folder / INDEX)
-    return sorted({*found, *weights})
+    return sorted({*found, *weights_and_index(folder)})
 
 
 def contents(folder: Path) -> str:

@@ -14,6 +14,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 
 from ftft.core.errors import UserError
 
+ON_FEATURES = ("head", "probe")  # what is trained on frozen features, as the setting ``tune`` of a run names it
+
 
 class HeadConfig(PretrainedConfig):
     """Configuration of a ``Head``."""

@@ -25,7 +25,8 @@ from ftft.core.artifacts import damaged, read_table
 from ftft.core.errors import UserError
 from ftft.dynamics import selection
 from ftft.dynamics.criteria import RANDOM
-from ftft.models import classifier, heads, pretrained
+from ftft.models import adapters, classifier, heads, pretrained
+from ftft.models.lora import Lora
 from ftft.results.forecast import Method, Replay
 from ftft.training import steps
 
@@ -47,6 +48,7 @@ class Training(TypedDict):
     batches: dict[str, Any]  # what of config.Training decides steps and batches
     budget: float
     tune: str
+    lora: dict[str, Any] | None  # of tune: lora, see config.Lora
     features: str | None
     hidden_size: int | None
     labels: int
@@ -121,12 +123,13 @@ def replay(
             tuple(batches[key] for key in ("batch_size", "micro_batch_size", "length_window")),
             training["seed"],
             planned,
-            device if training["tune"] == "all" else None,
+            None if training["tune"] in heads.ON_FEATURES else device,
             pretrained.read_source(Path(job["source"]))["max_positions"],
             devices.records_passes(device, wanted=cuda_graphs),
         )
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
-        flops = count(job["source"], job["layers"], trained)
+        lora = Lora.of(training["lora"]) if training["lora"] else None
+        flops = count(job["source"], job["layers"], trained, lora)
         taken = steps.budgeted(planned, training["budget"])
         within = number < taken
         costs = _by_shape(flops.train_pass, shapes[within])
@@ -206,15 +209,18 @@ def _rows(texts: _Texts, select: tuple[float, str | None] | None, seed: int) -> 
 
 
 def _count(
-    source: str | Path, layers: int | None, trained: tuple[str, int, str | None, int | None] | None
+    source: str | Path,
+    layers: int | None,
+    trained: tuple[str, int, str | None, int | None] | None,
+    lora: Lora | None = None,
 ) -> FlopCount:
     """Operations of what a job runs; ``trained`` has tune, labels, features and hidden size, or None for an encoder."""
     folder = Path(source)
     if trained is None:
         return _of_model(folder, layers, labels=None)
     tune, labels, features, hidden_size = trained
-    if tune == "all":
-        return _of_model(folder, layers, labels)
+    if tune not in heads.ON_FEATURES:
+        return _of_model(folder, layers, labels, lora)
     width = int(classifier.read_config(folder).hidden_size)
     if tune == "probe":
         return FlopCount.of(heads.probe(classifier.architecture(folder, labels=labels, layers=layers)), width)
@@ -224,11 +230,12 @@ def _count(
     return FlopCount.of(heads.Head(head), width)
 
 
-def _of_model(source: Path, layers: int | None, labels: int | None) -> FlopCount:
+def _of_model(source: Path, layers: int | None, labels: int | None, lora: Lora | None = None) -> FlopCount:
     """Operations of a whole model, told from two of its layers where all are alike: counting many takes long."""
 
     def first(depth: int | None, device: str = "meta") -> PreTrainedModel:
-        return classifier.architecture(source, labels=labels, layers=depth, device=device)
+        model = classifier.architecture(source, labels=labels, layers=depth, device=device)
+        return model if lora is None else adapters.add(model, lora, seed=0)
 
     try:
         whole = first(layers)

@@ -17,6 +17,7 @@ from ftft.core.errors import UserError
 from ftft.jobs import gpus
 from ftft.jobs.job import Job, reporting
 from ftft.jobs.running import end_after
+from ftft.models import heads
 from ftft.training import loop
 from ftft.training.settings import Files
 
@@ -44,7 +45,7 @@ def train(job: Job, title: str) -> None:
     # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
     alone = job.threads >= (job.runtime.get("cores") or job.threads)
     runtime["progress"] = runtime.get("progress", True) and alone
-    if job.params.cfg["tune"] != "all":  # a head is trained in seconds and has no use for a GPU
+    if job.params.cfg["tune"] in heads.ON_FEATURES:  # a head is trained in seconds and has no use for a GPU
         runtime["device"] = "cpu"
     arguments = {
         "cfg": job.params.cfg,

@@ -45,7 +45,8 @@ def train(
     """
     started = time.perf_counter()
     run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
-    made_from = manifest.describe(cfg, seed, code, files.inputs) | {"precision": run.precision}
+    packages = ["peft"] if run.settings.lora is not None else []
+    made_from = manifest.describe(cfg, seed, code, files.inputs, packages) | {"precision": run.precision}
     persistence.resume(run, manifest.fingerprint(made_from))
     run.state.meter.stages["start"].seconds += time.perf_counter() - started
     with _signals() as asked_to_stop, run.journal.begin(run.state), run.journal.lines_above():

@@ -14,7 +14,7 @@ from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.evaluation.schemas import METRICS
-from ftft.models import card, classifier, pretrained
+from ftft.models import adapters, card, classifier, pretrained
 from ftft.training.inputs import Inputs
 from ftft.training.journal import CALMER
 from ftft.training.settings import Files, Settings
@@ -42,8 +42,8 @@ def write_models(
     """
     for name in sorted(state.best):
         _check(name, state, title)
-    whole, frozen = _saved_as(settings, files, model, seed)
     for name in sorted(state.best):
+        whole, weights = _saved_as(settings, files, model, state.best[name], seed)
         text = card.text(
             pretrained.read_source(files.source),
             cfg,
@@ -54,7 +54,7 @@ def write_models(
             curve=[row for row in state.curve if row["step"] == state.step_of(name)],
             precision=precision,
         )
-        classifier.save(whole, frozen | state.best[name], files.source, files.models / name, text)
+        classifier.save(whole, weights, files.source, files.models / name, text)
 
 
 def write_tables(files: Files, state: State, *, steps: int, steps_per_epoch: int, seed: int) -> None:
@@ -90,9 +90,16 @@ def _check(name: str, state: State, title: str) -> None:
         )  # fmt: skip
 
 
-def _saved_as(settings: Settings, files: Files, model: PreTrainedModel, seed: int) -> tuple[PreTrainedModel, Weights]:
-    """The model that is saved, and those of its weights that were not trained: a probe's encoder, else none."""
-    if settings.tune != "probe":
-        return model, {}
+def _saved_as(
+    settings: Settings, files: Files, model: PreTrainedModel, weights: Weights, seed: int
+) -> tuple[PreTrainedModel, Weights]:
+    """The model that is saved and its weights, of those that a run has kept: a probe gets back its frozen encoder."""
+    merges = settings.lora is not None and settings.lora.merge
+    if settings.tune != "probe" and not merges:
+        return model, weights
     whole = classifier.build(files.source, settings.labels, seed=seed, layers=settings.layers)
-    return whole, whole.state_dict()
+    if merges:
+        whole.config = model.config
+        whole = adapters.merged(model, weights, whole)
+        return whole, whole.state_dict()
+    return whole, whole.state_dict() | weights

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ftft.jobs import manifest
+from ftft.models import adapters
 from ftft.models.saved import FINAL
 from ftft.training import checkpointing, outputs
 from ftft.training.run import Run
@@ -26,7 +27,7 @@ def resume(run: Run, fingerprint: str) -> None:
         )  # fmt: skip
         return
     run.state = State.restore(saved["state"])
-    run.model.load_state_dict(saved["model"])
+    adapters.restore(run.model, saved["model"])
     run.step.update.optimizer.load_state_dict(saved["optimizer"])
     run.step.micro_batch_size = saved["micro_batch_size"]
     if run.recorder is not None:
@@ -41,7 +42,7 @@ def save(run: Run) -> None:
         saved = {
             "fingerprint": run.fingerprint,
             "state": run.state.plain(),
-            "model": run.model.state_dict(),
+            "model": adapters.weights(run.model),
             "optimizer": run.step.update.optimizer.state_dict(),
             "micro_batch_size": run.step.micro_batch_size,
             "dynamics": run.recorder.state() if run.recorder is not None else None,
@@ -62,14 +63,14 @@ def write(run: Run, made_from: dict[str, Any]) -> None:
     state, stop = run.state, run.state.reference_stop
     if run.settings.final:
         run.charge(FINAL)
-        state.best[FINAL] = run.model.state_dict()
+        state.best[FINAL] = adapters.weights(run.model)
     for name, rule in state.stops.items():
         if rule.stopped is None:  # the run ended before the rule fired
             run.charge(name)
     if run.recording and stop is not None:
         run.charge(stop.name)
         if not run.settings.final:
-            state.best[stop.name] = run.model.state_dict()
+            state.best[stop.name] = adapters.weights(run.model)
     outputs.write_models(
         run.cfg,
         run.settings,

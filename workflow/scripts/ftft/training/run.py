@@ -14,7 +14,7 @@ from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.recorder import DynamicsRecorder
-from ftft.models import classifier, heads
+from ftft.models import adapters, classifier, heads
 from ftft.models.saved import FINAL
 from ftft.training import steps
 from ftft.training.inputs import Inputs, Order, monitored
@@ -54,7 +54,7 @@ class Run:
         self.order = Order(self.inputs, training, seed)
         planned = training.planned(len(self.inputs.data))
         self.steps = steps.budgeted(planned, settings.budget)
-        self.model = _build(settings, files, self.inputs, seed, self.accelerator.device)
+        self.model = _build(settings, files, self.inputs, seed, self.accelerator.device, self.precision)
         self.step = Step(
             self.model,
             self.inputs,
@@ -176,8 +176,8 @@ class Run:
         return bool(self.accelerator.reduce(torch.tensor(float(wanted), device=self.accelerator.device), "sum") > 0)
 
     def weights(self) -> Weights:
-        """A copy of the model's weights in main memory."""
-        return {key: value.detach().cpu().clone() for key, value in self.model.state_dict().items()}
+        """A copy in main memory of the model's weights that a saved model has."""
+        return {key: value.detach().cpu().clone() for key, value in adapters.weights(self.model).items()}
 
     def charge(self, name: str) -> None:
         """Note what the run has cost up to a saved model."""
@@ -186,7 +186,9 @@ class Run:
         self.state.costs += self.state.meter.rows(name, devices.name(device), self.precision, peak)
 
 
-def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: torch.device) -> PreTrainedModel:
+def _build(
+    settings: Settings, files: Files, inputs: Inputs, seed: int, device: torch.device, precision: str
+) -> PreTrainedModel:
     """The model to train, with its weights at the start, on its device."""
     dropout, labels = settings.training.dropout, settings.labels
     model: PreTrainedModel
@@ -205,6 +207,10 @@ def _build(settings: Settings, files: Files, inputs: Inputs, seed: int, device: 
             start=files.start / FINAL if files.start else None,
         )
         model = heads.probe(model) if settings.tune == "probe" else model
+        if settings.lora is not None:
+            adapters.add(model, settings.lora, seed=seed)
+            if precision == "bf16":
+                adapters.compute_in_bf16(model)
     model.to(device)  # type: ignore[arg-type]
     model.train()
     return model

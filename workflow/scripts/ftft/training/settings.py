@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from ftft.models.lora import Lora
 from ftft.models.saved import FINAL
 from ftft.training import steps
 
@@ -135,8 +136,9 @@ class Settings:
     Attributes:
         training: of the optimization.
         budget: share of its steps.
-        tune: ``all``; ``head``, which trains a head of ``hidden_size`` on ``features``; or ``probe``, the
-            architecture's own head on them.
+        tune: ``all``; ``lora``, which trains an adapter and the head; ``head``, which trains a head of
+            ``hidden_size`` on ``features``; or ``probe``, the architecture's own head on them.
+        lora: the adapter of ``tune: lora``, else None.
         layers: of the model, or None for all.
         labels: names of the classes.
         dev: names of the dev sets.
@@ -149,7 +151,8 @@ class Settings:
 
     training: Optimization
     budget: float
-    tune: Literal["all", "head", "probe"]
+    tune: Literal["all", "lora", "head", "probe"]
+    lora: Lora | None
     features: str
     hidden_size: int
     layers: int | None
@@ -165,4 +168,5 @@ class Settings:
     @classmethod
     def of(cls, cfg: dict[str, Any]) -> "Settings":
         """Settings from the plain values that a job is given."""
-        return cls(**cfg | {"training": Optimization(**cfg["training"])})
+        lora = cfg["lora"] and Lora.of(cfg["lora"])
+        return cls(**cfg | {"training": Optimization(**cfg["training"]), "lora": lora})

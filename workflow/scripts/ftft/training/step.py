@@ -66,7 +66,8 @@ class Step:
         self.inputs, self.training, self.accelerator = inputs, training, accelerator
         self.seed, self.title, self.device = seed, title, accelerator.device
         data = inputs.data
-        self.flops = FlopCount.of(model, data.values.shape[1] if isinstance(data, FeatureDataset) else None)
+        with accelerator.autocast():  # frozen weights may be in the precision of the passes
+            self.flops = FlopCount.of(model, data.values.shape[1] if isinstance(data, FeatureDataset) else None)
         whole = inputs.features is None  # a head is too small to gain by what follows
         if training.gradient_checkpointing and whole:
             model.activation_checkpointing_enable()

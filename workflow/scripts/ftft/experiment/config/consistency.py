@@ -131,6 +131,11 @@ def _pretrained(config: "Config", key: str, method: Method, main: str) -> None:
             f"{key}.{wanted[0]} is about pretrained weights, which the main model {main!r} (scratch) has none of; "
             "leave it out"
         )
+    if method.interpolate is not None and config.models[main].tune == "lora":
+        raise ValueError(
+            f"{key}.interpolate takes a mean of whole models, but of {main!r} only an adapter is trained (tune: lora); "
+            f"leave out interpolate, or tune: lora of {main!r}"
+        )
     if method.interpolate is not None and not config.starts_from_probe(method, main):
         raise ValueError(
             f"{key}.interpolate takes the mean with a pretrained classifier, but {main!r} has a new head, which is "

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from ftft.core.errors import shown
 from ftft.dynamics.criteria import RANDOM
-from ftft.experiment.config.sections import Criterion, Section, exactly_one
+from ftft.experiment.config.sections import Criterion, Section, Strings, exactly_one
 
 LONGEST = 14 * 24 * 60  # minutes
 Architecture = Literal[
@@ -141,6 +141,25 @@ class Scratch(Section):
         return self
 
 
+class Lora(Section):
+    """An adapter of rank-r matrices beside the frozen linear layers of an encoder (LoRA, Hu et al. 2022)."""
+
+    rank: int = Field(8, ge=1, description="r: inner size of the two matrices beside each layer")
+    alpha: int = Field(16, ge=1, description="their product is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the adapter's inputs")
+    targets: Strings | None = Field(
+        None,
+        min_length=1,
+        description="which linear layers get one, by how their names end, such as [query, value]; without it, all of "
+        "the encoder, whatever the architecture",
+    )
+    merge: bool = Field(
+        False,
+        description="save whole models, with the adapter added into their weights, instead of the adapter and the "
+        "head alone, which need PEFT and the pretrained weights to be loaded",
+    )
+
+
 class _ModelSource(Section):
     hub: str | None = Field(None, description="model id on the Hugging Face hub")
     revision: str | None = Field(None, description="hub: commit; without one, the first download's is recorded")
@@ -214,12 +233,14 @@ class ReferenceStop(Section):
 class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)):  # type: ignore[misc]
     """A model: where it comes from, how deep it is, and the training settings that are its own."""
 
-    tune: Literal["all", "head"] = Field(
+    tune: Literal["all", "lora", "head"] = Field(
         "all",
-        description="what is trained: all of it, or (head) a small head on features that the frozen layers compute "
-        "once, a reference for a few percent of the cost; of the section training, only max_length and precision apply "
-        "to it, and a learning_rate of its own is the head's",
+        description="what is trained: all of it; (lora) an adapter beside the frozen encoder, and the classifier's "
+        "head, which wants a learning_rate some ten times as high; or (head) a small head on features that the frozen "
+        "layers compute once, a reference for a few percent of the cost; of the section training, only max_length and "
+        "precision apply to it, and a learning_rate of its own is the head's",
     )
+    lora: Lora | None = Field(None, description="tune: lora: the adapter, where it is not its defaults")
     features: Literal["first", "mean", "both"] = Field(
         "mean",
         description="tune: head: what it reads of the last layer: the first token (of a decoder the last), the mean "
@@ -245,18 +266,25 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
             exactly_one(self, "hub", "path", "scratch")
         if self.scratch is not None and self.layers is not None:
             raise ValueError("layers truncates a pretrained model; give scratch its own layers")
-        for key, value in (("tune", "head"), ("head", "probe")):
+        for key, value in (("tune", "head"), ("tune", "lora"), ("head", "probe")):
             if getattr(self, key) == value and self.scratch is not None:
                 raise ValueError(
                     f"{key}: {value} needs pretrained features, which a model with random weights (scratch) has none "
                     f"of; leave {key} out, or name a pretrained model"
                 )
+        if self.lora is not None and self.tune != "lora":
+            raise ValueError("lora is of an adapter; add tune: lora, or leave lora out")
         if self.tune == "head" and self.head == "probe":
             raise ValueError("head: probe starts a model that is trained as a whole; leave out tune: head, or head")
         for key in ("features", "hidden_size"):
             if self.tune != "head" and key in self.model_fields_set:
                 raise ValueError(f"{key} is of a head on frozen features; add tune: head, or leave {key} out")
         return self
+
+    @property
+    def adapter(self) -> Lora | None:
+        """The adapter that is trained of it, if one is."""
+        return (self.lora or Lora()) if self.tune == "lora" else None
 
     def overrides(self) -> dict[str, Any]:
         """The training settings that this model sets itself."""

@@ -1,0 +1,20 @@
+"""What an adapter is, as a training is told; ``adapters`` makes it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Lora:
+    """What an adapter is; see ``config.Lora``."""
+
+    rank: int
+    alpha: int
+    dropout: float
+    targets: tuple[str, ...] | None
+    merge: bool
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> "Lora":
+        """An adapter from the plain values of a configuration."""
+        return cls(**plain | {"targets": plain["targets"] and tuple(plain["targets"])})

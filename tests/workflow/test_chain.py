@@ -330,6 +330,9 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
         # Four seeds: nine models on all data, and the subsets: random, the main model's own and eight references'.
         ("paper/nli.yaml", 4 * (9 + 1 + 1 + 8)),
         ("paper/hsd.yaml", 4 * (9 + 1 + 1 + 8)),
+        # Two seeds: four references and four main models on all data, and of each of these at a third of the steps all
+        # data, a random third and four references'.
+        ("paper/nli-decoders.yaml", 2 * (4 + 4 * (1 + 1 + 1 + 4))),
     ],
 )
 def test_the_shipped_experiments_plan(tmp_path, configs, trainings):

@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage test-slurm test-bare lint lint-page install lock bench bench-gpu dag clean
+.PHONY: help demo test test-fast coverage test-slurm test-bare lint lint-page install lock bench bench-gpu dag clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ demo: $(INSTALLED) ## run the embedded default experiment to its HTML page
 
 test: $(INSTALLED) ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: $(INSTALLED) ## run the tests that need no model, no browser and no other process
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 coverage: $(INSTALLED) ## run the tests and say which lines of the library none reaches (some of them: TESTS=tests/test_data.py)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(TESTS)

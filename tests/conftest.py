@@ -38,6 +38,19 @@ TOY_DATA = {
 WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly,", "in", "garden.", "house"]
 
 
+# What takes long: a model, a training (what ``runs`` is for), a browser, or another process.
+SLOW_IMPORTS = {"torch", "transformers", "runs", "subprocess"}
+SLOW_FIXTURES = {"sources", "browser"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests as ``slow`` by what their file imports and by the fixtures that they use, and all in folders below."""
+    for item in items:
+        imports = SLOW_IMPORTS & set(vars(item.module))
+        if imports or SLOW_FIXTURES & set(item.fixturenames) or item.path.parent != Path(__file__).parent:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def write_data() -> Callable[..., Path]:
     """``write_data(path, texts, labels, pairs)`` writes a data artifact and returns its path."""

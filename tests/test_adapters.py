@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers.pytorch_utils import Conv1D
 
 from ftft.compute import devices
 from ftft.compute.batching import TokenizedDataset, epoch_batches
@@ -35,8 +36,10 @@ from ftft.training import launch, loop
 from ftft.training.run import Run
 from ftft.training.settings import Files, Runtime
 
-ADAPTED = ("bert", "roberta", "deberta-v2")
+OF_DECODERS = ("gpt2", "llama")  # of which the former has linear layers of its own kind
+ADAPTED = ("bert", "roberta", "deberta-v2", *OF_DECODERS)
 LABELS = ["class0", "class1", "class2"]
+LINEAR = (torch.nn.Linear, Conv1D)
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": None, "merge": False}
 N, SEED, LAYERS = 200, 3, 2
 # The names that these tests are about, of each family's modules.
@@ -46,14 +49,17 @@ HEADS = {
     "electra": {"classifier"},
     "deberta-v2": {"classifier", "pooler"},
     "modernbert": {"classifier", "head"},
+    "gpt2": {"score"},
+    "llama": {"score"},
 }
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory, sources):
+def saved(tmp_path_factory, sources, decoder_sources):
     """As elsewhere, with weights so large that what a model says depends on the text."""
     folder = tmp_path_factory.mktemp("saved")
-    for family, source in sources.items():
+    every = sources | {family: decoder_sources[family] for family in OF_DECODERS}
+    for family, source in every.items():
         torch.manual_seed(11)
         model = AutoModel.from_config(AutoConfig.from_pretrained(source))
         with torch.no_grad():
@@ -61,7 +67,7 @@ def saved(tmp_path_factory, sources):
                 parameter.mul_(8 if parameter.ndim > 1 else 1)
         model.save_pretrained(folder / family)
         AutoTokenizer.from_pretrained(source).save_pretrained(folder / family)
-    return {family: folder / family for family in sources}
+    return {family: folder / family for family in every}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +147,7 @@ def test_all_linear_layers_of_the_encoder_get_an_adapter_and_the_head_is_trained
     linear = {
         name
         for name, module in plain.named_modules()
-        if isinstance(module, torch.nn.Linear) and not any(f"{name}.".startswith(f"{each}.") for each in head)
+        if isinstance(module, LINEAR) and not any(f"{name}.".startswith(f"{each}.") for each in head)
     }
     whole = {name for name, _ in plain.named_parameters() if any(name.startswith(f"{each}.") for each in head)}
     model = adapted(pretrained_sources[family])
@@ -197,7 +203,7 @@ def test_a_training_changes_adapter_and_head_and_nothing_else(begun, family):
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == set(adapters.weights(run.model))
     assert all("lora_" in name or "modules_to_save" in name for name in changed)
-    held = {id(parameter) for group in run.step.optimizer.param_groups for parameter in group["params"]}
+    held = {id(parameter) for group in run.step.update.optimizer.param_groups for parameter in group["params"]}
     assert held == {id(p) for name, p in run.model.named_parameters() if name in changed}
 
 
@@ -235,10 +241,11 @@ def test_it_is_what_peft_and_plain_pytorch_compute(examples, pretrained_sources,
     targets = [
         names[id(module)]
         for name, module in encoder.named_modules()
-        if isinstance(module, torch.nn.Linear) and not name.startswith("pooler")
+        if isinstance(module, LINEAR) and not name.startswith("pooler")
     ]
     torch.manual_seed(SEED)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=sorted(HEADS[family]))
+    transposed = {"fan_in_fan_out": family == "gpt2"}  # as its layers hold their weights
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, modules_to_save=sorted(HEADS[family]), **transposed)
     inject_adapter_in_model(config, model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim == 1]

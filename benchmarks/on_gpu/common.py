@@ -28,7 +28,7 @@ from ftft.training.settings import Files
 
 transformers.logging.set_verbosity_error()
 
-FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert")
+FAMILIES = ("bert", "roberta", "electra", "deberta-v2", "modernbert", "gpt2", "llama", "qwen3")
 LABELS = ["no", "maybe", "yes"]
 WORDS = ["the", "a", "tall", "nurse", "farmer", "saw", "helped", "never", "quietly", "in", "garden", "house", "river"]
 

@@ -97,14 +97,14 @@ def encoder(source: Path, *, layers: int | None = None, attention: str | None = 
 
 
 def architecture(
-    source: Path, *, labels: int | None, layers: int | None = None, device: str = "meta"
+    source: Path, *, labels: int | None, layers: int | None = None, dropout: float | None = None, device: str = "meta"
 ) -> PreTrainedModel:
-    """A model without its pretrained weights, to count operations with.
+    """A model without its pretrained weights, to count operations and memory with.
 
     Args:
         source: folder written by ``pretrained.prepare``, of which the configuration is read.
         labels: number of classes of a classifier; None for the encoder alone.
-        layers: as in ``build``.
+        layers, dropout: as in ``build``.
         device: on ``meta`` nothing is allocated or computed; elsewhere the weights are random.
 
     Raises:
@@ -113,6 +113,8 @@ def architecture(
     config = read_config(source, layers)
     if labels is not None:
         config.num_labels = labels
+    if dropout is not None:
+        set_dropout(config, dropout)
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
         model = kind.from_config(config, trust_remote_code=False)

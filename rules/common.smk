@@ -62,6 +62,9 @@ os.environ[RUNTIME_VARIABLE] = json.dumps(
         "gpus": {
             name: model.resources.gpu for name, model in PLAN.config.models.items()
         },
+        "mem_mb": {
+            name: model.resources.mem_mb for name, model in PLAN.config.models.items()
+        },
     }
 )
 

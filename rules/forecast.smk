@@ -1,12 +1,13 @@
 # In:  tokens/{tokenizer}/train.parquet, source/{source}/, data_checks.txt
-# Out: forecast.parquet, forecast.csv and forecast.txt
+# Out: forecast.parquet, forecast.csv and forecast.txt, memory.parquet and memory.csv
 
 
 localrules:
     forecast,
 
 
-# Before the first training: what each method will cost, and when its main model has to stop to be cheaper than ERM.
+# Before the first training: what each method will cost, when its main model has to stop to be cheaper than ERM, and
+# what memory each training takes.
 rule forecast:
     input:
         workload.inputs(PLAN, LAYOUT),
@@ -16,6 +17,8 @@ rule forecast:
         table=LAYOUT.forecast.parquet,
         csv=csv_file(LAYOUT.forecast),
         text=LAYOUT.forecast.txt,
+        memory=LAYOUT.memory.parquet,
+        memory_csv=csv_file(LAYOUT.memory),
     log:
         LAYOUT.log("forecast", "forecast"),
     priority: FIRST

@@ -152,6 +152,7 @@ rule report:
         comparison=LAYOUT.comparison.parquet,
         cost_curve=LAYOUT.cost_curve.parquet,
         forecast=LAYOUT.forecast.parquet,
+        memory=LAYOUT.memory.parquet,
         references=transfer_files(),
         train=LAYOUT.data("train"),
         checks=LAYOUT.data_checks.parquet,

@@ -19,7 +19,8 @@ from ftft.experiment import config, outputs, stages, workload
 from ftft.experiment.layout import Layout
 from ftft.experiment.naming import Run
 from ftft.experiment.plan import Plan
-from ftft.results import comparison, cost_curve, forecast, summary, transfer
+from ftft.results import comparison, cost_curve, forecast, memory, summary, transfer
+from ftft.results.schemas import MEMORY
 
 LABELS = ["entailment", "neutral", "contradiction"]
 EPOCHS, STEPS, EVALUATIONS = 4, 1200, 6
@@ -99,6 +100,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     told = workload.forecast(plan, layout)
     forecasts = [results / f"forecast.{suffix}" for suffix in ("parquet", "csv", "txt")]
     forecast.write(told["methods"], {name: _replay(name, plan) for name in told["work"]}, *forecasts)
+    memory.write(_memory(plan), results / "memory.parquet", results / "memory.csv")
     cfg = outputs.transfer(plan, layout)
     tables = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("references", "transfer")]
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
@@ -106,7 +108,7 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
 
 def report_arguments(plan: Plan, results: Path) -> dict[str, Any]:
     """What ``report.write`` takes, as rule ``report`` gives it."""
-    tables = ("summary", "comparison", "cost_curve", "forecast", "references", "transfer")
+    tables = ("summary", "comparison", "cost_curve", "forecast", "memory", "references", "transfer")
     return {
         "output": results / "report.html",
         "train_data": results / "data/train.parquet",
@@ -157,6 +159,18 @@ def _replay(name: str, plan: Plan) -> forecast.Replay:
     """The work of a run as its cost table has it, in steps that are all alike."""
     run = next(run for run in plan.runs if run.path == name)
     return forecast.Replay(np.full(STEPS, 1e15 * _strength(run) / STEPS), STEPS // EVALUATIONS)
+
+
+def _memory(plan: Plan) -> pa.Table:
+    """The memory of trainings, of which the stronger take more."""
+    parts = ("weights", "gradients", "moments", "activations", "other", "total")
+    rows = [
+        {"model": name, "device": "gpu", "precision": "bf16", "batch": 32, "length": 128, "enough": True}
+        | {f"{part}_mb": 1000 * STRENGTH[name] * (place + 1) for place, part in enumerate(parts)}
+        | {"available_mb": 80_000}
+        for name in plan.config.models
+    ]
+    return pa.Table.from_pylist(rows, MEMORY)
 
 
 def _write_run(plan: Plan, folder: Path, strength: float, seed: int) -> None:

@@ -124,7 +124,7 @@ READERS = {
     "summarize: metrics": (f"{EVALUATION}/metrics.parquet", _to_tables(summary.summarize)),
     "summarize: cost": ("reference/large/seed0/cost.parquet", _to_tables(summary.summarize)),
     **{f"page: {name}": (f"{name}.parquet", _page) for name in
-       ("summary", "comparison", "cost_curve", "forecast", "references", "transfer")},
+       ("summary", "comparison", "cost_curve", "forecast", "memory", "references", "transfer")},
     "page: data": (TRAIN, _page),
     "page: dynamics": (DYNAMICS, _page),
     "page: data map": (MAP, _page),

@@ -22,7 +22,7 @@ from ftft.evaluation.schemas import METRICS, predictions_schema
 from ftft.experiment import config, describe, outputs
 from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
-from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, REFERENCES, SUMMARY, TRANSFER
+from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, MEMORY, REFERENCES, SUMMARY, TRANSFER
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("config/*.md")])
@@ -202,6 +202,7 @@ ALL_SCHEMAS = {
     "dynamics": dynamics_schema(3),
     "datamap": DATAMAP,
     "forecast": FORECAST,
+    "memory": MEMORY,
     "references": REFERENCES,
     "transfer": TRANSFER,
     "subset": SUBSET,
@@ -232,6 +233,7 @@ FILES = {
     DEMO / "subset/head-l2/ambiguous-0.33/seed0.parquet": "subset",
     DEMO / "evaluation/reference/minilm-l6/seed0/final/predictions/reversed.parquet": "predictions",
     DEMO / "forecast.parquet": "forecast",
+    DEMO / "memory.parquet": "memory",
     DEMO / "references.parquet": "references",
     DEMO / "transfer.parquet": "transfer",
     DEMO / "summary.parquet": "summary",
@@ -273,7 +275,7 @@ def test_examples_read_what_the_embedded_default_makes():
         f"{DEMO}/data",
         *(
             f"{DEMO}/{name}.parquet"
-            for name in ("forecast", "references", "transfer", "summary", "comparison", "cost_curve")
+            for name in ("forecast", "memory", "references", "transfer", "summary", "comparison", "cost_curve")
         ),
     }
     made |= {f"{DEMO}/tokens/{tokenizer}" for tokenizer in plan.tokenizers}

@@ -63,7 +63,7 @@ def work(prepared, source, *, tune="all", lora=None, select=None, budget=1.0, he
         "tokens": str(prepared / "tokens.parquet"),
         "training": {
             "seed": SEED,
-            "batches": settings,
+            "settings": settings,
             "budget": budget,
             "tune": tune,
             "lora": lora,
@@ -71,6 +71,7 @@ def work(prepared, source, *, tune="all", lora=None, select=None, budget=1.0, he
             "hidden_size": head[1],
             "labels": len(LABELS),
             "select": select,
+            "kept": 0,
         },
     }
 
@@ -80,7 +81,7 @@ def trained(prepared, folder, job, stops=None):
     wanted = job["training"]
     settings = {name: wanted[name] for name in ("budget", "tune", "lora", "features", "hidden_size")}
     settings |= {"layers": job["layers"], "stops": stops or {}}
-    cfg = runs.settings(LABELS, [IN_DISTRIBUTION], wanted["batches"] | {"precision": "fp32"}, **settings)
+    cfg = runs.settings(LABELS, [IN_DISTRIBUTION], wanted["settings"] | {"precision": "fp32"}, **settings)
     data = prepared / ("tokens.parquet" if wanted["tune"] in ("all", "lora") else "features.parquet")
     subset = prepared / "subset.parquet" if wanted["select"] else None
     files = runs.files(
@@ -161,10 +162,18 @@ def three(tmp_path, source):
     ],
 )
 def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, cuda_graphs, passes):
-    three["training"]["batches"]["micro_batch_size"] = micro_batch_size
+    three["training"]["settings"]["micro_batch_size"] = micro_batch_size
     real = FlopCount.of(classifier.build(source, LABELS, seed=0, layers=2))
     expected = sum(real.train_pass(*shape) for shape in passes)
-    assert replay.replay({"run": three}, gpus, cuda_graphs=cuda_graphs)["run"].flops.tolist() == [expected]
+    found = replay.replay({"run": three}, gpus, cuda_graphs=cuda_graphs)["run"]
+    assert found.flops.tolist() == [expected]
+    assert found.shapes.tolist() == sorted(map(list, passes))
+
+
+def test_layers_that_are_computed_again_are_not_recorded(three):
+    three["training"]["settings"] |= {"gradient_checkpointing": True, "micro_batch_size": 2}
+    found = replay.replay({"run": three}, {"small": 1})["run"]
+    assert found.shapes.tolist() == [[1, 8], [2, 24]]  # as they are; recorded, the second would be filled up
 
 
 @pytest.mark.parametrize(

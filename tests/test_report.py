@@ -19,7 +19,7 @@ from ftft.display import sentences, webpage
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import DATAMAP, SUBSET
 from ftft.results.overview import COSTS, DIFFERENCE
-from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, OOD_MEAN, REFERENCES, SUMMARY
+from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, MEMORY, OOD_MEAN, REFERENCES, SUMMARY
 from ftft.results.text import EN_DASH
 from ftft.results.transfer import VERDICTS
 
@@ -173,6 +173,20 @@ def write_forecast(path):
     return path
 
 
+def write_memory(path):
+    """One model that has not enough, and one of which that is not known."""
+    names = ("device", "batch", "length", "weights", "gradients", "moments", "activations", "other", "total")
+    rows = {"small": ("cpu", 16, 64, 20, 20, 40, 400, 520, 1000), "big": ("gpu", 32, 96, 100, 100, 200, 500, 100, 1000)}
+    table = []
+    for model, row in rows.items():
+        values = dict(zip(names, row, strict=True))
+        sizes = {f"{name}_mb": values.pop(name) for name in names[3:]}
+        table.append({"model": model, "precision": "fp32"} | values | sizes)
+    table[0] |= {"available_mb": 900, "enough": False}
+    write_table(pa.Table.from_pylist(table, MEMORY), path, MEMORY)
+    return path
+
+
 @pytest.fixture
 def arguments(tmp_path):
     regions = [EASY] * 5 + [AMBIGUOUS] * 3 + [HARD] * 2
@@ -215,6 +229,7 @@ def arguments(tmp_path):
         "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
         "budgets": {},
         "forecast": write_forecast(tmp_path / "forecast.parquet"),
+        "memory": write_memory(tmp_path / "memory.parquet"),
     }
 
 
@@ -247,6 +262,16 @@ def test_the_forecast_against_what_came_of_it(arguments):
     assert ["erm", EN_DASH, "0.0", "100.0", *[EN_DASH] * 3, "90", "100.0", "111.1"] in page.rows
     assert ["dm", "big", "100.0", "200.0", *[EN_DASH] * 2, "no", *[EN_DASH] * 3] in page.rows  # it has not run
     assert "dm (reference big): cannot pay: the reference alone costs 100 % of ERM" in page.text
+
+
+def test_the_memory_of_trainings(arguments):
+    page = written(arguments)
+    headings = ["largest pass", "weights", "gradients", "optimizer", "activations", "other", "in all", "there is"]
+    assert ["model", "on", *headings] in page.rows
+    assert ["small", "CPU, fp32", "16 x 64", "20", "20", "40", "400", "520", "1,000", "900"] in page.rows
+    assert ["big", "GPU, fp32", "32 x 96", "100", "100", "200", "500", "100", "1,000", EN_DASH] in page.rows
+    assert "small: training it takes about 1,000 MB, and its resources.mem_mb is 900; set resources.mem_mb" in page.text
+    assert "big: training it takes" not in page.text
 
 
 def test_verdicts_on_references(arguments, tmp_path):

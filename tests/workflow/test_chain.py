@@ -38,6 +38,7 @@ def test_every_stage_leaves_its_artifact(finished):
         "references.txt",
         "forecast.csv",
         "forecast.txt",
+        "memory.csv",
         "comparison.csv",
         "cost_curve.csv",
         "subset/random-0.33/seed0.cost.parquet",

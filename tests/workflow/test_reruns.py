@@ -77,8 +77,9 @@ SETTINGS = {
 }
 
 
-# What decides batches and steps decides the forecast.
+# What decides batches, steps and memory decides the forecast.
 FORESEEN = {"batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window", "max_length"}
+FORESEEN |= {"precision", "optimizer", "momentum", "gradient_checkpointing", "dropout"}
 
 
 def after_setting(name: str) -> set[str]:
@@ -254,7 +255,7 @@ MODULES = {
     "data/readers": {"download"},
     "data/tokens": {"tokenize"},
     "models/pretrained": {"download_model"} | TORCH | FORECAST,
-    "compute/kernels": TRAINING,
+    "compute/kernels": COUNTED,
     "compute/devices": TORCH | FORECAST,
     "dynamics/selection": {"select_subset"} | FORECAST,
     "dynamics/datamap": {"compute_datamap"} | REFERENCES,

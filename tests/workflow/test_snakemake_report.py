@@ -58,7 +58,7 @@ def test_every_result_is_there_with_its_labels(made):
         expected[f"{FOLDER}/tables/references.{suffix}"] = labels
         labels = {"table": "outcomes", "main model": "large", "format": form}
         expected[f"{FOLDER}/tables/outcomes-large.{suffix}"] = labels
-    for name in ("summary", "comparison", "cost_curve", "forecast", "references", "transfer"):
+    for name in ("summary", "comparison", "cost_curve", "forecast", "memory", "references", "transfer"):
         expected[f"{FOLDER}/{name}.csv"] = {"table": name}
     expected[f"{FOLDER}/report.html"] = {"page": "report.html"}
     assert {path: result["labels"] for path, result in results.items()} == expected

@@ -13,6 +13,7 @@ def main(job: Job) -> None:
         comparison=job.input.comparison,
         cost_curve=job.input.cost_curve,
         forecast=job.input.forecast,
+        memory=job.input.memory,
         references=references,
         transfer=transfer,
         train_data=job.input.train,

@@ -14,10 +14,11 @@ from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display import charts, data, sentences
 from ftft.display.explorer import DataMap, Subset
 from ftft.results import forecast as forecasts
+from ftft.results import memory as memories
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
 from ftft.results.overview import COSTS, headline, tested
-from ftft.results.schemas import FORECAST, OOD_MEAN
+from ftft.results.schemas import FORECAST, MEMORY, OOD_MEAN
 from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
 
 
@@ -104,6 +105,16 @@ def forecast_table(forecast: str | Path, summary: str | Path) -> dict[str, Any]:
         )
     headings = [*forecasts.CELLS, "stopped at step", "forecast by then", "cost by then"]
     return {"headings": headings, "rows": rows, "warnings": forecasts.warnings(table)}
+
+
+def memory_table(memory: str | Path) -> dict[str, Any]:
+    """What memory each model's training was to take, as rows of text."""
+    table = artifacts.read(memory, MEMORY)
+    rows = [
+        {"model": row["model"], "on": memories.place_of(row), "cells": memories.cells_of(row)}
+        for row in table.to_pylist()
+    ]
+    return {"headings": memories.HEADINGS, "rows": rows, "warnings": memories.warnings(table)}
 
 
 def details_table(rows: pa.Table, main: str) -> dict[str, Any] | None:

@@ -79,6 +79,7 @@ def write(
     lineage: Lineage,
     budgets: Mapping[str, float],
     forecast: str | Path,
+    memory: str | Path,
     blur_text: bool = False,
 ) -> None:
     """Write the page.
@@ -100,7 +101,7 @@ def write(
         costs: the cost tables of all training runs, data maps and subsets.
         lineage: the graph of the experiment.
         budgets: share of the planned steps, of every method that has one.
-        forecast: the artifact of this name.
+        forecast, memory: the artifacts of these names.
         blur_text: texts of examples are shown only when asked for.
 
     Raises:
@@ -138,6 +139,7 @@ def write(
         "results": [sections.results_table(table, main) for main in mains],
         "costs": [sections.reaching_rows(curve, main, metric) for main in mains],
         "forecast": sections.forecast_table(forecast, summary),
+        "memory": sections.memory_table(memory),
         "details": [sections.details_table(rows, main) for main in mains],
         "verdicts": [sections.verdict_row(row) for row in verdicts],
         "outcomes": [

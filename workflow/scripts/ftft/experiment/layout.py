@@ -197,6 +197,11 @@ class Layout:
         return Table(f"{self.folder}/forecast")
 
     @property
+    def memory(self) -> Table:
+        """What memory each training takes, as forecast."""
+        return Table(f"{self.folder}/memory")
+
+    @property
     def references(self) -> Table:
         return Table(f"{self.folder}/references")
 

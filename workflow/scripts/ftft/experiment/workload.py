@@ -75,11 +75,12 @@ def _preparation(plan: Plan, result: Result, layout: Layout) -> "dict[str, Work]
 
 
 def _training_work(plan: Plan, run: Run, settings: Settings, layout: Layout) -> "Work":
-    keys = ("batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window")
+    batches = ("batch_size", "micro_batch_size", "steps", "epochs", "evaluate_every", "length_window")
+    memory = ("precision", "optimizer", "momentum", "gradient_checkpointing", "dropout")
     select = plan.subsets.get(plan.subset_of(run.recipe))
     training: Training = {
         "seed": run.seed,
-        "batches": {key: getattr(settings.training, key) for key in keys},
+        "settings": {key: getattr(settings.training, key) for key in (*batches, *memory)},
         "budget": settings.budget,
         "tune": settings.tune,
         "lora": None if settings.lora is None else asdict(settings.lora),
@@ -87,6 +88,7 @@ def _training_work(plan: Plan, run: Run, settings: Settings, layout: Layout) -> 
         "hidden_size": settings.hidden_size,
         "labels": len(plan.config.data.labels),
         "select": None if select is None else {"fraction": select.fraction, "balance": select.balance},
+        "kept": len(settings.stops) + (not settings.final and settings.reference_stop is not None),
     }
     return _work_of(plan, run.model, layout, training)
 

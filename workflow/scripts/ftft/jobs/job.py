@@ -34,7 +34,7 @@ class Job:
         gpus: number of GPUs that the job was given, or its share of one.
         log: log file, or None.
         runtime: what reruns nothing: ``data_dir``, ``urls`` that no setting may show, the config's ``runtime``, the
-            ``cores`` that jobs share, and the ``gpus`` of each model.
+            ``cores`` that jobs share, and the ``gpus`` and main memory (``mem_mb``) of each model.
     """
 
     def __init__(self, snakemake: Any = None) -> None:

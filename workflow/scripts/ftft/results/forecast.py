@@ -33,10 +33,12 @@ class Replay:
     Attributes:
         flops: (S,) operations of each step of a training; of frozen features, all of them as one step.
         evaluate_every: steps between evaluations of all dev sets.
+        shapes: (P, 2) different examples and positions of the passes of a training; None of features.
     """
 
     flops: NDArray[np.float64]
     evaluate_every: int
+    shapes: NDArray[np.int64] | None = None
 
 
 class Stop(TypedDict):
@@ -67,12 +69,17 @@ def write(
     output_parquet: str | Path,
     output_csv: str | Path,
     output_text: str | Path,
+    *,
+    more: str = "",
 ) -> list[str]:
-    """Write the forecast, one row per method, as Parquet, as CSV and for the terminal; returns its ``warnings``."""
+    """Write the forecast, one row per method, as Parquet, as CSV and for the terminal; returns its ``warnings``.
+
+    ``more`` follows in the terminal.
+    """
     table = pa.Table.from_pylist([_row(method, replays) for method in methods], FORECAST)
     write_both(table, output_parquet, output_csv, FORECAST)
     with atomic_path(output_text) as temporary:
-        temporary.write_text(as_text(table) + "\n", encoding="utf-8")
+        temporary.write_text("\n\n".join(filter(None, (as_text(table), more))) + "\n", encoding="utf-8")
     return warnings(table)
 
 

@@ -45,7 +45,7 @@ class Training(TypedDict):
     """What of a training its batches and its model follow from; see ``loop.train``."""
 
     seed: int
-    batches: dict[str, Any]  # what of config.Training decides steps and batches
+    settings: dict[str, Any]  # what of config.Training decides steps, batches and memory
     budget: float
     tune: str
     lora: dict[str, Any] | None  # of tune: lora, see config.Lora
@@ -53,6 +53,7 @@ class Training(TypedDict):
     hidden_size: int | None
     labels: int
     select: Selection | None  # None for all data
+    kept: int  # models whose weights it keeps beside those that it trains
 
 
 class Work(TypedDict):
@@ -114,18 +115,18 @@ def replay(
             flops = count(job["source"], job["layers"], None)
             shapes = _evaluation_passes(read(job["tokens"]).lengths, device)
             return Replay(_by_shape(flops.forward_pass, shapes).sum(keepdims=True), evaluate_every=1)
-        batches = training["batches"]
-        planned = steps.planned(batches, len(read(job["tokens"]).lengths))
+        settings = training["settings"]
+        planned = steps.planned(settings, len(read(job["tokens"]).lengths))
         select = training["select"]
         number, shapes = passes(
             job["tokens"],
             None if select is None else (select["fraction"], select["balance"]),
-            tuple(batches[key] for key in ("batch_size", "micro_batch_size", "length_window")),
+            tuple(settings[key] for key in ("batch_size", "micro_batch_size", "length_window")),
             training["seed"],
             planned,
             None if training["tune"] in heads.ON_FEATURES else device,
             pretrained.read_source(Path(job["source"]))["max_positions"],
-            devices.records_passes(device, wanted=cuda_graphs),
+            devices.records_passes(device, wanted=cuda_graphs and not settings["gradient_checkpointing"]),
         )
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
         lora = Lora.of(training["lora"]) if training["lora"] else None
@@ -134,7 +135,8 @@ def replay(
         within = number < taken
         costs = _by_shape(flops.train_pass, shapes[within])
         per_step = np.bincount(number[within], weights=costs, minlength=taken).astype(np.float64)
-        return Replay(per_step, steps.between_evaluations(batches, planned))
+        different = np.unique(shapes[within], axis=0)
+        return Replay(per_step, steps.between_evaluations(settings, planned), different)
 
     return {name: replayed(job) for name, job in work.items()}
 

@@ -76,6 +76,24 @@ FORECAST = pa.schema(
     }
 )
 
+MEMORY = pa.schema(
+    {
+        "model": pa.string(),
+        "device": pa.string(),
+        "precision": pa.string(),
+        "batch": pa.int32(),
+        "length": pa.int32(),
+        "weights_mb": pa.float64(),
+        "gradients_mb": pa.float64(),
+        "moments_mb": pa.float64(),
+        "activations_mb": pa.float64(),
+        "other_mb": pa.float64(),
+        "total_mb": pa.float64(),
+        "available_mb": pa.float64(),
+        "enough": pa.bool_(),
+    }
+)
+
 REFERENCES = pa.schema(
     {
         "reference": pa.string(),

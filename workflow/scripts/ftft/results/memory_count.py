@@ -1,0 +1,178 @@
+"""The memory that trainings take, counted before they run, for the largest of their replayed passes.
+
+Which passes there are comes from ``results.replay``, and what one holds from ``compute.memory``.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import PreTrainedModel
+
+from ftft.compute import devices, memory
+from ftft.compute.batching import FEATURES
+from ftft.core.artifacts import read_table
+from ftft.core.errors import reason
+from ftft.models import adapters, classifier, heads
+from ftft.models.lora import Lora
+from ftft.results.forecast import Replay
+from ftft.results.replay import Work
+from ftft.results.schemas import MEMORY
+
+log = logging.getLogger(__name__)
+
+MB = 1e6
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is.
+
+    Attributes:
+        gpus: of each model, as in ``config.Resources``; none where it is trained on a CPU.
+        mem_mb: main memory that each model's jobs ask for.
+        cuda_graphs: whether passes on a GPU are recorded.
+    """
+
+    gpus: Mapping[str, float]
+    mem_mb: Mapping[str, int]
+    cuda_graphs: bool = True
+
+    def has_gpu(self, model: str) -> bool:
+        """Whether a model is trained on a GPU."""
+        return bool(self.gpus.get(model))
+
+    def bf16(self, model: str) -> bool:
+        """Whether the model's device computes in bf16; of a GPU that is not here nothing else is known."""
+        if self.has_gpu(model):
+            return not torch.cuda.is_available() or devices.computes_bf16("cuda")
+        return devices.computes_bf16("cpu")
+
+    def available(self, model: str) -> float | None:
+        """MB for a training of the model; None where nothing is known."""
+        if not self.has_gpu(model):
+            return self.mem_mb.get(model)
+        if not torch.cuda.is_available():
+            return None
+        return torch.cuda.get_device_properties(0).total_memory * min(self.gpus[model], 1) / MB
+
+
+def needed(work: Mapping[str, Work], replays: Mapping[str, Replay], machine: Machine) -> pa.Table:
+    """The memory that the trainings take, one row per model that is trained, as in ``MEMORY``.
+
+    A model of which it cannot be counted has none; a line in the log says why.
+
+    Args:
+        work, replays: of the same jobs, by their names.
+        machine: what there is.
+    """
+    jobs: dict[str, list[str]] = {}
+    for name, job in work.items():
+        # A classifier's own head alone takes less than the whole of it, which is trained after it.
+        if job["training"] is not None and job["training"]["tune"] != "probe":
+            jobs.setdefault(job["model"], []).append(name)
+    rows = []
+    for model, names in jobs.items():
+        try:
+            rows.append(_row(model, [work[name] for name in names], [replays[name] for name in names], machine))
+        except (RuntimeError, NotImplementedError) as failure:  # some architectures look at values
+            log.warning("%s: its memory cannot be counted without its weights: %s", model, reason(failure))
+    return pa.Table.from_pylist(rows, MEMORY)
+
+
+def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) -> dict[str, Any]:
+    training = work[0]["training"]
+    assert training is not None
+    settings, whole = training["settings"], training["tune"] not in heads.ON_FEATURES
+    gpu = machine.has_gpu(model) and whole
+    bf16 = settings["precision"] == "bf16" and machine.bf16(model)
+    how = memory.Pass(gpu, bf16, settings["gradient_checkpointing"])
+    shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
+    width = None if whole else _width(work[0])
+    with memory.without_values():
+        built = _model(work[0], how)
+        largest, *others = _by_size(work[0], how, width, shapes)
+        held = how.held(built, *largest, width).most
+        weights, gradients = memory.weights(built), memory.trained_weights(built)
+        if not gpu:
+            kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
+            saved = gradients if training["lora"] else weights  # of an adapter, what is trained
+            other = memory.LIBRARIES + kept * saved + _data(work[0], width)
+        elif machine.cuda_graphs and not how.checkpointing:
+            # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
+            # gradients too.
+            other = gradients + (how.held(built, *others[0]).most if others else 0)
+        else:
+            other = 0
+    moments = memory.moments(settings["optimizer"], settings["momentum"]) * gradients
+    total = (weights + gradients + moments + held + other) / MB
+    available = machine.available(model) if gpu == machine.has_gpu(model) else machine.mem_mb.get(model)
+    return {
+        "model": model,
+        "device": "gpu" if gpu else "cpu",
+        "precision": "bf16" if bf16 else "fp32",
+        "batch": largest[0],
+        "length": largest[1],
+        "weights_mb": weights / MB,
+        "gradients_mb": gradients / MB,
+        "moments_mb": moments / MB,
+        "activations_mb": held / MB,
+        "other_mb": other / MB,
+        "total_mb": total,
+        "available_mb": available,
+        "enough": None if available is None else total <= available,
+    }
+
+
+def _model(job: Work, how: memory.Pass, layers: int | None = None) -> PreTrainedModel:
+    """The model that a training builds, without values; with so many ``layers``, or with its own."""
+    training, source = job["training"], Path(job["source"])
+    assert training is not None
+    dropout, labels = training["settings"]["dropout"], training["labels"]
+    if training["tune"] in heads.ON_FEATURES:
+        return heads.Head(
+            heads.HeadConfig(
+                input_size=_width(job),
+                hidden_size=training["hidden_size"] or 0,
+                dropout=dropout or 0.0,
+                num_labels=labels,
+            )
+        )
+    depth = job["layers"] if layers is None else layers
+    model = classifier.architecture(source, labels=labels, layers=depth, dropout=dropout, device="cpu")
+    if training["lora"]:
+        adapters.add(model, Lora.of(training["lora"]), seed=0)
+        if how.bf16:
+            adapters.compute_in_bf16(model)
+    return model
+
+
+def _width(job: Work) -> int:
+    """Size of the features that a head takes."""
+    training = job["training"]
+    assert training is not None
+    assert training["features"] is not None
+    return len(FEATURES[training["features"]]) * int(classifier.read_config(Path(job["source"])).hidden_size)
+
+
+def _by_size(job: Work, how: memory.Pass, width: int | None, shapes: Any) -> list[tuple[int, int]]:
+    """The shapes, those first that hold most: told from two layers where there are more, since many take long."""
+    depth = 0 if width is not None else _model(job, how).config.num_hidden_layers
+    if depth > 2:
+        one, two = (memory.KeptCount.of(_model(job, how, layers), how) for layers in (1, 2))
+        count = one.deeper(two, depth)
+    else:
+        count = memory.KeptCount.of(_model(job, how), how, width)
+    pairs = [(batch, length) for batch, length in shapes.tolist()]
+    return sorted(pairs, key=lambda shape: count.of_pass(*shape), reverse=True)
+
+
+def _data(job: Work, width: int | None) -> int:
+    """Bytes of the train set: features while they are read, which is twice, or token ids and types."""
+    lengths = read_table(job["tokens"], ["length"])["length"].to_numpy()
+    return 2 * 4 * width * len(lengths) if width is not None else 2 * 4 * int(lengths.sum())

@@ -124,12 +124,17 @@ def main() -> None:
 
 
 def parse(description: str | None) -> argparse.Namespace:
+    """What these benchmarks were asked for."""
+    return options(description).parse_args()
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
     """The options of these benchmarks."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with cad/ and nli/")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args()
+    return parser
 
 
 def header(threads: int) -> float:

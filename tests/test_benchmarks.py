@@ -56,6 +56,17 @@ def test_single_steps_can_be_taken(speed, case, tmp_path):
     assert len(run.journal.losses) == 1
 
 
+def test_the_forecast_of_memory_stands_beside_the_peak_of_a_training(speed, case, tmp_path, monkeypatch):
+    """Libraries take nearly all of so small a one, so the peak is much the same every time."""
+    monkeypatch.delitem(sys.modules, "memory", raising=False)
+    import memory
+
+    monkeypatch.setattr(memory, "STEPS", TEXTS // speed.BATCH)
+    said = memory.foreseen(tmp_path / "case", case, tmp_path / "corpora", TEXTS)
+    assert memory.measured(tmp_path / "case", case, threads=1) == pytest.approx(said["total_mb"], rel=0.4)
+    assert memory.foreseen(tmp_path / "case", case, tmp_path / "corpora", TEXTS, gpu=1)["device"] == "gpu"
+
+
 @pytest.mark.data
 def test_the_gpu_benchmark_runs_through_in_short(tmp_path):
     corpora, out = ROOT.parent / "shared/data", tmp_path / "gpu.md"

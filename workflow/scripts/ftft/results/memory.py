@@ -14,7 +14,7 @@ from ftft.results.schemas import MEMORY
 from ftft.results.summary import write_both
 from ftft.results.text import EN_DASH, aligned
 
-ROOM = 1.2  # how much more than the forecast to ask for: it is right within a fifth
+ROOM = 1.2  # how much more than the forecast to ask for; on a CPU it was right within a tenth
 
 
 def write(table: pa.Table, output_parquet: str | Path, output_csv: str | Path) -> None:

@@ -78,6 +78,7 @@ bench: $(INSTALLED) ## measure speed and memory: other loops, a step's parts, a 
 	$(BIN)/python benchmarks/where_time_goes.py --data $(DATA)
 	$(BIN)/python benchmarks/full_run.py --data $(DATA)
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
+	$(BIN)/python benchmarks/memory.py --data $(DATA) --forecast
 	$(BIN)/python benchmarks/planning.py
 	$(BIN)/python benchmarks/report_size.py
 	$(BIN)/python benchmarks/heads.py planted

@@ -37,8 +37,8 @@ def job(tmp_path, source):
     table = pa.table(columns | {"length": LENGTHS}).cast(schema)
     artifacts.write_table(table, tmp_path / "tokens.parquet", schema)
     settings = Training(steps=1, precision="fp32").model_dump()
-    training = {"seed": 0, "settings": settings, "budget": 1.0, "tune": "all", "features": None, "hidden_size": None}
-    training |= {"labels": 3, "select": None, "kept": 0}
+    training = {"seed": 0, "settings": settings, "budget": 1.0, "tune": "all", "lora": None}
+    training |= {"features": None, "hidden_size": None, "labels": 3, "select": None, "kept": 0}
     return {
         "model": "small",
         "source": source,
@@ -92,6 +92,29 @@ def test_settings_that_change_it(job):
     assert found["other_mb"] - plain["other_mb"] == pytest.approx(2 * plain["weights_mb"])
     settings |= {"gradient_checkpointing": False, "dropout": 0.0}
     assert row_of(job, (3, 17))["activations_mb"] < plain["activations_mb"]  # no masks
+
+
+def test_of_an_adapter_only_what_is_trained_has_gradients(job, source):
+    plain = row_of(job, (3, 17))
+    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["query"], "merge": False}
+    job["training"] |= {"tune": "lora", "lora": lora, "kept": 1}
+    found = row_of(job, (3, 17))
+    model = classifier.build(source, ["a", "b", "c"], seed=0, layers=2)
+    width = model.config.hidden_size
+    head = sum(p.numel() for name, p in model.named_parameters() if name.startswith(("classifier", "bert.pooler")))
+    trained = 4 * (2 * (2 * width + 2 * width) + head)
+    assert found["gradients_mb"] == trained / 1e6
+    assert found["moments_mb"] == 2 * trained / 1e6
+    assert found["other_mb"] - plain["other_mb"] == pytest.approx(trained / 1e6)  # the best model of a stop rule
+    # Beside the frozen head, which PEFT keeps.
+    assert found["weights_mb"] - plain["weights_mb"] == pytest.approx(trained / 1e6)
+    assert found["activations_mb"] < plain["activations_mb"] + 1
+
+
+def test_a_decoder_is_counted_too(job, decoder_sources):
+    job["source"] = decoder_sources["llama"]
+    found = row_of(job, (3, 17))
+    assert found["activations_mb"] > row_of(job, (3, 9))["activations_mb"] > 0
 
 
 def test_a_model_has_one_row_for_all_its_trainings(job):
@@ -153,7 +176,9 @@ def test_bf16_is_what_the_device_computes_in(monkeypatch, kind, there, expected)
 def test_the_largest_of_many_layers_is_told_from_two(job, monkeypatch):
     built = []
     real = memory_count._model
-    monkeypatch.setattr(memory_count, "_model", lambda job, layers=None: (built.append(layers), real(job, layers))[1])
+    monkeypatch.setattr(
+        memory_count, "_model", lambda job, how, layers=None: (built.append(layers), real(job, how, layers))[1]
+    )
     job["layers"] = None  # three
     assert (row_of(job, (2, 40), (3, 9))["batch"], built.count(1), built.count(2)) == (2, 1, 1)
 

@@ -18,7 +18,8 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -93,8 +94,27 @@ class Pass:
 @contextmanager
 def without_values() -> Iterator[None]:
     """Within it tensors have shapes and no values; a model of any size is made at once and takes no memory."""
-    with FakeTensorMode(), no_init_weights():
+    with FakeTensorMode(), no_init_weights(), mock.patch.object(nn.Module, "_apply", _converted):
         yield
+
+
+def built_outside(build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """A model of ``without_values`` from what cannot build one there: ``build`` gives it on the ``meta`` device."""
+    with unset_fake_temporarily():
+        model = build()
+    _converted(model, lambda tensor: torch.empty(tensor.shape, dtype=tensor.dtype))
+    return model
+
+
+def _converted(module: nn.Module, convert: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+    """``Module.to`` and the like for tensors without values, whose contents PyTorch cannot exchange."""
+    for each in module.modules() if recurse else [module]:
+        with torch.no_grad():
+            for name, parameter in list(each.named_parameters(recurse=False)):
+                setattr(each, name, nn.Parameter(convert(parameter), parameter.requires_grad))
+            for name, buffer in list(each.named_buffers(recurse=False)):
+                setattr(each, name, convert(buffer))
+    return module
 
 
 @dataclass(frozen=True)

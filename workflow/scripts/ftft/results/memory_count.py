@@ -6,6 +6,7 @@ Which passes there are comes from ``results.replay``, and what one holds from ``
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,18 @@ def _model(job: Work, how: memory.Pass, layers: int | None = None) -> PreTrained
             )
         )
     depth = job["layers"] if layers is None else layers
-    model = classifier.architecture(source, labels=labels, layers=depth, dropout=dropout, device="cpu")
-    if training["lora"]:
-        adapters.add(model, Lora.of(training["lora"]), seed=0)
+    build = partial(classifier.architecture, source, labels=labels, layers=depth, dropout=dropout)
+    if not training["lora"]:
+        return build(device="cpu")
+    lora = Lora.of(training["lora"])
+
+    def adapted() -> PreTrainedModel:
+        model = adapters.add(build(device="meta"), lora, seed=0)
         if how.bf16:
             adapters.compute_in_bf16(model)
-    return model
+        return model
+
+    return memory.built_outside(adapted)
 
 
 def _width(job: Work) -> int:

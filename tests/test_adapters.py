@@ -32,6 +32,7 @@ from ftft.dynamics.artifact import read_dynamics
 from ftft.evaluation.evaluate import evaluate
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.models.lora import Lora
+from ftft.results import replay
 from ftft.training import launch, loop
 from ftft.training.run import Run
 from ftft.training.settings import Files, Runtime
@@ -425,6 +426,37 @@ def test_a_base_of_another_task_gives_no_head(saved, train_data, examples, tmp_p
         ids = torch.arange(5, 15)[None]
         found = classifier.load(tmp_path / "out")(input_ids=ids).logits
         torch.testing.assert_close(found, trained(input_ids=ids).logits)
+    classify = pipeline(
+        "text-classification", model=str(tmp_path / "out"), model_kwargs={"ignore_mismatched_sizes": True}
+    )
+    assert classify("the nurse")[0]["label"] in LABELS
+
+
+def test_the_base_of_a_model_that_predicts_is_held_in_the_precision_of_its_passes(pretrained_sources, tmp_path):
+    source = pretrained_sources["bert"]
+    model = adapted(source)
+    classifier.save(model, adapters.weights(model), source, tmp_path, "card")
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
+    loaded = classifier.load(tmp_path)
+    kinds = {name: parameter.dtype for name, parameter in loaded.named_parameters()}
+    assert set(kinds.values()) == {torch.float32}
+    adapters.compute_in_bf16(loaded)
+    changed = {name for name, parameter in loaded.named_parameters() if parameter.dtype != kinds[name]}
+    assert {name.rpartition(".")[2] for name in changed} == {"weight", "bias"}
+    assert any("base_layer" in name for name in changed)
+    assert not any("lora_" in name or "modules_to_save" in name for name in changed)
+
+
+def test_an_adapter_beside_one_deep_layer_is_counted_on_the_whole_model(pretrained_sources):
+    source = pretrained_sources["bert"]
+    counts = [
+        replay._of_model(source, 3, len(LABELS), Lora.of(LORA | {"targets": targets}))
+        for targets in (["layer.0.attention.self.query"], ["layer.2.attention.self.query"], ["query"])
+    ]
+    first, last, all_of_them = (count.forward_pass(2, 9) for count in counts)
+    assert first == last
+    with_none = FlopCount.of(classifier.architecture(source, labels=len(LABELS), layers=3)).forward_pass(2, 9)
+    assert all_of_them - with_none == 3 * (first - with_none) > 0
 
 
 @pytest.mark.parametrize("form", ["pickle", "parts"])

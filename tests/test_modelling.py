@@ -1,7 +1,10 @@
 """Classifiers of every family: new heads, fewer layers, other dropout, and models that anyone can load."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from transformers import (
     pipeline,
 )
 
+from ftft.compute import devices
 from ftft.core.errors import UserError
 from ftft.models import card, classifier, pretrained
 
@@ -381,3 +385,55 @@ def test_interpolated_weights_lie_between_start_and_end(tmp_path, pretrained_sou
         torch.testing.assert_close(value, 0.25 * states[1][key] + 0.75 * states[0][key])
     assert "0.25 parts of fine-tuned and 0.75 parts of pretrained" in (tmp_path / "mean/README.md").read_text()
     assert pipeline("text-classification", model=str(tmp_path / "mean"))("the nurse")[0]["label"] in LABELS
+
+
+LOAD = """
+import sys, threading, time
+from pathlib import Path
+from ftft.models import classifier
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+def watch():
+    while not done.is_set():
+        found.append(anonymous())
+        time.sleep(0.001)
+
+classifier.build(Path(sys.argv[1]), ["a", "b"], seed=0)  # imports what it needs
+found, done, before = [], threading.Event(), anonymous()
+watcher = threading.Thread(target=watch)
+watcher.start()
+model = classifier.build(Path(sys.argv[2]), ["a", "b"], seed=0)
+done.set()
+watcher.join()
+size = sum(parameter.nbytes for parameter in model.parameters())
+print(size, (max(found) - before) / size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
+def test_loading_a_model_in_several_files_takes_little_more_memory_than_the_model(tmp_path, sources):
+    for name, width in (("small", 16), ("large", 512)):
+        config = AutoConfig.from_pretrained(sources["bert"])
+        config.hidden_size, config.intermediate_size = width, 16 * width
+        AutoModel.from_config(config).save_pretrained(tmp_path / name, max_shard_size="30MB")
+        AutoTokenizer.from_pretrained(sources["bert"]).save_pretrained(tmp_path / name)
+        pretrained.prepare({"path": str(tmp_path / name)}, tmp_path / f"{name}-source")
+    assert len(list((tmp_path / "large").glob("*.safetensors"))) > 1
+    command = [sys.executable, "-c", LOAD, str(tmp_path / "small-source"), str(tmp_path / "large-source")]
+    environment = os.environ | {"PYTHONPATH": str(Path(classifier.__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    size, ratio = map(float, done.stdout.split())
+    assert size > 80e6
+    assert ratio < 1.2
+
+
+def test_gradient_checkpointing_where_there_is_none_is_refused_in_one_line(sources, monkeypatch):
+    model = classifier.build(sources["bert"], ["a", "b"], seed=0)
+    devices.checkpoint_activations(model)
+    monkeypatch.setattr(type(model), "supports_gradient_checkpointing", False)
+    with pytest.raises(UserError, match=r"^training.gradient_checkpointing is true, .* none for bert: leave it out"):
+        devices.checkpoint_activations(model)

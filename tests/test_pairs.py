@@ -43,7 +43,8 @@ def test_a_decoder_gets_a_separator_and_single_texts_stay(tmp_path, write_data, 
     assert pair[:2] == [[*ids(a), *between, *ids(b)] for a, b in zip(FIRST[:2], SECOND[:2], strict=True)]
     kept = 32 - len(between)
     assert pair[2] == [*ids(FIRST[2])[: kept // 2], *between, *ids(SECOND[2])[: kept - kept // 2]]
-    assert single == [ids(text)[:32] for text in FIRST]
+    pad = json.loads((tmp_path / "source/source.json").read_text())["pad_id"]
+    assert single == [ids(text)[:32] or [pad] for text in FIRST]
     assert metadata == plain | {"pair_separator": separator or "\n"}
     loaded = AutoTokenizer.from_pretrained(tmp_path / "source")
     assert loaded(FIRST[:2], SECOND[:2])["input_ids"] == pair[:2]
@@ -137,3 +138,10 @@ def test_the_card_says_how_texts_of_a_pair_are_joined(separator, expected):
     text = card.text(source, cfg, title="t", step=1, examples=1, of=1, curve=[], precision="fp32")
     assert ("`text_pair`" in text) == (expected is not None)
     assert expected is None or expected in text
+
+
+def test_a_text_without_a_token_is_one_of_padding(tmp_path, write_data, decoder_sources):
+    source = decoder_sources["gpt2"]
+    (empty, text), _ = tokenize(write_data(tmp_path / "s", ["", "the nurse"], [0, 1]), source, tmp_path / "t")
+    assert empty == [json.loads((source / "source.json").read_text())["pad_id"]]
+    assert len(text) > 1

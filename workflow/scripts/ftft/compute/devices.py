@@ -182,6 +182,20 @@ def compiled(model: PreTrainedModel, *, steps: int, wanted: bool | str) -> Calla
     return torch.compile(model, dynamic=True)
 
 
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Let layers keep their inputs alone, and be computed again in the backward pass.
+
+    Raises:
+        UserError: the architecture has no layers that can.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"training.gradient_checkpointing is true, but transformers has none for {model.config.model_type}: leave "
+            "it out, and set training.micro_batch_size lower to save memory"
+        )
+    model.activation_checkpointing_enable()
+
+
 def to_device(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
     """Copy the arrays of a batch to a device; on CUDA from pinned memory, so that nobody waits for the copy."""
     tensors = {name: torch.from_numpy(array) for name, array in batch.items()}

@@ -75,7 +75,7 @@ class Pass:
         if attention := devices.attention(device):
             model.set_attn_implementation(attention)
         if self.checkpointing and width is None:
-            model.activation_checkpointing_enable()
+            devices.checkpoint_activations(model)
         model.train()
         for parameter in model.parameters():
             if parameter.requires_grad and parameter.grad is None:

@@ -42,7 +42,7 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
         UserError: an input is damaged, the model has fewer positions than ``max_length``, or the tokenizer does not fit
             the model, knows none of the words, or would run the texts of a pair together.
     """
-    identity = artifacts.read_json(source, "max_positions", "token_types", "unk_id", "vocab_size", "files")
+    identity = artifacts.read_json(source, "max_positions", "token_types", "pad_id", "unk_id", "vocab_size", "files")
     allowed = identity["max_positions"]
     if allowed is not None and max_length > allowed:
         raise UserError(
@@ -62,7 +62,7 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
         )
     texts = [name for name in ("text_a", "text_b") if name in artifacts.column_names(data)]
     table = artifacts.read_table(data, ["uid", "label", *(texts or ["text_a"])])
-    tokens = _encode(table, encoder, token_types)
+    tokens = _encode(table, encoder, identity["pad_id"], token_types)
     special = encoder.num_special_tokens_to_add(is_pair=pairs)
     _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)
     artifacts.write_table(
@@ -106,21 +106,22 @@ def _check(tokens: pa.Table, identity: dict[str, Any], special: int, name: str, 
         log.warning("%s knows %.0f %% of the tokens of %s not", name, 100 * unknown, data)
 
 
-def _encode(table: pa.Table, encoder: Tokenizer, token_types: bool) -> pa.Table:
+def _encode(table: pa.Table, encoder: Tokenizer, empty: int, token_types: bool) -> pa.Table:
+    """Tokens of all rows; where there are none, as many a decoder's tokenizer gives for an empty text, ``empty``."""
     columns = [table[name] for name in ("text_a", "text_b") if name in table.column_names]
     chunks = []
     for start in range(0, table.num_rows, CHUNK):
         texts = [column.slice(start, CHUNK).to_pylist() for column in columns]
         encodings = encoder.encode_batch_fast(list(zip(*texts, strict=True)) if len(texts) == 2 else texts[0])
-        lengths = np.fromiter((len(encoding) for encoding in encodings), np.int32, len(encodings))
+        lengths = np.fromiter((max(len(encoding), 1) for encoding in encodings), np.int32, len(encodings))
         chunk = {
             "uid": table["uid"].slice(start, CHUNK),
             "label": table["label"].slice(start, CHUNK),
-            "input_ids": _ragged((encoding.ids for encoding in encodings), lengths),
+            "input_ids": _ragged((encoding.ids or [empty] for encoding in encodings), lengths),
             "length": pa.array(lengths),
         }
         if token_types:
-            chunk["token_type_ids"] = _ragged((encoding.type_ids for encoding in encodings), lengths)
+            chunk["token_type_ids"] = _ragged((encoding.type_ids or [0] for encoding in encodings), lengths)
         chunks.append(pa.table(chunk))
     return pa.concat_tables(chunks)
 

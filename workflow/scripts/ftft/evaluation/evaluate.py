@@ -15,7 +15,7 @@ from ftft.core.artifacts import read_number
 from ftft.data.schemas import check_labels
 from ftft.evaluation.metrics import detailed_scores
 from ftft.evaluation.schemas import METRICS, predictions_schema
-from ftft.models import classifier, pretrained
+from ftft.models import adapters, classifier, pretrained
 from ftft.models.saved import read_step
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,10 @@ def evaluate(
         UserError: the model's logits are not finite.
     """
     accelerator = devices.accelerator(device, precision, threads=threads)
-    fine_tuned = classifier.load(model, devices.attention(accelerator.device)).to(accelerator.device)
+    fine_tuned = classifier.load(model, devices.attention(accelerator.device))
+    if adapters.has_adapter(fine_tuned) and devices.precision(accelerator) == "bf16":
+        adapters.compute_in_bf16(fine_tuned)  # as in training, or it may not fit where it was trained
+    fine_tuned = fine_tuned.to(accelerator.device)
     labels = [fine_tuned.config.id2label[index] for index in range(fine_tuned.config.num_labels)]
     step, steps_per_epoch = read_step(curve, trained), read_number(curve, "steps_per_epoch")
     rows: list[dict[str, Any]] = []

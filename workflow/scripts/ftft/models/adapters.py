@@ -106,10 +106,12 @@ def restore(model: nn.Module, kept: dict[str, torch.Tensor]) -> None:
 def compute_in_bf16(model: nn.Module) -> None:
     """Hold the frozen weights of linear layers in the precision that they are computed in anyway, in place.
 
-    For passes under bf16 mixed precision: it changes no result, and saves memory and a conversion in every pass.
+    For passes under bf16 mixed precision: it changes no result, and saves memory and a conversion in every pass. What
+    an adapter trains stays as it is, also in a model that was loaded to predict.
     """
-    for module in model.modules():
-        if isinstance(module, _LINEAR) and not module.weight.requires_grad:
+    for name, module in model.named_modules():
+        trained = module.weight.requires_grad if isinstance(module, _LINEAR) else True
+        if not trained and "lora_" not in name and "modules_to_save" not in name:
             module.to(torch.bfloat16)
 
 
@@ -129,6 +131,7 @@ def save(model: PreTrainedModel, kept: dict[str, torch.Tensor], source: Path, fo
     identity = pretrained.read_source(source)
     base = pretrained.locate(identity)
     folder.mkdir(parents=True, exist_ok=True)
+    model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     tensors = get_peft_model_state_dict(model, kept, NAME, save_embedding_layers=False)
     save_file(

@@ -21,7 +21,7 @@ from ftft.models.reading import with_padding
 log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
-_DECIDING = ("config.json", adapters.CONFIG, "*.safetensors", "*.bin")
+_DECIDING = ("config.json", adapters.CONFIG, "*.safetensors", "*.bin", "*.index.json")
 REMAKE = "delete the folder models that it is in and run again: it is made anew"
 # Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
 _OF_ANOTHER_TASK = ("problem_type", "function_to_apply", "return_all_scores", "task_specific_params")
@@ -173,7 +173,9 @@ def _check_whole(model: PreTrainedModel, source: Path, missing: set[str]) -> Non
             f"the weights of {source.name} lack {len(lacking)} tensors of its architecture, such as {lacking[0]}: "
             "the folder is damaged or of another model"
         )
-    broken = [name for name, value in model.named_parameters() if not torch.isfinite(value).all()]
+    # Minimum and maximum are NaN where a number is, and take no memory.
+    extremes = {name: value.detach().aminmax() for name, value in model.named_parameters() if value.numel()}
+    broken = [name for name, pair in extremes.items() if not all(map(torch.isfinite, pair))]
     if broken:
         raise UserError(
             f"the weights of {source.name} are not finite in {len(broken)} tensors, such as {broken[0]}: the training "

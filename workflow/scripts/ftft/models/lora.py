@@ -14,6 +14,11 @@ class Lora:
     targets: tuple[str, ...] | None
     merge: bool
 
+    @property
+    def numbered(self) -> bool:
+        """Whether a target names one layer by its number, so that layers are not alike."""
+        return any(part.isdigit() for target in self.targets or () for part in target.split("."))
+
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Lora":
         """An adapter from the plain values of a configuration."""

@@ -170,7 +170,8 @@ def _width(job: Work) -> int:
 def _by_size(job: Work, how: memory.Pass, width: int | None, shapes: Any) -> list[tuple[int, int]]:
     """The shapes, those first that hold most: told from two layers where there are more, since many take long."""
     depth = 0 if width is not None else _model(job, how).config.num_hidden_layers
-    if depth > 2:
+    lora = job["training"] and job["training"]["lora"]
+    if depth > 2 and not (lora and Lora.of(lora).numbered):
         one, two = (memory.KeptCount.of(_model(job, how, layers), how) for layers in (1, 2))
         count = one.deeper(two, depth)
     else:

@@ -241,7 +241,9 @@ def _of_model(source: Path, layers: int | None, labels: int | None, lora: Lora |
 
     try:
         whole = first(layers)
-        if (depth := whole.config.num_hidden_layers) > 2:
+        # An adapter that names layers by their numbers need not have one beside the first ones.
+        alike = lora is None or not lora.numbered
+        if alike and (depth := whole.config.num_hidden_layers) > 2:
             one, two = FlopCount.of(first(1)), FlopCount.of(first(2))
             more = depth - 1
             found = FlopCount(

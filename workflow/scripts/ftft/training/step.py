@@ -70,7 +70,7 @@ class Step:
             self.flops = FlopCount.of(model, data.values.shape[1] if isinstance(data, FeatureDataset) else None)
         whole = inputs.features is None  # a head is too small to gain by what follows
         if training.gradient_checkpointing and whole:
-            model.activation_checkpointing_enable()
+            devices.checkpoint_activations(model)
         # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
         recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
         recordable = recordable and runtime.compile is not True  # who asks for the one does not get the other

@@ -79,6 +79,7 @@ def test_the_gpu_benchmark_runs_through_in_short(tmp_path):
     assert "**no**" not in text  # nothing that was checked is wrong
     for row in (
         "| modernbert |",
+        "| llama |",
         "| a run that is interrupted and goes on |",
         "| a small BERT, posts |",
         "| 2 |",

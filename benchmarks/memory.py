@@ -101,7 +101,7 @@ def foreseen(folder: Path, case: Case, data: Path, texts: int, *, gpu: int = 0) 
     speed.TEXTS = texts
     case.prepare(folder, data)
     given = settings(case)
-    training = {name: given[name] for name in ("budget", "features", "hidden_size", "tune")} | {
+    training = {name: given[name] for name in ("budget", "features", "hidden_size", "lora", "tune")} | {
         "seed": 0,
         "settings": given["training"],
         "labels": len(LABELS[case.kind]),

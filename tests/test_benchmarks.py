@@ -114,6 +114,7 @@ def test_differences_have_the_interval_of_the_t_distribution(monkeypatch):
     import dev_table
 
     # Mean 1, standard deviation 1, and 4.303 is the 97.5 % point with two degrees of freedom.
-    each, mean = dev_table.differences(pd.Series([0.0, 1.0, 2.0]))
+    group, erm = (pd.DataFrame({"dev": scores}) for scores in ([5.0, 6.0, 7.0, 8.0], [5.0, 5.0, 5.0, np.nan]))
+    each, mean = dev_table.differences(group, erm, "dev")
     assert each == "+0.0, +1.0, +2.0"
     assert mean == "+1.00 [\N{MINUS SIGN}1.48, +3.48]"

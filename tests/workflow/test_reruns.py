@@ -377,8 +377,8 @@ RESULTS = "results/topics"
 @pytest.mark.parametrize(
     ("change", "result", "stage", "difference", "expected"),
     [
-        (lambda c: c["models"]["small"].update(dropout=0.3), "reference/small/seed0/models", "train_reference",
-         "settings.training.dropout was None and is 0.3", AFTER_SMALL),
+        (lambda c: c["models"]["small"].update(warmup=0.3), "reference/small/seed0/models", "train_reference",
+         "settings.training.warmup was 0.1 and is 0.3", AFTER_SMALL),
         (lambda c: c["data"]["ood"]["blogs"]["test"].update(rows=10), "data/blogs.test.parquet", "download",
          "settings.source.rows was None and is 10", BLOGS_TEST),
         (lambda c: c.update(datamap={"burn_in": 1}), "datamap/large/seed0.parquet", "compute_datamap",

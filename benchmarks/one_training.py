@@ -10,30 +10,19 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("workflow/scripts", "tests")]
+
+import runs
 
 from ftft.compute.cost import peak_memory_mb
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.training import loop
-from ftft.training.settings import Files
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
     folder = Path(given["folder"])
-    files = Files(
-        source=folder / "source",
-        train=folder / "tokens.parquet",
-        dev={IN_DISTRIBUTION: folder / "tokens.parquet"},
-        subset=None,
-        guide=None,
-        start=None,
-        models=folder / "models",
-        metrics=folder / "metrics.parquet",
-        cost=folder / "cost.parquet",
-        dynamics=folder / "dynamics.parquet",
-        manifest=folder / "manifest.json",
-        state=folder / "state",
-    )
+    tokens = folder / "tokens.parquet"
+    files = runs.files(folder, source=folder / "source", train=tokens, dev={IN_DISTRIBUTION: tokens})
     runtime = {"device": "cpu", "progress": False}
     loop.train(given["cfg"], files, seed=0, runtime=runtime, threads=given["threads"])
     print(peak_memory_mb())

@@ -82,6 +82,14 @@ def write_experiment(folder: Path, config: dict | None = None) -> Path:
     return folder
 
 
+def finished(folder: Path, config: dict) -> Path:
+    """The folder of an experiment that has run to its end."""
+    write_experiment(folder, config)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
 def write_config(folder: Path, config: dict) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

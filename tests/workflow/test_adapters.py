@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import pipeline
 
-from workflow.harness import planned_jobs, small_config, snakemake, write_config, write_experiment
+from workflow.harness import finished, planned_jobs, small_config, snakemake, write_config
 
 SUBSET = "small/ambiguous-0.5"
 
@@ -34,10 +34,7 @@ def experiment() -> dict:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = write_experiment(tmp_path_factory.mktemp("adapters"), experiment())
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return finished(tmp_path_factory.mktemp("adapters"), experiment())
 
 
 def test_a_saved_adapter_predicts_as_it_was_evaluated(run):

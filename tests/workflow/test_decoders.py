@@ -4,7 +4,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from transformers import pipeline
 
-from workflow.harness import small_config, snakemake, write_experiment
+from workflow.harness import finished, small_config
 
 
 def test_a_decoder_is_trained_on_what_references_select(tmp_path):
@@ -17,9 +17,7 @@ def test_a_decoder_is_trained_on_what_references_select(tmp_path):
     config["references"] = ["small", "other"]
     config["methods"] = {name: config["methods"][name] for name in ("erm", "ftft")}
     config["training"] |= {"epochs": 2, "evaluate_every": 100}
-    folder = write_experiment(tmp_path, config)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    folder = finished(tmp_path, config)
     results = folder / "results/topics"
     table = pd.read_csv(results / "summary.csv")
     assert set(table["main"]) == {"large"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workflow.harness import planned_jobs, small_config, snakemake, write_config, write_experiment
+from workflow.harness import finished, planned_jobs, small_config, snakemake, write_config
 
 # What follows from another data map of the head, or from the head itself.
 SUBSET = "head/ambiguous-0.5"
@@ -46,10 +46,7 @@ def experiment() -> dict:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    folder = write_experiment(tmp_path_factory.mktemp("heads"), experiment())
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return finished(tmp_path_factory.mktemp("heads"), experiment())
 
 
 @pytest.fixture

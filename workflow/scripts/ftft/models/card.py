@@ -86,8 +86,9 @@ def _loading(source: dict[str, Any], base: str) -> list[str]:
         "",
         f"These are the weights of the adapter and the head; those of {base} and the Python package peft are needed "
         "too. Where this folder was made, it has links to the former, and "
-        '`pipeline("text-classification", model=FOLDER)` is enough. Without peft, that would be the base with a random '
-        "head. Elsewhere, where the links lead nowhere:",
+        '`pipeline("text-classification", model=FOLDER)` is enough; where the base has a classifier of another size '
+        'it wants `model_kwargs={"ignore_mismatched_sizes": True}`. Without peft, that would be the base with a '
+        "random head. Elsewhere, where the links lead nowhere:",
         "",
         "```python",
         "from transformers import AutoConfig, AutoModelForSequenceClassification",

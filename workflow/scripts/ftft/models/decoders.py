@@ -13,10 +13,15 @@ RESERVED = ("<|finetune_right_pad_id|>", "<|padding|>", "<pad>", "[PAD]", "<|pad
 
 def is_decoder(config: Any) -> bool:
     """Whether a model's tokens see only those before them."""
+    return decodes(config.model_type)
+
+
+def decodes(kind: str) -> bool:
+    """Whether models of an architecture do; ``kind`` is its name in transformers."""
     from transformers.models.auto import modeling_auto
 
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - {"xlnet"}  # which reads in both directions
-    return config.model_type in causal - modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.keys()
+    return kind in causal - modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.keys()
 
 
 def reads_last(config: Any) -> bool:

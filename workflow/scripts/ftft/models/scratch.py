@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftft.core import artifacts
+from ftft.models.decoders import decodes
 
 # Special tokens of the tokenizers that are made for scratch models.
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -16,10 +17,6 @@ ROBERTA_LIKE = (
     "xlm-roberta-xl",
 )  # fmt: skip
 
-DECODERS = (
-    "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "qwen2", "qwen3",
-)  # fmt: skip
-
 
 def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
     """A configuration and a tokenizer, made for the texts of ``train``, for an architecture with random weights."""
@@ -27,7 +24,7 @@ def from_scratch(scratch: dict[str, Any], train: Path) -> tuple[Any, Any]:
 
     architecture = scratch["architecture"]
     tokenizer = _tokenizer(architecture, scratch["vocab_size"], train)
-    if architecture in DECODERS:
+    if decodes(architecture):
         return _decoder(scratch, len(tokenizer), tokenizer.eos_token_id), tokenizer
     settings = {
         "vocab_size": len(tokenizer),
@@ -98,7 +95,7 @@ def _tokenizer(architecture: str, size: int, train: Path) -> Any:
     """
     from transformers import BertTokenizer, DebertaV2Tokenizer, GPT2Tokenizer, RobertaTokenizer, XLMRobertaTokenizer
 
-    if architecture in DECODERS:
+    if decodes(architecture):
         return GPT2Tokenizer().train_new_from_iterator(_texts(train), vocab_size=size)
     if architecture in ("roberta", "eurobert"):
         return RobertaTokenizer().train_new_from_iterator(_texts(train), vocab_size=size)

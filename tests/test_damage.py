@@ -51,7 +51,7 @@ def made(tmp_path_factory) -> Path:
     (folder / "source/m").mkdir(parents=True)
     tokenizer = folder / "source/m/tokenizer.json"
     Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(tokenizer))
-    identity = {"max_positions": 8, "token_types": False, "unk_id": None, "vocab_size": None}
+    identity = {"max_positions": 8, "pad_id": 0, "token_types": False, "unk_id": None, "vocab_size": None}
     identity |= {"files": {"tokenizer.json": sha256(tokenizer)}}
     (folder / "source/m/source.json").write_text(json.dumps(identity))
     return folder

@@ -41,7 +41,7 @@ OF_DECODERS = ("gpt2", "llama")  # of which the former has linear layers of its 
 ADAPTED = ("bert", "roberta", "deberta-v2", *OF_DECODERS)
 LABELS = ["class0", "class1", "class2"]
 LINEAR = (torch.nn.Linear, Conv1D)
-LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": None, "merge": False}
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": None, "merge": False, "quantize": None}
 N, SEED, LAYERS = 200, 3, 2
 # The names that these tests are about, of each family's modules.
 HEADS = {
@@ -337,7 +337,9 @@ def test_operations_by_hand():
 def test_training_an_adapter_takes_fewer_operations_than_training_the_whole(pretrained_sources):
     whole = FlopCount.of(classifier.build(pretrained_sources["bert"], LABELS, seed=0))
     part = FlopCount.of(
-        adapters.add(classifier.build(pretrained_sources["bert"], LABELS, seed=0), Lora(1, 1, 0, None, False), seed=0)
+        adapters.add(
+            classifier.build(pretrained_sources["bert"], LABELS, seed=0), Lora(1, 1, 0, None, False, None), seed=0
+        )
     )
     assert part.train_pass(8, 32) < whole.train_pass(8, 32)
     assert part.forward_pass(8, 32) > whole.forward_pass(8, 32)

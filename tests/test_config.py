@@ -74,7 +74,7 @@ def test_an_overlay_is_valid_over_the_configuration_that_it_names(path):
     base = shipped(files[0].removeprefix("config/"))
     found = load(merged)
     assert found.task == base.task
-    assert set(base.methods) < set(found.methods)
+    assert {*base.methods, *base.models} < {*found.methods, *found.models}
 
 
 def test_shipped_tasks_have_folders_of_their_own():
@@ -311,6 +311,31 @@ MISTAKES = {
     "a head with a probe": ("models/small", {"hub": "a", "tune": "head", "head": "probe"}, "models.small", "leave out"),
     "features of a whole model": ("models/small/features", "mean", "models.small", "add tune: head"),
     "an unknown part to tune": ("models/small/tune", "tail", "models.small.tune", "'all', 'lora' or 'head'", "'tail'"),
+    "four bits of what is trained as a whole": (
+        "models/small",
+        {"hub": "a", "quantize": "4bit"},
+        "models.small",
+        "add tune: lora",
+    ),
+    "an adapter added into weights in four bits": (
+        "models/small",
+        {"hub": "a", "tune": "lora", "lora": {"merge": True}, "quantize": "4bit", "resources": {"gpu": 1}},
+        "models.small",
+        "leave one of the two out",
+    ),
+    "four bits without a GPU": (
+        "models/small",
+        {"hub": "a", "tune": "lora", "quantize": "4bit"},
+        "models.small",
+        "add resources: {gpu: 1}",
+    ),
+    "another number of bits": (
+        "models/small",
+        {"hub": "a", "tune": "lora", "quantize": "8bit"},
+        "models.small.quantize",
+        "'4bit'",
+        "'8bit'",
+    ),
     "an adapter of what is trained as a whole": ("models/small/lora", {"rank": 4}, "models.small", "add tune: lora"),
     "an adapter of random weights": (
         "models/small",

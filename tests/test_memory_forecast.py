@@ -96,7 +96,7 @@ def test_settings_that_change_it(job):
 
 def test_of_an_adapter_only_what_is_trained_has_gradients(job, source):
     plain = row_of(job, (3, 17))
-    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["query"], "merge": False}
+    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["query"], "merge": False, "quantize": None}
     job["training"] |= {"tune": "lora", "lora": lora, "kept": 1}
     found = row_of(job, (3, 17))
     model = classifier.build(source, ["a", "b", "c"], seed=0, layers=2)
@@ -109,6 +109,27 @@ def test_of_an_adapter_only_what_is_trained_has_gradients(job, source):
     # Beside the frozen head, which PEFT keeps.
     assert found["weights_mb"] - plain["weights_mb"] == pytest.approx(trained / 1e6)
     assert found["activations_mb"] < plain["activations_mb"] + 1
+
+
+def test_frozen_weights_may_be_in_four_bits(job, source):
+    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": None, "merge": False, "quantize": None}
+    job["training"] |= {"tune": "lora", "lora": lora}
+    machine = Machine({"small": 1}, {"small": 700}, cuda_graphs=False)
+    plain = row_of(job, (3, 17), machine=machine)
+    job["training"]["lora"] = lora | {"quantize": "4bit"}
+    found = row_of(job, (3, 17), machine=machine)
+    model = classifier.build(source, ["a", "b", "c"], seed=0, layers=2)
+    layers = [module.weight for module in model.bert.encoder.modules() if isinstance(module, torch.nn.Linear)]
+    # Half a byte each, a byte for 64 of them, and 4 for 256 of these; and the values that they stand for.
+    rounded = sum(w.numel() / 2 + w.numel() / 64 + 4 * -(-w.numel() // (64 * 256)) + 4 * 273 for w in layers)
+    exact = sum(4 * weight.numel() for weight in layers)
+    assert plain["weights_mb"] - found["weights_mb"] == pytest.approx((exact - rounded) / 1e6)
+    one_unpacked = 4 * max(weight.numel() for weight in layers)
+    assert found["activations_mb"] - plain["activations_mb"] == pytest.approx(one_unpacked / 1e6)
+    assert found["gradients_mb"] == plain["gradients_mb"]
+    # Passes in four bits are not recorded, so nothing is held for that.
+    recorded = Machine({"small": 1}, {"small": 700}, cuda_graphs=True)
+    assert row_of(job, (3, 17), (2, 9), machine=recorded) == row_of(job, (3, 17), (2, 9), machine=machine)
 
 
 def test_a_decoder_is_counted_too(job, decoder_sources):

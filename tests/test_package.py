@@ -105,7 +105,8 @@ def test_what_the_package_asks_for_is_what_the_workflow_is_tested_with():
     text = (ROOT / "requirements.in").read_text(encoding="utf-8").partition("\n# Tests and linters\n")[0]
     names = {Requirement(line.split("#")[0]).name for line in text.splitlines() if line.split("#")[0].strip()}
     of_tests_too = {"filelock", WITHOUT_DEPENDENCIES}  # pip could not install the latter without its dependencies
-    asked = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["training"], *EXTRAS["workflow"]]]
+    extras = [line for name in ("training", "quantization", "workflow") for line in EXTRAS[name]]
+    asked = [Requirement(line) for line in [*PROJECT["dependencies"], *extras]]
     assert sorted(requirement.name for requirement in asked) == sorted(names - of_tests_too)
     assert [str(wanted) for wanted in asked if LOCK[canonicalize_name(wanted.name)] not in wanted.specifier] == []
 

@@ -369,7 +369,7 @@ def test_the_settings_of_an_adapter_reach_its_own_trainings_alone():
     adapter = {"hub": "someone/big", "tune": "lora"}
     models = {"big": {"hub": "someone/big"}, "small": adapter, "other": adapter | {"lora": {"targets": "query"}}}
     found = plan(models=models, references=["small", "other"], methods={"ftft": {"select": AMBIGUOUS}})
-    defaults = {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": None, "merge": False}
+    defaults = {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": None, "merge": False, "quantize": None}
     assert [stages.train(found, name)["lora"] for name in models] == [None, defaults, defaults | {"targets": ["query"]}]
     assert [stages.train(found, name)["tune"] for name in models] == ["all", "lora", "lora"]
     assert stages.probe(found, "small")["lora"] is None

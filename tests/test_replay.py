@@ -30,7 +30,7 @@ from ftft.training.inputs import Inputs
 
 LABELS = ["a", "b", "c"]
 SEED = 3
-LORA = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": None, "merge": False}
+LORA = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": None, "merge": False, "quantize": None}
 STOP = {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": 2}  # nothing improves by 1: it ends at step 4
 
 

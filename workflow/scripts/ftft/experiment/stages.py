@@ -61,7 +61,7 @@ def training(plan: Plan, model: str, recipe: str = "") -> Settings:
     return Settings(
         dev=list(plan.dev_sets),
         tune=settings.tune,
-        lora=None if settings.adapter is None else Lora.of(plain(settings.adapter)),
+        lora=None if settings.adapter is None else Lora.of(plain(settings.adapter) | {"quantize": settings.quantize}),
         features=settings.features,
         hidden_size=settings.hidden_size,
         budget=found.budget,

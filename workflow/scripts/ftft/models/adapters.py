@@ -7,6 +7,7 @@ et al. 2022, section 4.1). The head, which is new, is trained in full.
 import copy
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as transformers_logging
 
 from ftft.core.errors import UserError, named, shown
-from ftft.models import folders, pretrained
+from ftft.models import folders, pretrained, quantization
 from ftft.models.lora import Lora
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as PEFT names them
@@ -62,8 +63,8 @@ def add(model: PreTrainedModel, lora: Lora, *, seed: int) -> PreTrainedModel:
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             target_modules=targets,
-            modules_to_save=_head(model),
-            fan_in_fan_out=isinstance(model.get_submodule(targets[0]), Conv1D),
+            modules_to_save=head(model),
+            fan_in_fan_out=issubclass(quantization.kind(model.get_submodule(targets[0])), Conv1D),
         ),
         NAME,
     )
@@ -79,28 +80,27 @@ def loading(folder: Path) -> dict[str, Any]:
     """What ``from_pretrained`` is to be told, to load a saved model that may be an adapter; a whole one needs nothing.
 
     Raises:
-        UserError: it is an adapter, and PEFT is not installed.
+        UserError: it is an adapter, and PEFT is not installed, or what else it needs.
     """
     if not (folder / CONFIG).is_file():
         return {}
     check_installed()
     # The adapter brings the head; that its base has none, or one of another task and size, is nothing to warn of.
     transformers_logging.set_verbosity_error()
-    return {"ignore_mismatched_sizes": True}
+    return {"ignore_mismatched_sizes": True} | quantization.loading(folder)
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """What a run keeps of a model: all its weights, or of one with an adapter what is trained, adapter and head."""
-    state = model.state_dict()
     if not has_adapter(model):
-        return state
-    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return {name: state[name] for name in trained}
+        return model.state_dict()
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def restore(model: nn.Module, kept: dict[str, torch.Tensor]) -> None:
     """Give a model the weights that ``weights`` has kept of it."""
-    model.load_state_dict({**model.state_dict(), **kept} if has_adapter(model) else kept)
+    unknown = model.load_state_dict(kept, strict=not has_adapter(model)).unexpected_keys
+    assert not unknown, unknown
 
 
 def compute_in_bf16(model: nn.Module) -> None:
@@ -109,10 +109,19 @@ def compute_in_bf16(model: nn.Module) -> None:
     For passes under bf16 mixed precision: it changes no result, and saves memory and a conversion in every pass. What
     an adapter trains stays as it is, also in a model that was loaded to predict.
     """
+    for layer in frozen_layers(model):
+        if layer.weight.is_floating_point():  # else it is in four bits
+            layer.to(torch.bfloat16)
+
+
+def frozen_layers(model: nn.Module) -> Iterator[Any]:
+    """The linear layers that an adapter leaves as they are: those of the encoder."""
     for name, module in model.named_modules():
-        trained = module.weight.requires_grad if isinstance(module, _LINEAR) else True
-        if not trained and "lora_" not in name and "modules_to_save" not in name:
-            module.to(torch.bfloat16)
+        parts = name.split(".")
+        of_adapter = any(part.startswith("lora_") for part in parts)
+        of_head = "modules_to_save" in parts or "original_module" in parts
+        if isinstance(module, _LINEAR) and not (of_adapter or of_head or module.weight.requires_grad):
+            yield module
 
 
 def save(model: PreTrainedModel, kept: dict[str, torch.Tensor], source: Path, folder: Path) -> None:
@@ -131,8 +140,12 @@ def save(model: PreTrainedModel, kept: dict[str, torch.Tensor], source: Path, fo
     identity = pretrained.read_source(source)
     base = pretrained.locate(identity)
     folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    if quantization.is_quantized(model):
+        quantization.save(model, folder)
+        del config.quantization_config  # or transformers would take the base's own weights for such
+    config.save_pretrained(folder)
     tensors = get_peft_model_state_dict(model, kept, NAME, save_embedding_layers=False)
     save_file(
         {_PREFIX + name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
@@ -171,7 +184,7 @@ def _config(model: PreTrainedModel) -> Any:
     return model.peft_config[NAME]
 
 
-def _head(model: PreTrainedModel) -> list[str]:
+def head(model: PreTrainedModel) -> list[str]:
     """Names of the modules that are no part of the pretrained encoder; a pooler belongs to the head."""
     prefix = model.base_model_prefix
     names = [
@@ -183,11 +196,11 @@ def _head(model: PreTrainedModel) -> list[str]:
 
 def _targets(model: PreTrainedModel, wanted: tuple[str, ...] | None) -> list[str]:
     """Names of the encoder's linear layers that get an adapter: all, or those whose names end in one of ``wanted``."""
-    head = tuple(f"{name}." for name in _head(model))
+    of_head = tuple(f"{name}." for name in head(model))
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, _LINEAR) and not f"{name}.".startswith(head)
+        if isinstance(module, _LINEAR) and not f"{name}.".startswith(of_head)
     ]
     if wanted is None:
         return layers

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ftft.core.errors import one_line
+from ftft.models import quantization
 
 
 def text(
@@ -32,6 +33,7 @@ def text(
     of_what = "" if cfg["tune"] == "all" else ", its encoder frozen and only the head trained"
     if lora:
         of_what = f", its encoder frozen and an adapter (LoRA, rank {lora['rank']}) and the head trained"
+    four_bits = bool(lora.get("quantize"))
     kind = "A head on frozen features" if cfg["tune"] == "head" else "Text classifier"
     used = dict(cfg["training"])
     if used["precision"] != precision:
@@ -54,7 +56,7 @@ def text(
             f"{examples:,} of {of:,} training examples; weights of optimizer step {step}.",
             "",
             *_of_pairs(source.get("pair_separator")),
-            *(_loading(source, base) if adapter else []),
+            *(_loading(source, base, four_bits=four_bits) if adapter else []),
             "## Scores on development data",
             "",
             "| dataset | split | metric | value |",
@@ -77,10 +79,11 @@ def _of_pairs(separator: str | None) -> list[str]:
     return [text, ""]
 
 
-def _loading(source: dict[str, Any], base: str) -> list[str]:
+def _loading(source: dict[str, Any], base: str, *, four_bits: bool) -> list[str]:
     """How an adapter becomes a classifier: with its base, which the card's folder only links to."""
     name, revision = (source["hub"], source["revision"]) if source["hub"] else ("FOLDER OF THE BASE", None)
     argument = f", revision={json.dumps(revision)}" if revision else ""
+    how = ", quantization_config=quantization" if four_bits else ""
     return [
         "## How to load it",
         "",
@@ -90,17 +93,33 @@ def _loading(source: dict[str, Any], base: str) -> list[str]:
         'it wants `model_kwargs={"ignore_mismatched_sizes": True}`. Without peft, that would be the base with a '
         "random head. Elsewhere, where the links lead nowhere:",
         "",
+        *(_OF_FOUR_BITS if four_bits else []),
         "```python",
-        "from transformers import AutoConfig, AutoModelForSequenceClassification",
+        *(["import json", ""] if four_bits else []),
+        "from transformers import AutoConfig, AutoModelForSequenceClassification"
+        + (", BitsAndBytesConfig" if four_bits else ""),
         "",
         "config = AutoConfig.from_pretrained(FOLDER)  # of this card: the labels and the depth",
+        *(_READ_FOUR_BITS if four_bits else []),
         "model = AutoModelForSequenceClassification.from_pretrained(",
-        f"    {json.dumps(name)}{argument}, config=config, ignore_mismatched_sizes=True",
+        f"    {json.dumps(name)}{argument}, config=config, ignore_mismatched_sizes=True{how}",
         ")",
         "model.load_adapter(FOLDER)",
         "```",
         "",
     ]
+
+
+_OF_FOUR_BITS = [
+    "While it was trained and evaluated, the base's linear layers were held in four bits, by the Python package "
+    f"bitsandbytes and the settings in `{quantization.FILE}`. Loaded without them, also by `pipeline` unless its "
+    "`model_kwargs` have this `quantization_config`, the base is more exact, and predictions differ a little.",
+    "",
+]
+_READ_FOUR_BITS = [
+    f'with open(f"{{FOLDER}}/{quantization.FILE}") as file:',
+    "    quantization = BitsAndBytesConfig.from_dict(json.load(file))",
+]
 
 
 def _literal(text: str) -> str:

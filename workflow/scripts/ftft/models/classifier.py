@@ -14,14 +14,14 @@ from transformers.utils import logging as transformers_logging
 from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import adapters, decoders, folders, pretrained
+from ftft.models import adapters, decoders, folders, pretrained, quantization
 from ftft.models.changes import set_dropout, truncate
 from ftft.models.reading import with_padding
 
 log = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
-_DECIDING = ("config.json", adapters.CONFIG, "*.safetensors", "*.bin", "*.index.json")
+_DECIDING = ("config.json", adapters.CONFIG, quantization.FILE, "*.safetensors", "*.bin", "*.index.json")
 REMAKE = "delete the folder models that it is in and run again: it is made anew"
 # Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
 _OF_ANOTHER_TASK = ("problem_type", "function_to_apply", "return_all_scores", "task_specific_params")
@@ -39,6 +39,7 @@ def build(
     dropout: float | None = None,
     attention: str | None = None,
     start: Path | None = None,
+    four_bits: torch.dtype | None = None,
 ) -> PreTrainedModel:
     """A classifier in fp32 with a new head, whose random weights come from ``seed``, or with a trained one.
 
@@ -50,6 +51,7 @@ def build(
         dropout: overrides every dropout rate of the architecture.
         attention: name of the implementation, as transformers has them; None for the architecture's default.
         start: folder of a saved classifier of this source, depth and labels to start from.
+        four_bits: hold the encoder's linear layers in four bits and compute with them in this precision.
 
     Raises:
         UserError: more layers asked for than there are, or weights that are missing or have changed.
@@ -76,7 +78,7 @@ def build(
         if start is None:
             weights = {name: weights[name] for name in weights.keys() - _own_head(config, weights.keys())}
         torch.manual_seed(seed)
-        model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder)
+        model, missing = _load(AutoModelForSequenceClassification, config, weights, attention, folder, four_bits)
     _check_whole(model, source, {key for key in missing if key.startswith(f"{model.base_model_prefix}.")})
     return with_padding(model)
 
@@ -147,13 +149,22 @@ def _outline(kind: Any, config: Any) -> PreTrainedModel:
 
 
 def _load(
-    kind: Any, config: Any, weights: dict[str, Any], attention: str | None, folder: Path
+    kind: Any,
+    config: Any,
+    weights: dict[str, Any],
+    attention: str | None,
+    folder: Path,
+    four_bits: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, set[str]]:
     """A model in fp32 with these weights, and the names of those that are not among them and therefore random."""
     transformers_logging.set_verbosity_error()  # a new head is expected; callers check the rest
     with folders.loading(f"the weights in {folder} do not fit its configuration, or are damaged"):
+        outline = _outline(kind, config)
+        how = {}
+        if four_bits is not None:
+            how["quantization_config"] = quantization.settings(adapters.head(outline), four_bits)
         # The class itself: an automatic one finds the file that it reads by itself.
-        exact: Any = type(_outline(kind, config))
+        exact: Any = type(outline)
         model, info = exact.from_pretrained(
             None,
             config=config,
@@ -161,6 +172,7 @@ def _load(
             dtype=torch.float32,
             attn_implementation=attention,
             output_loading_info=True,
+            **how,
         )
     return model, set(info["missing_keys"])
 
@@ -250,7 +262,7 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
     """A classifier saved by ``save``, in fp32.
 
     Raises:
-        UserError: it is missing or is not what was saved, or it is an adapter and PEFT is not installed.
+        UserError: it is missing or is not what was saved, or it is an adapter and what that needs is not installed.
     """
     _check_saved(folder)
     how = adapters.loading(folder)

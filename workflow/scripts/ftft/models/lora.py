@@ -1,18 +1,19 @@
 """What an adapter is, as a training is told; ``adapters`` makes it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Lora:
-    """What an adapter is; see ``config.Lora``."""
+    """What an adapter is; see ``config.Lora``, and ``config.Model`` for ``quantize``."""
 
     rank: int
     alpha: int
     dropout: float
     targets: tuple[str, ...] | None
     merge: bool
+    quantize: Literal["4bit"] | None
 
     @property
     def numbered(self) -> bool:

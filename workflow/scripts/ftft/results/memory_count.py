@@ -19,7 +19,7 @@ from ftft.compute import devices, memory
 from ftft.compute.batching import FEATURES
 from ftft.core.artifacts import read_table
 from ftft.core.errors import reason
-from ftft.models import adapters, classifier, heads
+from ftft.models import adapters, classifier, heads, quantization
 from ftft.models.lora import Lora
 from ftft.results.forecast import Replay
 from ftft.results.replay import Work
@@ -95,16 +95,21 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     how = memory.Pass(gpu, bf16, settings["gradient_checkpointing"])
     shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
     width = None if whole else _width(work[0])
+    lora = Lora.of(training["lora"]) if training["lora"] else None
     with memory.without_values():
         built = _model(work[0], how)
         largest, *others = _by_size(work[0], how, width, shapes)
         held = how.held(built, *largest, width).most
         weights, gradients = memory.weights(built), memory.trained_weights(built)
+        if lora is not None and lora.quantize:
+            frozen = [layer.weight for layer in adapters.frozen_layers(built)]
+            weights += quantization.packed(frozen) - sum(weight.nbytes for weight in frozen)
+            held += max(weight.nbytes for weight in frozen)  # a pass unpacks one at a time
         if not gpu:
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
-            saved = gradients if training["lora"] else weights  # of an adapter, what is trained
+            saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
-        elif machine.cuda_graphs and not how.checkpointing:
+        elif machine.cuda_graphs and not how.checkpointing and not (lora and lora.quantize):
             # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
             # gradients too.
             other = gradients + (how.held(built, *others[0]).most if others else 0)

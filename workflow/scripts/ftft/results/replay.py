@@ -118,6 +118,8 @@ def replay(
         settings = training["settings"]
         planned = steps.planned(settings, len(read(job["tokens"]).lengths))
         select = training["select"]
+        lora = Lora.of(training["lora"]) if training["lora"] else None
+        recordable = not settings["gradient_checkpointing"] and not (lora and lora.quantize)
         number, shapes = passes(
             job["tokens"],
             None if select is None else (select["fraction"], select["balance"]),
@@ -126,10 +128,9 @@ def replay(
             planned,
             None if training["tune"] in heads.ON_FEATURES else device,
             pretrained.read_source(Path(job["source"]))["max_positions"],
-            devices.records_passes(device, wanted=cuda_graphs and not settings["gradient_checkpointing"]),
+            devices.records_passes(device, wanted=cuda_graphs and recordable),
         )
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
-        lora = Lora.of(training["lora"]) if training["lora"] else None
         flops = count(job["source"], job["layers"], trained, lora)
         taken = steps.budgeted(planned, training["budget"])
         within = number < taken

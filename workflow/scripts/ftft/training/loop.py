@@ -45,7 +45,8 @@ def train(
     """
     started = time.perf_counter()
     run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
-    packages = ["peft"] if run.settings.lora is not None else []
+    lora = run.settings.lora
+    packages = [] if lora is None else ["peft", "bitsandbytes"] if lora.quantize else ["peft"]
     made_from = manifest.describe(cfg, seed, code, files.inputs, packages) | {"precision": run.precision}
     persistence.resume(run, manifest.fingerprint(made_from))
     run.state.meter.stages["start"].seconds += time.perf_counter() - started

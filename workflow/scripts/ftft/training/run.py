@@ -14,7 +14,7 @@ from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.recorder import DynamicsRecorder
-from ftft.models import adapters, classifier, heads
+from ftft.models import adapters, classifier, heads, quantization
 from ftft.models.saved import FINAL
 from ftft.training import steps
 from ftft.training.inputs import Inputs, Order, monitored
@@ -191,6 +191,10 @@ def _build(
 ) -> PreTrainedModel:
     """The model to train, with its weights at the start, on its device."""
     dropout, labels = settings.training.dropout, settings.labels
+    four_bits = None
+    if settings.lora is not None and settings.lora.quantize:
+        quantization.check(device)
+        four_bits = torch.bfloat16 if precision == "bf16" else torch.float32
     model: PreTrainedModel
     if settings.tune == "head":
         assert isinstance(inputs.data, FeatureDataset)
@@ -205,6 +209,7 @@ def _build(
             dropout=dropout,
             attention=devices.attention(device),
             start=files.start / FINAL if files.start else None,
+            four_bits=four_bits,
         )
         model = heads.probe(model) if settings.tune == "probe" else model
         if settings.lora is not None:

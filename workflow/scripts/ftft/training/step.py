@@ -18,6 +18,7 @@ from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
 from ftft.core.errors import UserError, reason
 from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.models import quantization
 from ftft.training import passes
 from ftft.training.inputs import Inputs
 from ftft.training.settings import Optimization, Runtime
@@ -74,6 +75,7 @@ class Step:
         # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
         recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
         recordable = recordable and runtime.compile is not True  # who asks for the one does not get the other
+        recordable = recordable and not quantization.is_quantized(model)  # whose operations are another library's
         self.fixed = devices.records_passes(self.device, wanted=runtime.cuda_graphs and recordable)
         self.update = Update(model, training, accelerator, in_place=self.fixed)
         self.forward = devices.compiled(

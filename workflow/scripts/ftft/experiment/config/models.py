@@ -241,6 +241,11 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
         "precision apply to it, and a learning_rate of its own is the head's",
     )
     lora: Lora | None = Field(None, description="tune: lora: the adapter, where it is not its defaults")
+    quantize: Literal["4bit"] | None = Field(
+        None,
+        description="tune: lora, on a CUDA device: hold the frozen linear layers in four bits (QLoRA), with the "
+        "library bitsandbytes",
+    )
     features: Literal["first", "mean", "both"] = Field(
         "mean",
         description="tune: head: what it reads of the last layer: the first token (of a decoder the last), the mean "
@@ -274,12 +279,30 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
                 )
         if self.lora is not None and self.tune != "lora":
             raise ValueError("lora is of an adapter; add tune: lora, or leave lora out")
+        if self.quantize is not None:
+            self._check_quantized()
         if self.tune == "head" and self.head == "probe":
             raise ValueError("head: probe starts a model that is trained as a whole; leave out tune: head, or head")
         for key in ("features", "hidden_size"):
             if self.tune != "head" and key in self.model_fields_set:
                 raise ValueError(f"{key} is of a head on frozen features; add tune: head, or leave {key} out")
         return self
+
+    def _check_quantized(self) -> None:
+        if self.tune != "lora":
+            raise ValueError(
+                f"quantize: {self.quantize} is of weights that stay frozen beside an adapter; add tune: lora, or leave "
+                "quantize out"
+            )
+        if self.lora is not None and self.lora.merge:
+            raise ValueError(
+                f"lora.merge adds an adapter into weights that quantize: {self.quantize} has rounded for its training; "
+                "leave one of the two out"
+            )
+        if not self.resources.gpu:
+            raise ValueError(
+                f"quantize: {self.quantize} needs a CUDA device; add resources: {{gpu: 1}}, or leave quantize out"
+            )
 
     @property
     def adapter(self) -> Lora | None:

@@ -321,8 +321,12 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
         ("planted-budget.yaml overlays/planted-budget-stops.yaml", 5 * (5 + 6 + 4 + 1 + 1)),
         ("hsd-cad-budget.yaml", 4 * (5 + 6)),
         ("hsd-cad-budget.yaml overlays/hsd-cad-budget-stops.yaml", 4 * (5 + 6 + 4 + 1 + 1)),
-        # Four seeds: three models on all data, and at a third of the steps all data, a random third and two models'.
-        ("hsd-cad-smollm2.yaml", 4 * (3 + 4)),
+        # Two seeds: a head and three models on all data, and at a third of the steps all data, a random third and three
+        # references'.
+        ("hsd-cad-budget.yaml overlays/hsd-cad-adapters.yaml", 2 * (4 + 5)),
+        # Four seeds: four models on all data, and two of them at a third of the steps on all data, a random third and
+        # two models'.
+        ("hsd-cad-smollm2.yaml", 4 * (4 + 2 * 4)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
         # One seed: the same, a fifth model, its subset, JTT, the product of experts, three fractions and a criterion.

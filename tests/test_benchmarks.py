@@ -118,3 +118,39 @@ def test_differences_have_the_interval_of_the_t_distribution(monkeypatch):
     each, mean = dev_table.differences(group, erm, "dev")
     assert each == "+0.0, +1.0, +2.0"
     assert mean == "+1.00 [\N{MINUS SIGN}1.48, +3.48]"
+
+
+def test_agreement_of_references_by_hand(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import agreement
+
+    names = ("reference", "seed", "other", "other_seed", "rank_correlation", "ambiguous_overlap")
+    rows = [
+        ("a", 0, "b", 0, 0.5, 0.2), ("a", 1, "b", 1, -0.25, 0.4), ("a", 0, "b", 1, 0.9, 0.9),
+        ("a", 0, "a", 1, 0.125, 0.3), ("a", 1, "a", 0, 0.125, 0.3),
+        ("b", 0, "a", 0, 0.5, 0.2), ("b", 1, "a", 1, -0.25, 0.4),
+    ]  # fmt: skip
+    found = agreement.pairs(pd.DataFrame([dict(zip(names, row, strict=True)) for row in rows]))
+    assert found.to_numpy().tolist() == [
+        ["a, two seeds", 1, "12.5", "30.0"],
+        ["a and b", 2, "12.5 (\N{MINUS SIGN}25.0 to 50.0)", "30.0 (20.0 to 40.0)"],
+    ]
+
+
+def test_what_a_reference_unlearns_by_hand(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import agreement
+
+    regions = ["easy-to-learn", "ambiguous", "ambiguous", "hard-to-learn"]
+    datamap = pd.DataFrame(
+        {"uid": list("abcd"), "region": regions, "variability": [0.1, 0.4, 0.3, 0.2], "forgetting": [0, 1, 0, 3]}
+    )
+    data = pd.DataFrame({"kind": ["easy", "counter", "easy", "noise"]})
+    probability = np.array([[0.8, 0.6, 0.2, 0.3], [0.9, 0.1, 0.9, 0.9], [0.9, 0.4, 0.8, 0.1]])
+    found = agreement.moves(datamap, data, probability)
+    assert found["ambiguous: first"] == pytest.approx(40)
+    assert found["ambiguous: last"] == pytest.approx(60)
+    assert (found["easy-to-learn: fell"], found["ambiguous: fell"], found["hard-to-learn: fell"]) == (0, 50, 100)
+    assert found["forgotten"] == 25  # d was never right, which counts as three
+    # The first third of four is one example.
+    assert [found[f"{kind}: ambiguous"] for kind in ("counter", "easy", "noise")] == [100, 0, 0]

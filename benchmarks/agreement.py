@@ -1,0 +1,104 @@
+"""How far the references of an experiment rank the train set alike, and what each of them un-learns.
+
+    python benchmarks/agreement.py results/TASK
+
+after `snakemake ... -- transfer`. Prints two Markdown tables, in percent. The first has pairs of references with the
+same seed, and each reference with itself over pairs of seeds, which is as much as can be expected of others: Spearman's
+rank correlation of the variability, and the Jaccard overlap of the ambiguous thirds (20 for random ones), means and
+extremes. The second has means over seeds: the probability of the gold label in the first and the last complete epoch,
+by region of the reference's own data map, and the share of examples for which it fell; the share that was right at one
+epoch and wrong at the next; and of the planted task, how many of each kind are in the ambiguous third.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
+
+from ftft.dynamics.artifact import read_dynamics
+from ftft.dynamics.ranking import first
+
+REGIONS = ("easy-to-learn", "ambiguous", "hard-to-learn")
+FRACTION = 0.33  # what ``select`` takes by default
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="folder of an experiment's results")
+    results = parser.parse_args().results
+    print_table(pairs(pd.read_parquet(results / "transfer.parquet")))
+    print()
+    print_table(unlearned(results))
+
+
+def pairs(transfer: pd.DataFrame) -> pd.DataFrame:
+    """One row per two references with the same seed, and per reference with two seeds, as text."""
+    references = list(dict.fromkeys(transfer["reference"]))
+    rows = []
+    for one, other in itertools.combinations_with_replacement(references, 2):
+        chosen = transfer[(transfer["reference"] == one) & (transfer["other"] == other)]
+        same = chosen["seed"] == chosen["other_seed"]
+        chosen = chosen[chosen["seed"] < chosen["other_seed"]] if one == other else chosen[same]
+        if len(chosen):
+            rows.append(
+                {
+                    "references": f"{one}, two seeds" if one == other else f"{one} and {other}",
+                    "pairs": len(chosen),
+                    "rank correlation": spread(chosen["rank_correlation"]),
+                    "ambiguous overlap": spread(chosen["ambiguous_overlap"]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def unlearned(results: Path) -> pd.DataFrame:
+    """One row per reference: how its probability of the gold label moves, means over seeds in percent."""
+    data = pd.read_parquet(results / "data/train.parquet")
+    rows = []
+    for path in sorted(results.glob("datamap/*/seed*.parquet")):
+        if path.stem.removeprefix("seed").isdigit():  # and no table of what it cost
+            probability = gold(results, path, data["label"].to_numpy())
+            rows.append({"reference": path.parent.name} | moves(pd.read_parquet(path), data, probability))
+    return pd.DataFrame(rows).groupby("reference", sort=False).mean().round(1).reset_index()
+
+
+def gold(results: Path, path: Path, labels: np.ndarray) -> np.ndarray:
+    """The (E, N) probabilities of the gold label."""
+    logits = read_dynamics(results / "reference" / path.parent.name / path.stem / "dynamics.parquet", len(labels))
+    return softmax(logits.astype(np.float64), axis=2)[:, np.arange(len(labels)), labels]
+
+
+def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) -> dict[str, float]:
+    """Of one run, in percent."""
+    row = {}
+    for region in REGIONS:
+        chosen = (datamap["region"] == region).to_numpy()
+        row[f"{region}: first"], row[f"{region}: last"] = (100 * probability[end][chosen].mean() for end in (0, -1))
+        row[f"{region}: fell"] = 100 * float((probability[-1] < probability[0])[chosen].mean())
+    row["forgotten"] = 100 * float((datamap["forgetting"].between(1, len(probability) - 1)).mean())
+    ambiguous = first(datamap["uid"], datamap["variability"], FRACTION, descending=True)
+    for kind in sorted(data["kind"].unique()) if "kind" in data else []:
+        row[f"{kind}: ambiguous"] = 100 * float(ambiguous[data["kind"] == kind].mean())
+    return row
+
+
+def spread(values: "pd.Series[float]") -> str:
+    low, mean, high = (100 * value for value in (values.min(), values.mean(), values.max()))
+    return f"{mean:.1f} ({low:.1f} to {high:.1f})".replace("-", "\N{MINUS SIGN}") if len(values) > 1 else f"{mean:.1f}"
+
+
+def print_table(table: pd.DataFrame) -> None:
+    print(f"| {' | '.join(table.columns)} |")
+    print("|---" * len(table.columns) + "|")
+    for row in table.itertuples(index=False):
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+if __name__ == "__main__":
+    main()

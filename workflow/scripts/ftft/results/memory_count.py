@@ -96,12 +96,13 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
     width = None if whole else _width(work[0])
     lora = Lora.of(training["lora"]) if training["lora"] else None
+    four_bits = lora is not None and bool(lora.quantize)
     with memory.without_values():
         built = _model(work[0], how)
         largest, *others = _by_size(work[0], how, width, shapes)
         held = how.held(built, *largest, width).most
         weights, gradients = memory.weights(built), memory.trained_weights(built)
-        if lora is not None and lora.quantize:
+        if four_bits:
             frozen = [layer.weight for layer in adapters.frozen_layers(built)]
             weights += quantization.packed(frozen) - sum(weight.nbytes for weight in frozen)
             held += max(weight.nbytes for weight in frozen)  # a pass unpacks one at a time
@@ -109,7 +110,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
             saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
-        elif machine.cuda_graphs and not how.checkpointing and not (lora and lora.quantize):
+        elif machine.cuda_graphs and not how.checkpointing and not four_bits:
             # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
             # gradients too.
             other = gradients + (how.held(built, *others[0]).most if others else 0)

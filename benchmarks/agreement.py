@@ -2,7 +2,8 @@
 
     python benchmarks/agreement.py results/TASK
 
-after `snakemake ... -- transfer`. Prints two Markdown tables, in percent. The first has pairs of references with the
+after `snakemake ... -- transfer`. Prints two tables, in percent, or writes them to PREFIX-agreement.csv and
+PREFIX-unlearned.csv for docs/results_tables.py. The first has pairs of references with the
 same seed, and each reference with itself over pairs of seeds, which is as much as can be expected of others: Spearman's
 rank correlation of the variability, and the Jaccard overlap of the ambiguous thirds (20 for random ones), means and
 extremes. The second has means over seeds: the probability of the gold label in the first and the last complete epoch,
@@ -31,10 +32,17 @@ FRACTION = 0.33  # what ``select`` takes by default
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of an experiment's results")
-    results = parser.parse_args().results
-    print_table(pairs(pd.read_parquet(results / "transfer.parquet")))
-    print()
-    print_table(unlearned(results))
+    parser.add_argument("--csv", metavar="PREFIX", help="beginning of the names of CSV files to write")
+    arguments = parser.parse_args()
+    tables = {
+        "agreement": pairs(pd.read_parquet(arguments.results / "transfer.parquet")),
+        "unlearned": unlearned(arguments.results),
+    }
+    for name, table in tables.items():
+        if arguments.csv:
+            table.to_csv(f"{arguments.csv}-{name}.csv", index=False)
+        else:
+            print(table.to_string(index=False), end="\n\n")
 
 
 def pairs(transfer: pd.DataFrame) -> pd.DataFrame:
@@ -91,13 +99,6 @@ def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) ->
 def spread(values: "pd.Series[float]") -> str:
     low, mean, high = (100 * value for value in (values.min(), values.mean(), values.max()))
     return f"{mean:.1f} ({low:.1f} to {high:.1f})".replace("-", "\N{MINUS SIGN}") if len(values) > 1 else f"{mean:.1f}"
-
-
-def print_table(table: pd.DataFrame) -> None:
-    print(f"| {' | '.join(table.columns)} |")
-    print("|---" * len(table.columns) + "|")
-    for row in table.itertuples(index=False):
-        print(f"| {' | '.join(map(str, row))} |")
 
 
 if __name__ == "__main__":

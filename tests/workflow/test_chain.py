@@ -318,8 +318,9 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
         # Five seeds: three heads and two models on all data, and at a third of the steps all data, a random third and
         # four references'; with main models of the latter that stop early, a trained head and one that starts from it.
         ("planted-budget.yaml", 5 * (5 + 6)),
-        # Five seeds: four models on all data, and at a third of the steps all data, a random third and four references.
-        ("planted-budget.yaml overlays/planted-adapters.yaml", 5 * (4 + 6)),
+        # Five seeds: four models on all data, and at a third of the steps all data, a random third and those of
+        # three references.
+        ("planted-budget.yaml overlays/planted-adapters.yaml", 5 * (4 + 5)),
         ("planted-budget.yaml overlays/planted-budget-stops.yaml", 5 * (5 + 6 + 4 + 1 + 1)),
         ("hsd-cad-budget.yaml", 4 * (5 + 6)),
         ("hsd-cad-budget.yaml overlays/hsd-cad-budget-stops.yaml", 4 * (5 + 6 + 4 + 1 + 1)),

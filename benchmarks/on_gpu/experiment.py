@@ -1,9 +1,9 @@
 """A real experiment on a device: hate speech from CAD to DynaHate, as its configuration has it, run by Snakemake.
 
-    python benchmarks/on_gpu/experiment.py --data FOLDER [--config CONFIG OVERLAY…]
+    python benchmarks/on_gpu/experiment.py --data FOLDER [--config CONFIG OVERLAY…] [--together SEEDS]
 
-Several jobs share the device. Two seeds, then as many more as the time allows: if it is over before all are done, the
-table has those that are. What it made stays in results/gpu, so the next call goes on from there.
+Several jobs share the device. Two seeds at once, then as many more as the time allows: if it is over before all are
+done, the table has those that are. What it made stays in results/gpu, so the next call goes on from there.
 """
 
 import os
@@ -27,7 +27,6 @@ from ftft.experiment.plan import Plan
 EXPERIMENT = ROOT / "config" / "hsd-cad-budget.yaml"
 SMOKE = {"steps": 18, "evaluate_every": 6, "max_length": 32, "batch_size": 8}
 OF_A_DEVICE = 0.125  # is what each training gets: eight go on side by side
-TOGETHER = 2  # seeds; the next ones only where the time allows
 TO_END = 20.0  # seconds for the tables, and for jobs that are told to stop
 
 
@@ -36,6 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--config", type=Path, nargs="+", default=[EXPERIMENT], help="an experiment and what is laid over it"
     )
+    parser.add_argument("--together", type=int, default=2, help="seeds at once; the next ones where the time allows")
     arguments = parse(parser)
     out = ROOT / "results" / ("gpu-smoke" if arguments.smoke else "gpu")
     experiment: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def main() -> None:
     if arguments.smoke:
         experiment = small(experiment)
     begin, seeds = time.monotonic(), experiment["seeds"]
-    for count in range(TOGETHER, len(seeds) + TOGETHER, TOGETHER):
+    for count in range(arguments.together, len(seeds) + arguments.together, arguments.together):
         experiment["seeds"] = seeds[:count]
         if not snakemake(out, experiment, "summary", arguments.deadline - time.monotonic() - TO_END):
             experiment["seeds"] = finished(out, experiment)
@@ -66,6 +66,8 @@ def changed(experiment: dict[str, Any], data: Path) -> dict[str, Any]:
             for key in ("package", "path", "sha256"):
                 model.pop(key)
             model |= MINILM
+        elif "path" in model:  # Snakemake runs in another folder
+            model["path"] = str(Path(model["path"]).resolve())
         model["resources"] = resources
     return experiment | {"data_dir": str(data.resolve())}
 

@@ -469,6 +469,18 @@ MISTAKES = {
     "no method": ("methods", {}, "methods", "at least 1", "found {}"),
     "one label": ("data/labels", ["bad"], "data.labels", "at least 2", "['bad']"),
     "equal labels": ("data/labels", ["bad", "bad"], "labels must differ", "'bad', 'bad'"),
+    "one label in two Unicode forms": (
+        "data/labels",
+        ["caf\u00e9", "cafe\u0301"],
+        "labels must differ",
+        "'caf\u00e9', 'caf\u00e9'",
+    ),
+    "one label of the source in two Unicode forms": (
+        "data/train/relabel",
+        {"caf\u00e9": "bad", "cafe\u0301": None},
+        "data.train.relabel: labels of the source must differ",
+        "'caf\u00e9', 'caf\u00e9'",
+    ),
     "three text columns": ("data/text", ["a", "b", "c"], "data.text", "at most 2", "['a', 'b', 'c']"),
     "part outside [0, 1]": ("data/train/part", [0.5, 0.1], "data.train", "0 <= start < end <= 1", "[0.5, 0.1]"),
     "heads that do not divide": (
@@ -542,6 +554,13 @@ def test_numbers_that_are_text_are_read_as_yaml_means_them():
     assert (config.training.learning_rate, config.seeds, config.data.labels) == (1e-5, [0, 12], ["0", "10"])
     assert load(changed("seeds", [0, 2**31 - 1])).seeds[1] == 2**31 - 1
     assert len(load(changed("data/labels", [f"c{n}" for n in range(2**15 - 1)])).data.labels) == 2**15 - 1
+
+
+def test_labels_are_compared_in_one_unicode_form():
+    relabel = {"tre\u0300s": "cafe\u0301"}
+    data = load(changed("data/labels", ["caf\u00e9", "the\u0301"], {"data/train/relabel": relabel})).data
+    assert data.labels == ["caf\u00e9", "th\u00e9"]
+    assert data.train.relabel == {"tr\u00e8s": "caf\u00e9"}
 
 
 def test_hostile_values_give_short_messages():

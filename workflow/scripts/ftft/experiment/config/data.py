@@ -1,13 +1,23 @@
 """The configuration of labelled text: where it comes from, and which columns and labels it has."""
 
 import codecs
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from ftft.core.errors import listed, shown
 from ftft.data.schemas import LABEL_LIMIT
-from ftft.experiment.config.sections import Metric, Name, Section, Strings, Text, check_differ, exactly_one
+from ftft.experiment.config.sections import (
+    Label,
+    Labels,
+    Metric,
+    Name,
+    Section,
+    Strings,
+    check_differ,
+    exactly_one,
+    normal,
+)
 
 CLASSES = LABEL_LIMIT - 1
 
@@ -49,7 +59,7 @@ class Source(Section):
     text: Strings | None = Field(None, min_length=1, max_length=2, description="overrides data.text")
     label: str | None = Field(None, description="overrides data.label")
     uid: str | None = Field(None, description="overrides data.uid")
-    relabel: dict[Text, Text | None] = Field(
+    relabel: dict[Label, Label | None] = Field(
         default_factory=dict, description="label in the source: label here; null drops the row"
     )
 
@@ -63,6 +73,14 @@ class Source(Section):
                 f"Python knows no text encoding {shown(encoding)}; such as utf-8, utf-16, cp1252"
             ) from None
         return codecs.lookup(encoding).name.removesuffix("-sig")
+
+    @field_validator("relabel", mode="before")
+    @classmethod
+    def _check_relabel(cls, relabel: Any) -> Any:
+        """Of two spellings of one label, only the last would count."""
+        if isinstance(relabel, dict):
+            check_differ("labels of the source", [normal(str(raw)) for raw in relabel])
+        return relabel
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -93,7 +111,7 @@ class Data(Section):
     text: Strings = Field(min_length=1, max_length=2, description="one column, or two for sentence pairs")
     label: str = Field("label", description="the label's column")
     uid: str | None = Field(None, description="column of unique ids; without one, uids are made from row numbers")
-    labels: Strings = Field(min_length=2, max_length=CLASSES, description="label names; their order is the class index")
+    labels: Labels = Field(min_length=2, max_length=CLASSES, description="label names; their order is the class index")
     metric: Metric = Field("accuracy", description="the score that is reported, and that stop rules watch")
     group: str | None = Field(None, description="a column that no model sees; the report counts it in each region")
     train: Source = Field(description="train set")

@@ -1,6 +1,7 @@
 """What all sections of a configuration share: strict keys, names fit for paths, texts and lists as YAML has them."""
 
 import re
+import unicodedata
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -48,6 +49,11 @@ def as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def normal(text: str) -> str:
+    """A text in the Unicode form NFC, in which what looks the same is the same."""
+    return unicodedata.normalize("NFC", text)
+
+
 def as_section(value: Any) -> Any:
     return {} if value is None else value
 
@@ -56,6 +62,8 @@ Name = Annotated[str, AfterValidator(check_name)]
 Criterion = Annotated[str, AfterValidator(check_criterion)]
 Text = Annotated[str, BeforeValidator(as_text)]
 Strings = Annotated[list[Text], BeforeValidator(as_list)]
+Label = Annotated[Text, AfterValidator(normal)]
+Labels = Annotated[list[Label], BeforeValidator(as_list)]
 
 
 class Section(BaseModel):

@@ -444,6 +444,12 @@ MISTAKES = {
     "a number as revision": ("models/big/revision", 1234567, "models.big.revision", "1234567", "between quote marks"),
     "a truth value as a name": ("methods", {"erm": {}, False: {}}, "methods.", "truth value false", "quote marks"),
     "more classes than 16 bits": ("data/labels", [f"c{n}" for n in range(2**15)], "data.labels", "at most 32767"),
+    "a pair in one set alone": (
+        "data/ood/far/test/text",
+        ["a", "b"],
+        "data: every set has as many columns of text as the train set",
+        "found a, b (of ood.far.test) and text (of train)",
+    ),
     "one column as a pair": ("data/text", ["a", "a"], "data: the columns of text (of train)", "found 'a', 'a'"),
     "one column as a pair of one set": (
         "data/ood/far/test/text",

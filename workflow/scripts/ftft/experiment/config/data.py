@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ftft.core.errors import listed, shown
+from ftft.core.errors import listed, named, shown
 from ftft.data.schemas import LABEL_LIMIT
 from ftft.experiment.config.sections import (
     Label,
@@ -128,6 +128,11 @@ class Data(Section):
         for name, source in _sources(self):
             text, label = source.text or self.text, source.label or self.label
             check_differ(f"the columns of text (of {name})", text)
+            if len(text) != len(self.train.text or self.text):
+                raise ValueError(
+                    f"every set has as many columns of text as the train set; found {named(text)} (of {name}) and "
+                    f"{named(self.train.text or self.text)} (of train): name one in both, or a pair in both"
+                )
             if label in text:
                 raise ValueError(f"{shown(label)} is a column of text and that of the label (of {name}); name another")
             for raw, new in source.relabel.items():

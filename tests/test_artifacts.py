@@ -15,6 +15,7 @@ from ftft.core.artifacts import (
     read_groups,
     read_json,
     read_metadata,
+    read_names,
     read_table,
     write_table,
 )
@@ -237,9 +238,34 @@ def test_a_column_and_a_key_that_are_missing_are_named(tmp_path):
         read_metadata(tmp_path / "t.parquet", "rows", "labels")
 
 
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize("text", ["{", "1", "[1]", DEEP])
+def test_names_that_are_none_are_one_line(tmp_path, text):
+    write_table(table(1), tmp_path / "t.parquet", SCHEMA, {"labels": text})
+    with pytest.raises(UserError, match=r"t.parquet is damaged: labels in its metadata are no list of names"):
+        read_names(tmp_path / "t.parquet")
+
+
+def test_garbled_metadata_are_one_line(tmp_path):
+    path = tmp_path / "t.parquet"
+    write_table(table(1), path, SCHEMA, {"labels": "garbled"})
+    path.write_bytes(path.read_bytes().replace(b"garbled", b"garb\xffed"))
+    with pytest.raises(UserError, match=r"t.parquet is damaged: its metadata are no text"):
+        read_metadata(path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "damaged"), ("", "damaged"), ("[]", "holds no object"), ('{"a": 1}', "lacks b"), (None, "there is no file")],
+    [
+        ("{", "damaged"),
+        (DEEP, "damaged"),
+        ("", "damaged"),
+        ("[]", "holds no object"),
+        ('{"a": 1}', "lacks b"),
+        (None, "there is no file"),
+    ],
 )
 def test_json_that_is_not_what_it_should_be_is_one_line(tmp_path, text, words):
     path = tmp_path / "source.json"

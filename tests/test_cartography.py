@@ -329,6 +329,17 @@ def test_dynamics_that_cannot_be_exported(tmp_path):
         cartography.export_dynamics(tmp_path / "nan.parquet", short, tmp_path / "other")
 
 
+def test_metadata_that_are_damaged(tmp_path, data, folder):
+    write_table(read_table(data), data, data_schema(pairs=False), {"labels": "{"})
+    with pytest.raises(UserError, match=r"is damaged: labels in its metadata are no list of names"):
+        cartography.import_dynamics(folder, data, tmp_path / "dynamics.parquet")
+    dynamics, data = random_dynamics(tmp_path)
+    datamap.write(dynamics, data, tmp_path / "datamap.parquet")
+    write_table(read_table(tmp_path / "datamap.parquet"), tmp_path / "datamap.parquet", DATAMAP, {"epochs": "four"})
+    with pytest.raises(UserError, match=r"is damaged: epochs in its metadata is 'four', which is no number"):
+        cartography.export_coordinates(tmp_path / "datamap.parquet", tmp_path / "out.jsonl")
+
+
 def test_files_of_another_kind(tmp_path, data):
     (tmp_path / "text").write_text("text")
     for path, message in (

@@ -277,6 +277,10 @@ def test_the_checksum_of_several_files_is_that_of_their_checksums(tmp_path, part
             "INDEX is damaged: it has no weight",
         ),
         (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("[" * 100_000),
+            "INDEX is damaged: it has no weight",
+        ),
+        (
             lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../b"}}'),
             "INDEX is damaged: it names no files beside it",
         ),

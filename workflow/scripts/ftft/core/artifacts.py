@@ -121,7 +121,11 @@ def read_metadata(path: str | os.PathLike[str], *required: str) -> dict[str, str
         UserError: the file is missing or damaged, or lacks a required key.
     """
     with _open(path) as file:
-        found = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
+        metadata = file.metadata.metadata or {}
+    try:
+        found = {key.decode(): value.decode() for key, value in metadata.items()}
+    except UnicodeDecodeError:
+        raise damaged(path, "its metadata are no text") from None
     if missing := [key for key in required if key not in found]:
         raise damaged(path, f"its metadata lack {named(missing)}")
     return {key: found[key] for key in sorted(found) if key not in ("ARROW:schema", _CHECKSUMS)}
@@ -138,7 +142,7 @@ def read_names(path: str | os.PathLike[str], key: str = "labels") -> list[str] |
         return None
     try:
         names = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise damaged(path, f"{key} in its metadata are no list of names")
@@ -197,7 +201,7 @@ def _checksums(file: pq.ParquetFile, path: str | os.PathLike[str]) -> dict[str, 
     found = (file.metadata.metadata or {}).get(_CHECKSUMS.encode())
     try:
         checksums = json.loads(found or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         checksums = None
     if not isinstance(checksums, dict):
         raise damaged(path, "it has no checksums, so something else has written it")

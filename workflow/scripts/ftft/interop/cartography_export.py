@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-from ftft.core.artifacts import read_groups, read_metadata
+from ftft.core.artifacts import read_groups, read_metadata, read_number
 from ftft.core.errors import UserError, shown
 from ftft.interop.cartography_files import NEVER_LEARNT, epoch_files
 from ftft.interop.json_lines import JSON, write_lines
@@ -52,7 +52,7 @@ def export_coordinates(datamap: str | Path, output: str | Path) -> None:
     """
     measures = ["threshold_closeness", "confidence", "variability", "correctness", "forgetting"]
     columns = read_columns(datamap, ["uid", *measures], "a data map").to_pydict()
-    epochs = read_metadata(datamap).get("epochs")
+    epochs = read_number(datamap, "epochs") if "epochs" in read_metadata(datamap) else None
     empty = [name for name in measures if None in columns[name]]
     if epochs is None or empty:
         lack = f"{empty[0]} of every example" if empty else "its number of epochs"
@@ -64,7 +64,7 @@ def export_coordinates(datamap: str | Path, output: str | Path) -> None:
             "threshold_closeness": closeness,
             "confidence": confidence,
             "variability": variability,
-            "correctness": round(correctness * int(epochs)),
+            "correctness": round(correctness * epochs),
             "forgetfulness": forgetting if correctness else NEVER_LEARNT,
         }
         for index, (uid, closeness, confidence, variability, correctness, forgetting) in enumerate(

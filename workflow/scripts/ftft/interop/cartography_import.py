@@ -1,13 +1,12 @@
 """Turn JSON lines of dataset cartography into training dynamics and data maps, in the order of the data."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ftft.core.artifacts import read_metadata, write_table
+from ftft.core.artifacts import read_metadata, read_names, write_table
 from ftft.core.errors import UserError
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.datamap import region
@@ -42,8 +41,8 @@ def import_dynamics(folder: str | Path, data: str | Path, output: str | Path) ->
             "(training_dynamics in the output of dataset cartography)"
         )
     check_consecutive(folder, dict(sorted(files.items())))
-    names = read_metadata(data).get("labels")
-    n_labels = len(json.loads(names)) if names else None
+    names = read_names(data)
+    n_labels = len(names) if names else None
     epochs: list[np.ndarray] = []
     numbers: dict[int, str] = {}
     for _, name in sorted(files.items()):
@@ -67,7 +66,7 @@ def import_dynamics(folder: str | Path, data: str | Path, output: str | Path) ->
             n_labels = _check_logits(record[field], n_labels, f"{place}: {field}")
         epochs.append(np.array([record[field] for _, record in records], dtype=np.float32))
     check_consecutive(folder, numbers, "logits_epoch_{} in ")
-    write_dynamics(epochs, output, n_labels or 0, {"labels": names} if names else {})
+    write_dynamics(epochs, output, n_labels or 0, {"labels": read_metadata(data)["labels"]} if names else {})
 
 
 def import_coordinates(coordinates: str | Path, data: str | Path, output: str | Path, *, epochs: int) -> None:

@@ -89,7 +89,7 @@ def _parts(index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         parts = sorted(index.parent / name for name in names if Path(name).name == name)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{index} is damaged: it has no weight_map; fetch or save the model again") from None
     if not parts or len(parts) < len(names):
         raise UserError(f"{index} is damaged: it names no files beside it; fetch or save the model again")

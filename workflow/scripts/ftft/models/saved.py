@@ -26,7 +26,7 @@ def read_step(curve: str | os.PathLike[str], checkpoint: str) -> int:
     """
     try:
         step = json.loads(read_metadata(curve, "checkpoints")["checkpoints"])[checkpoint]
-    except (ValueError, TypeError, KeyError, IndexError):
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         step = None
     if type(step) is not int:
         raise damaged(curve, f"checkpoints in its metadata do not say the step of {shown(checkpoint)}")

@@ -167,16 +167,16 @@ def _below(key: str, name: str) -> str:
 
 def _check_number(node: yaml.Node, key: str, file: str) -> None:
     """A number that is written like a time, or with a leading zero, is another one to YAML; labels are text."""
-    if node.tag not in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp") or node.style is not None:
-        return
     line = node.start_mark.line + 1
     try:
-        number = yaml.safe_load(node.value)
-    except ValueError:
+        number = yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, KeyError, AttributeError):
         raise UserError(
             f"{file}, line {line}: {key}: YAML takes {shown(node.value)} for a number or date, and there is none such; "
-            "put it between quote marks"
+            "put it between quote marks, without a tag such as !!int"
         ) from None
+    if node.tag not in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp") or node.style is not None:
+        return
     if _BASE_60.fullmatch(node.value):
         mend = "write a time as 90m, 12h or '12:30:00', and a text between quote marks"
     elif _BASE_8.fullmatch(node.value):

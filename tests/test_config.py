@@ -98,6 +98,13 @@ def test_paper_settings(name, steps, every):
         assert config.models[model].resources.gpu == 1
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config/paper").glob("*.yaml")), ids=lambda path: path.stem)
+def test_batches_of_the_paper_are_plainly_random(path):
+    config = load(yaml.safe_load(path.read_text(encoding="utf-8")))
+    windows = {config.training_of(name).length_window for name, model in config.models.items() if model.tune != "head"}
+    assert windows == {0}
+
+
 @pytest.mark.parametrize("name", ["paper/nli.yaml", "paper/hsd.yaml", "hsd-cad-minilm.yaml", "nli-minilm.yaml"])
 def test_methods_are_the_papers(name):
     methods = shipped(name).methods

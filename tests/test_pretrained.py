@@ -528,6 +528,8 @@ def test_tokenizer_of_a_much_smaller_vocabulary(tmp_path, model):
         ("config.json", "transformers_weights", "other.safetensors", "names another weights file"),
         ("adapter_config.json", "peft_type", "LORA", "is an adapter of another model"),
         ("tokenizer_config.json", "pad_token", None, "has no padding token"),
+        ("tokenizer_config.json", "unk_token", "", "has an empty text as its unk_token"),
+        ("tokenizer_config.json", "pad_token", "", "has an empty text as its pad_token"),
     ],
 )
 def test_model_that_is_only_part_of_one(tmp_path, model, name, key, value, expected):

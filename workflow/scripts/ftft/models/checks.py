@@ -74,6 +74,11 @@ def check_tokenizer(folder: Path, name: str, config: Any, tokenizer: Any) -> Non
             f"{name} has no tokenizer: found {folders.contents(folder)}, and none of {', '.join(known)}; save it "
             "there too, with tokenizer.save_pretrained"
         )
+    if empty := [key for key in ("unk_token", "pad_token") if getattr(tokenizer, key) == ""]:
+        raise UserError(
+            f"the tokenizer of {name} has an empty text as its {empty[0]}: correct it in tokenizer_config.json, or "
+            "take it out"
+        )
     rows = getattr(config, "vocab_size", None)
     if rows and len(tokenizer) < rows / 2:
         raise UserError(

@@ -22,6 +22,7 @@ def test_values_are_cut_and_control_characters_are_shown():
         ("https://host/a?X-Amz-Date=1&X-Amz-Signature=x%2F", "https://host/a?X-Amz-Date=1&X-Amz-Signature=…"),
         ("https://host/a?sv=1&sig=x&api_key=y;apiKey=z", "https://host/a?sv=1&sig=…&api_key=…;apiKey=…"),
         ("https://host/a#access_token=x", "https://host/a#access_token=…"),
+        ("https://host/a?bearer=x&passphrase=y", "https://host/a?bearer=…&passphrase=…"),
         ("https://host/pkg@1.0/a.csv?keyword=x&design=y", "https://host/pkg@1.0/a.csv?keyword=x&design=y"),
         ("data/a@b.csv", "data/a@b.csv"),
     ],

@@ -15,7 +15,8 @@ LISTED = 5
 _LOOKED_AT = 1_000
 
 _SECRET_NAME = (
-    r"token|secret|passw|pwd|credential|signature|authoriz|jwt|api_?key|access_?key|\b(?:key|sig|auth|pass|pw|sas)="
+    r"token|secret|bearer|passw|passphrase|pwd|credential|signature|authoriz|jwt|api_?key|access_?key|"
+    r"\b(?:key|sig|auth|pass|pw|sas)="
 )
 _PASSWORD = re.compile(r"(?<=://)[^/?#\s]*@")
 _SECRET = re.compile(

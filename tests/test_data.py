@@ -649,6 +649,20 @@ def test_whole_numbers_that_pandas_made_fractions(download, tmp_path, name):
     assert [(row["text_a"], row["label"]) for row in rows] == [("a", 1), ("c", 0)]
 
 
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
+def test_fractions_that_pandas_made_are_first_of_all_names(download, name):
+    """They would be class indices by the way: 1.0 the second label, whatever its name."""
+    labels = [0.0, 1.0, 1.0]
+    content = "text,label\n" + "".join(f"a,{label}\n" for label in labels)
+    if name == "in.jsonl":
+        content = "".join(json.dumps({"text": "a", "label": label}) + "\n" for label in labels)
+    assert [row["label"] for row in download(content, name, labels=("1", "0"))] == [1, 0, 0]
+    rows = download(content, name, labels=("no", "yes"), source={"relabel": {"0": "yes", "1": "no"}})
+    assert [row["label"] for row in rows] == [1, 0, 0]
+    rows = download(content, name, labels=("no", "yes"), source={"relabel": {"0": None}})
+    assert [row["label"] for row in rows] == [1, 1]
+
+
 def test_class_names_in_the_metadata_of_a_parquet_file(download, tmp_path):
     from datasets import ClassLabel, Dataset, Features, Value
 

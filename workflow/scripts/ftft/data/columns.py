@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,19 +69,19 @@ def uids_of(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.Ch
 def labels_of(where: str, raw: pa.ChunkedArray, column: str, cfg: Download, relabel: dict[str, str | None]) -> pa.Array:
     """Class indices (int16) for labels as the source spells them; null for rows that ``relabel`` drops.
 
-    A label is looked up in ``relabel``, then among the names, in the same Unicode form (NFC). If ``relabel`` names no
-    class and the source has no label by name, ``"0"`` to ``"n-1"`` are the classes in their order.
+    A label is looked up in ``relabel``, then among the names, in the same Unicode form (NFC); a whole number that is
+    written as 1.0 is 1. If ``relabel`` names no class and the source has no label by name, ``"0"`` to ``"n-1"`` are the
+    classes in their order.
     """
     names = cfg["labels"]
     raw = pc.utf8_normalize(raw, form="NFC")
     values = raw.unique().to_pylist()
-    index = {unicodedata.normalize("NFC", name): i for i, name in enumerate(names)}
-    relabel = {unicodedata.normalize("NFC", old): new for old, new in relabel.items()}
+    index = _spelled({name: i for i, name in enumerate(names)})
+    relabel = _spelled(relabel)
     dropped = {old for old, new in relabel.items() if new is None}
     if not any(relabel.values()) and not set(values) & set(index):
         _check_first(where, set(values) - dropped, column, cfg)
-        # pandas writes whole numbers as 1.0 in a column where one is missing.
-        index = {f"{i}{end}": i for i in range(len(names)) for end in ("", ".0")}
+        index = _spelled({str(i): i for i in range(len(names))})
     index |= {old: names.index(new) for old, new in relabel.items() if new is not None}
 
     unknown = [value for value in values if value not in index and value not in dropped]
@@ -95,6 +96,12 @@ def labels_of(where: str, raw: pa.ChunkedArray, column: str, cfg: Download, rela
         log.info("%s: %d rows dropped by relabel", where, gone)
     codes = [None if value in dropped else index[value] for value in values]
     return pa.array(codes, LABEL).take(pc.index_in(raw, pa.array(values, pa.string())).combine_chunks())
+
+
+def _spelled(labels: dict[str, Any]) -> dict[str, Any]:
+    """By labels as a source may spell them: in NFC, and 1 as 1.0, as pandas does in a column where one is missing."""
+    found = {unicodedata.normalize("NFC", label): what for label, what in labels.items()}
+    return {f"{label}.0": what for label, what in found.items() if re.fullmatch("-?[0-9]+", label)} | found
 
 
 def _check_first(where: str, values: set[str], column: str, cfg: Download) -> None:

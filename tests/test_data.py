@@ -403,6 +403,16 @@ def test_a_tsv_file_has_no_quoting_unless_it_is_said_or_seen(download):
     )
 
 
+def test_a_tsv_file_whose_texts_are_all_enclosed_wants_a_word(download):
+    content = 'text\tlabel\n"a b"\tno\n"c"\tyes\n'
+    assert "quote marks enclose all values of the column 'text'; set quoting: true, or quoting: false" in (
+        fails(download, content, "in.tsv")
+    )
+    assert texts(download(content, "in.tsv", source={"quoting": True})) == ["a b", "c"]
+    assert texts(download(content, "in.tsv", source={"quoting": False})) == ['"a b"', '"c"']
+    assert texts(download(f"{content}d\tno\n", "in.tsv")) == ['"a b"', '"c"', "d"]
+
+
 def texts(rows):
     return [row["text_a"] for row in rows]
 

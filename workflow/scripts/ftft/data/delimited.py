@@ -170,6 +170,18 @@ def _is_row(line: str, delimiter: str, width: int, place: int, labels: set[str])
     return len(fields) == width and fields[place] in labels
 
 
+def check_enclosed(name: str, table: pa.Table, kind: str, wanted: Sequence[str], source: Source) -> None:
+    """Refuse a tsv file that encloses all values of a column, where nothing says whether the quote marks are text."""
+    if kind != "tsv" or source["quoting"] is not None or table.num_rows < 2:
+        return
+    for column in wanted:
+        if column in table.column_names and pc.all(pc.match_substring_regex(table[column], '(?s)^".*"$')).as_py():
+            raise UserError(
+                f"{name}: quote marks enclose all values of the column {shown(column)}; set quoting: true, or quoting: "
+                "false if they are part of the text"
+            )
+
+
 def note_escapes(name: str, table: pa.Table, wanted: Sequence[str], source: Source) -> None:
     """Say where texts look as if a backslash were to escape their quote marks."""
     if source["escape"] is not None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ftft.core.errors import UserError, reason, shown
 from ftft.core.files import COMPRESSIONS, FORMATS, split_suffixes
-from ftft.data.delimited import DELIMITERS, check_rows, note_escapes, read_csv
+from ftft.data.delimited import DELIMITERS, check_enclosed, check_rows, note_escapes, read_csv
 from ftft.data.records import as_json, read_json
 from ftft.data.settings import Source
 
@@ -84,6 +84,7 @@ def read_file(source: Source, file: Path, name: str, wanted: Sequence[str], labe
         raise UserError(f"{name}: the column {shown(twice[0])} occurs more than once; rename one of them")
     if kind in DELIMITERS:
         check_rows(name, table, source["delimiter"] or DELIMITERS[kind], label)
+        check_enclosed(name, table, kind, wanted, source)
         note_escapes(name, table, wanted, source)
     return table.replace_schema_metadata(None)
 

@@ -419,6 +419,13 @@ def test_configuration_of_no_model(tmp_path, model, changes):
     assert re.match(rf"the model in {model} (is not a model that|has a configuration that makes no model: )", found)
 
 
+def test_a_model_of_layers_without_end(tmp_path, model):
+    edit(model / "config.json", num_hidden_layers=10**20)
+    assert message({"path": str(model)}, tmp_path / "out") == (
+        f"the model in {model} has 100000000000000000000 layers by its config.json; allowed: 1000 at most"
+    )
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

@@ -5,10 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ftft.core.errors import UserError, reason
+from ftft.core.errors import UserError, reason, shown
 from ftft.models import folders
 from ftft.models.decoders import is_decoder
 from ftft.models.folders import WEIGHTS, loading
+
+DEEPEST = 1000  # layers
 
 
 def check_no_code(folder: Path, name: str) -> None:
@@ -62,6 +64,9 @@ def check_kind(config: Any, name: str) -> None:
             f"{name} is {why}, which is not supported: choose an encoder, such as BERT, RoBERTa or DeBERTa, or a "
             "decoder, such as Llama, Qwen or GPT-2"
         )
+    depth = getattr(config, "num_hidden_layers", 0)
+    if isinstance(depth, int) and depth > DEEPEST:  # or they would be made until memory is full
+        raise UserError(f"{name} has {shown(depth)} layers by its config.json; allowed: {DEEPEST} at most")
     with loading(f"{name} has a configuration that makes no model"), torch.device("meta"):
         AutoModelForSequenceClassification.from_config(copy.deepcopy(config), trust_remote_code=False)
 

@@ -498,6 +498,7 @@ def test_encoding(download, encoding, name):
         ),
         ("text,label\na,no\n".encode("utf-16-le"), "utf-8", "without its mark, set encoding: utf-16-le"),
         ("text,label\na,no\n".encode("utf-16-be"), "utf-8", "without its mark, set encoding: utf-16-be"),
+        ("text,label\na\xe9,no\n".encode(), "utf-16", "not UTF-16: UTF-16 stream does not start with BOM; leave"),
         (b"text,label\n\xe9,no\n", "ascii", "not ASCII: byte 0xE9, number 12, in line 2; correct encoding"),
         ("text,label\n\xe9,no\n".encode(), "cp1252", "encoding is cp1252, but the file is UTF-8"),
     ],
@@ -619,6 +620,11 @@ def test_half_surrogate_pairs_are_replaced_and_counted(download, caplog):
     assert texts(download(content, "in.jsonl")) == ["a", "b \ufffd", "\U0001f600"]
     assert "1 values in column 'text' hold half a surrogate pair" in caplog.text
     assert "the first: line 2" in caplog.text
+
+
+def test_a_name_with_half_a_surrogate_pair_is_shown(download):
+    message = fails(download, '{"text": "a", "label": "no", "x\\ud800": 1}\n', "in.jsonl")
+    assert r"in.jsonl: the name 'x\ud800' has half a surrogate pair, which is no character; take it out" in message
 
 
 def test_brackets_within_brackets_without_end(download):

@@ -73,8 +73,8 @@ def read_file(source: Source, file: Path, name: str, wanted: Sequence[str], labe
             table = read_csv(name, lambda newline: _text(file, compression, source["encoding"], newline), kind, source)
         if not source["encoding"].startswith("utf"):
             _check_encoding(name, file, compression, source["encoding"])
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: {_undecodable(file, compression, source['encoding'])}") from None
+    except UnicodeError as failure:
+        raise UserError(f"{name}: {_undecodable(failure, file, compression, source['encoding'])}") from None
     except RecursionError:
         raise UserError(f"{name}: brackets stand within each other too deep; is it {kind}?") from None
     except (pa.ArrowException, ValueError, OverflowError, OSError, EOFError) as failure:  # malformed content
@@ -138,14 +138,22 @@ def _check_beginning(name: str, start: bytes, kind: str, encoding: str) -> None:
         )
 
 
-def _undecodable(file: Path, compression: str, encoding: str) -> str:
+def _undecodable(failure: UnicodeError, file: Path, compression: str, encoding: str) -> str:
     """Which byte of a file is not in its encoding, and what to do."""
+    if isinstance(failure, UnicodeEncodeError):  # of JSON, where one may be written by its code
+        return f"the name {shown(failure.object)} has half a surrogate pair, which is no character; take it out"
+    if not isinstance(failure, UnicodeDecodeError):  # UTF-16 without its mark
+        return (
+            f"not {encoding.upper()}: {reason(failure)}; leave encoding out if it is UTF-8, or correct it, such as "
+            "encoding: utf-16-le"
+        )
     with _bytes(file, compression) as stream:
         content = stream.read()
     try:
         content.decode(encoding)
-    except UnicodeDecodeError as failure:
-        start = failure.start
+    except UnicodeDecodeError as of_the_whole:
+        failure = of_the_whole
+    start = failure.start
     line = content.count(b"\n", 0, start) + 1
     found = f"not {encoding.upper()}: byte 0x{content[start]:02X}, number {start + 1:,}, in line {line}"
     if encoding != "utf-8":

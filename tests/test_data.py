@@ -743,6 +743,15 @@ def test_fewer_rows_than_asked_for_are_noted(download, caplog):
     assert "rows is 3, but there are only 2" in caplog.text
 
 
+def test_texts_of_a_parquet_file_that_are_garbled(download, tmp_path):
+    table = pa.table({"text": ["plain", "garbled"], "label": ["no", "yes"]})
+    pq.write_table(table, tmp_path / "in.parquet", compression="none", use_dictionary=False, write_statistics=False)
+    content = (tmp_path / "in.parquet").read_bytes()
+    message = fails(download, content.replace(b"garbled", b"garb\xffed"), "in.parquet")
+    assert "in.parquet: cannot be read as parquet: " in message
+    assert "UTF8" in message
+
+
 def test_text_column_of_the_wrong_type(download, tmp_path):
     pq.write_table(pa.table({"text": [["a"]], "label": ["no"]}), tmp_path / "in.parquet")
     message = fails(download, (tmp_path / "in.parquet").read_bytes(), "in.parquet")

@@ -180,6 +180,7 @@ def _check_encoding(name: str, file: Path, compression: str, encoding: str) -> N
 def _read_parquet(file: Path) -> pa.Table:
     """A Parquet file; class indices are names where its metadata have them, as the datasets library writes them."""
     table = pq.read_table(file, partitioning=None)
+    table.validate(full=True)  # texts that are none would be found only when they are used
     try:
         features = json.loads((table.schema.metadata or {})[b"huggingface"])["info"]["features"]
         found = {

@@ -903,3 +903,18 @@ def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run
     costs = [pq.read_table(folder / "cost.parquet").to_pandas().set_index("stage") for folder in (one, two)]
     for column in ("steps", "examples", "tokens"):
         assert costs[0].loc["train", column] == costs[1].loc["train", column]
+
+
+def test_the_largest_memory_of_a_job_is_not_that_of_the_process_that_started_it():
+    """A small child of a parent that has 600 MB more; and 300 MB that the child takes are seen."""
+    own = "from ftft.compute.cost import peak_memory_mb as peak; a = peak(); x = b'1' * 300_000_000; print(a, peak())"
+    code = (
+        f"import subprocess, sys; big = b'1' * 600_000_000; subprocess.run([sys.executable, '-c', {own!r}], check=True)"
+    )
+    path = {"PYTHONPATH": str(Path(loop.__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True, check=True
+    )
+    before, after = map(float, done.stdout.split())
+    assert before < 500
+    assert 290 < after - before < 400

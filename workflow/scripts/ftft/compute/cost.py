@@ -1,5 +1,6 @@
 """What a run costs, counted as it happens: operations, tokens and seconds, by stage."""
 
+import re
 import resource
 import sys
 import time
@@ -83,5 +84,9 @@ def measured(stage: str, output: str | Path) -> Iterator[None]:
 
 def peak_memory_mb() -> float:
     """The largest resident memory of this process so far, in MB."""
+    # The system's own count begins with the size of the process that started this one; Linux has one without that.
+    status = Path("/proc/self/status")
+    if status.exists() and (own := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)):
+        return int(own[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -3,12 +3,12 @@
     python benchmarks/agreement.py results/TASK
 
 after `snakemake ... -- transfer`. Prints two tables, in percent, or writes them to PREFIX-agreement.csv and
-PREFIX-unlearned.csv for docs/results_tables.py. The first has pairs of references with the
-same seed, and each reference with itself over pairs of seeds, which is as much as can be expected of others: Spearman's
-rank correlation of the variability, and the Jaccard overlap of the ambiguous thirds (20 for random ones), means and
-extremes. The second has means over seeds: the probability of the gold label in the first and the last complete epoch,
-by region of the reference's own data map, and the share of examples for which it fell; the share that was right at one
-epoch and wrong at the next; and of the planted task, how many of each kind are in the ambiguous third.
+PREFIX-unlearned.csv for docs/results_tables.py. The first has pairs of references with the same seed, and each
+reference with itself over pairs of seeds, which is as much as can be expected of others: Spearman's rank correlation of
+the variability, and the Jaccard overlap of the ambiguous thirds (20 for random ones), means and extremes. The second
+has means over seeds: the probability of the gold label in the first and the last complete epoch, by region of the
+reference's own data map, and the share of examples for which it fell; the share that was right at one epoch and wrong
+at the next; and of the planted task, how many of each kind are in the ambiguous third.
 """
 
 import argparse
@@ -87,8 +87,9 @@ def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) ->
     row = {}
     for region in REGIONS:
         chosen = (datamap["region"] == region).to_numpy()
-        row[f"{region}: first"], row[f"{region}: last"] = (100 * probability[end][chosen].mean() for end in (0, -1))
-        row[f"{region}: fell"] = 100 * float((probability[-1] < probability[0])[chosen].mean())
+        ends = pd.DataFrame({"first": probability[0], "last": probability[-1]}).loc[chosen]
+        row |= {f"{region}: {end}": 100 * float(ends[end].mean()) for end in ends}  # NaN where the region is empty
+        row[f"{region}: fell"] = 100 * float((ends["last"] < ends["first"]).mean())
     row["forgotten"] = 100 * float((datamap["forgetting"].between(1, len(probability) - 1)).mean())
     ambiguous = first(datamap["uid"], datamap["variability"], FRACTION, descending=True)
     for kind in sorted(data["kind"].unique()) if "kind" in data else []:

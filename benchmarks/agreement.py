@@ -84,7 +84,7 @@ def gold(results: Path, path: Path, labels: np.ndarray) -> np.ndarray:
 
 def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) -> dict[str, float]:
     """Of one run, in percent."""
-    row = {}
+    row: dict[str, float] = {}
     for region in REGIONS:
         chosen = (datamap["region"] == region).to_numpy()
         ends = pd.DataFrame({"first": probability[0], "last": probability[-1]}).loc[chosen]

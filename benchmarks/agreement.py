@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow/scripts"))
 
 from ftft.dynamics.artifact import read_dynamics
+from ftft.dynamics.datamap import REGIONS
+from ftft.dynamics.measures import gold_values, softmax
 from ftft.dynamics.ranking import first
 
-REGIONS = ("easy-to-learn", "ambiguous", "hard-to-learn")
 FRACTION = 0.33  # what ``select`` takes by default
 
 
@@ -69,17 +69,18 @@ def unlearned(results: Path) -> pd.DataFrame:
     """One row per reference: how its probability of the gold label moves, means over seeds in percent."""
     data = pd.read_parquet(results / "data/train.parquet")
     rows = []
-    for path in sorted(results.glob("datamap/*/seed*.parquet")):
-        if path.stem.removeprefix("seed").isdigit():  # and no table of what it cost
-            probability = gold(results, path, data["label"].to_numpy())
-            rows.append({"reference": path.parent.name} | moves(pd.read_parquet(path), data, probability))
+    runs = pd.read_parquet(results / "references.parquet", columns=["reference", "seed"])
+    for reference, seed in runs.itertuples(index=False):
+        probability = gold(results / f"reference/{reference}/seed{seed}", data["label"].to_numpy())
+        datamap = pd.read_parquet(results / f"datamap/{reference}/seed{seed}.parquet")
+        rows.append({"reference": reference} | moves(datamap, data, probability))
     return pd.DataFrame(rows).groupby("reference", sort=False).mean().round(1).reset_index()
 
 
-def gold(results: Path, path: Path, labels: np.ndarray) -> np.ndarray:
-    """The (E, N) probabilities of the gold label."""
-    logits = read_dynamics(results / "reference" / path.parent.name / path.stem / "dynamics.parquet", len(labels))
-    return softmax(logits.astype(np.float64), axis=2)[:, np.arange(len(labels)), labels]
+def gold(run: Path, labels: np.ndarray) -> np.ndarray:
+    """The (E, N) probabilities of the gold label in a run."""
+    logits = read_dynamics(run / "dynamics.parquet", len(labels))
+    return gold_values(softmax(logits.astype(np.float64)), labels)
 
 
 def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) -> dict[str, float]:

@@ -1,10 +1,33 @@
 """A training as tests and benchmarks call it: what ``loop.train`` takes, with all that they do not care about."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 from ftft.experiment.config import Training
+from ftft.training.run import Run
 from ftft.training.settings import Files
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """What a run leaves that must be the same to the byte; the cost table has seconds in it."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "cost.parquet"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def interrupt_after(monkeypatch: Any, steps: int) -> list[int]:
+    """Ask the run that takes so many steps to stop; returns the numbers of all steps that are taken from now on."""
+    advance, taken = Run.advance, []
+
+    def interrupted(run: Run) -> None:
+        advance(run)
+        taken.append(run.state.step)
+        if len(taken) == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "advance", interrupted)
+    return taken
 
 
 def files(folder: Path, **inputs: Any) -> Files:

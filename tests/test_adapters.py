@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import fields
@@ -129,12 +128,6 @@ def begun(examples, pretrained_sources, tmp_path):
 def adapted(source, **changes):
     model = classifier.build(source, LABELS, seed=SEED, layers=LAYERS, dropout=0.0)
     return adapters.add(model, Lora.of(LORA | changes), seed=SEED)
-
-
-def results(folder: Path) -> dict[str, bytes]:
-    """What a run leaves that must be the same to the byte; the cost table has seconds in it."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "cost.parquet"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def saved_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -285,15 +278,7 @@ def test_an_interrupted_run_that_goes_on_leaves_the_same_bytes(train, tmp_path, 
     cfg = settings(lora, dropout=0.1, epochs=2, evaluate_every=4)
     cfg["stops"] = {"stop": {"monitor": "dev", "patience": 9, "min_delta": 0.0, "every": None}}
     whole = train(tmp_path / "whole", cfg)
-    advance, taken = Run.advance, []
-
-    def interrupted(run):
-        advance(run)
-        taken.append(run.state.step)
-        if len(taken) == 7:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Run, "advance", interrupted)
+    taken = runs.interrupt_after(monkeypatch, 7)
     with pytest.raises(InterruptedRunError):
         train(tmp_path / "parts", cfg)
     (state,) = (tmp_path / "parts/state").glob("step-00000007-*.pt")
@@ -303,7 +288,7 @@ def test_an_interrupted_run_that_goes_on_leaves_the_same_bytes(train, tmp_path, 
     )
     train(tmp_path / "parts", cfg)
     assert taken == list(range(1, 27))
-    assert results(tmp_path / "parts") == results(whole)
+    assert runs.results(tmp_path / "parts") == runs.results(whole)
 
 
 @pytest.mark.parametrize("family", ADAPTED)
@@ -539,9 +524,9 @@ def test_models_without_an_adapter_do_not_import_peft():
 def test_frozen_weights_in_bf16_change_no_result(train, tmp_path, monkeypatch, family):
     monkeypatch.setattr(devices, "computes_bf16", lambda kind: True)
     cfg = settings(LORA | {"dropout": 0.1}, precision="bf16", epochs=None, steps=3)
-    short = results(train(tmp_path / "short", cfg, family))
+    short = runs.results(train(tmp_path / "short", cfg, family))
     monkeypatch.setattr(adapters, "compute_in_bf16", lambda model: None)
-    assert results(train(tmp_path / "long", cfg, family)) == short
+    assert runs.results(train(tmp_path / "long", cfg, family)) == short
 
 
 def test_only_frozen_linear_layers_are_held_in_bf16(pretrained_sources):

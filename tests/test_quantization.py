@@ -2,8 +2,6 @@
 
 import importlib
 import json
-import os
-import signal
 from pathlib import Path
 
 import bitsandbytes
@@ -231,26 +229,14 @@ def test_a_saved_adapter_predicts_as_it_was_trained_here_and_in_a_pipeline(
 
 
 def test_an_interrupted_run_that_goes_on_leaves_the_same_bytes(train, tmp_path, monkeypatch):
-    def results(folder):
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "cost.parquet"]
-        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-
     cfg = settings(dropout=0.1, epochs=2, evaluate_every=4)
-    whole = results(train(tmp_path / "whole", cfg))
-    advance, taken = Run.advance, []
-
-    def interrupted(run):
-        advance(run)
-        taken.append(run.state.step)
-        if len(taken) == 6:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(Run, "advance", interrupted)
+    whole = runs.results(train(tmp_path / "whole", cfg))
+    taken = runs.interrupt_after(monkeypatch, 6)
     with pytest.raises(InterruptedRunError):
         train(tmp_path / "parts", cfg)
     train(tmp_path / "parts", cfg)
     assert taken == list(range(1, 17))
-    assert results(tmp_path / "parts") == whole
+    assert runs.results(tmp_path / "parts") == whole
 
 
 def test_the_folder_says_what_it_is(train, prepared, tmp_path):

@@ -94,15 +94,6 @@ def train(prepared: Path, folder: Path, cfg: dict | None = None, *, seed: int = 
     return folder
 
 
-def results(folder: Path) -> dict[str, bytes]:
-    """Everything a run leaves that must be the same to the byte; the cost table has seconds in it."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "cost.parquet"
-    }
-
-
 def dynamics(folder: Path) -> np.ndarray:
     """Logits (epochs, N, labels)."""
     file = pq.ParquetFile(folder / "dynamics.parquet")
@@ -111,9 +102,9 @@ def dynamics(folder: Path) -> np.ndarray:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(prepared, tmp_path):
-    once = results(train(prepared, tmp_path / "once"))
-    again = results(train(prepared, tmp_path / "again"))
-    other = results(train(prepared, tmp_path / "other", seed=1))
+    once = runs.results(train(prepared, tmp_path / "once"))
+    again = runs.results(train(prepared, tmp_path / "again"))
+    other = runs.results(train(prepared, tmp_path / "other", seed=1))
     assert once == again
     assert set(once) == set(other)
     assert once["dynamics.parquet"] != other["dynamics.parquet"]
@@ -744,7 +735,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(prepared, tmp_p
         process.kill()
         process.communicate()
     finish(start(prepared, folder))
-    assert results(tmp_path / "whole") == results(folder)
+    assert runs.results(tmp_path / "whole") == runs.results(folder)
     assert 3 < len(dynamics(folder)) < 12  # the rule for references waited through some kills, and then fired
     costs = [pq.read_table(tmp_path / run / "cost.parquet").to_pandas() for run in ("whole", "killed")]
     for column in ("steps", "examples", "tokens", "tokens_padded", "flops"):
@@ -761,7 +752,7 @@ def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
     assert "asked to stop at step" in errors.decode()
     assert not (tmp_path / "stopped/models").exists()
     finish(start(prepared, tmp_path / "stopped"))
-    assert results(tmp_path / "whole") == results(tmp_path / "stopped")
+    assert runs.results(tmp_path / "whole") == runs.results(tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("which", [1, 3, -1], ids=["first", "third", "last"])
@@ -795,7 +786,7 @@ def test_a_run_interrupted_in_the_middle_of_an_evaluation_goes_on_with_it(prepar
     evaluated.clear()
     train(prepared, folder, cfg)
     assert len(evaluated) == 8 - 2 * (step // 3 - 1)  # this evaluation from its beginning, and those after it
-    assert results(whole) == results(folder)
+    assert runs.results(whole) == runs.results(folder)
     costs = [pq.read_table(run / "cost.parquet").to_pandas() for run in (whole, folder)]
     for column in ("checkpoint", "stage", "steps", "examples", "tokens", "tokens_padded", "flops"):
         assert costs[0][column].tolist() == costs[1][column].tolist()

@@ -20,6 +20,11 @@ class Lora:
         """Whether a target names one layer by its number, so that layers are not alike."""
         return any(part.isdigit() for target in self.targets or () for part in target.split("."))
 
+    @property
+    def packages(self) -> list[str]:
+        """The Python packages that it is computed with, beside those of every training."""
+        return ["peft", "bitsandbytes"] if self.quantize else ["peft"]
+
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "Lora":
         """An adapter from the plain values of a configuration."""

@@ -45,8 +45,7 @@ def train(
     """
     started = time.perf_counter()
     run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
-    lora = run.settings.lora
-    packages = [] if lora is None else ["peft", "bitsandbytes"] if lora.quantize else ["peft"]
+    packages = run.settings.lora.packages if run.settings.lora is not None else []
     made_from = manifest.describe(cfg, seed, code, files.inputs, packages) | {"precision": run.precision}
     persistence.resume(run, manifest.fingerprint(made_from))
     run.state.meter.stages["start"].seconds += time.perf_counter() - started

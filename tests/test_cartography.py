@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from test_docs import ROOT, blocks
 
 from ftft.core import artifacts
@@ -20,6 +21,7 @@ from ftft.data.schemas import data_schema
 from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import DATAMAP, SUBSET, dynamics_schema
+from ftft.experiment import config
 from ftft.interop import cartography
 from ftft.interop.guids import guid_of
 
@@ -358,10 +360,13 @@ def test_files_of_another_kind(tmp_path, data):
 
 
 def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
-    """The page's commands in their order, and then its second example, on a small run."""
+    """The page's commands in their order, and then its second example, on a small run with the demo's epochs."""
     script = blocks(PAGE, "sh")[0]
+    demo = config.load(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8")))
+    epochs = int(demo.training_of("head-l2").epochs)
+    assert f" --epochs {epochs} " in script
     monkeypatch.chdir(tmp_path)
-    dynamics, data = random_dynamics(tmp_path, n=12)
+    dynamics, data = random_dynamics(tmp_path, n=12, epochs=epochs)
     datamap.write(dynamics, data, tmp_path / "map.parquet")
     selection.write(tmp_path / "map.parquet", tmp_path / "subset.parquet", "ambiguous", 0.4)
     variables = dict(re.findall(r"\b(run|data)=(\S+)", script))
@@ -385,7 +390,8 @@ def test_the_commands_in_the_documentation(tmp_path, monkeypatch):
     assert dynamics.read_bytes() == Path(variables["run"], "dynamics.parquet").read_bytes()
     assert len(Path("ids.txt").read_text().split()) == 4
 
-    Path("train.parquet").write_bytes(data.read_bytes())
+    Path("results/TASK/data").mkdir(parents=True)
+    Path("results/TASK/data/train.parquet").write_bytes(data.read_bytes())
     exec(blocks(PAGE, "python")[1], {})
     assert read_table("subset.parquet").num_rows == 3
 

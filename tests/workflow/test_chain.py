@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
 
-from workflow.harness import ROOT, planned_jobs, small_config, snakemake, write_config, write_experiment
+from workflow.harness import ROOT, TARGETS, planned_jobs, small_config, snakemake, write_config, write_experiment
 
 STOP = "stop-ood_dev-patience1"
 
@@ -304,6 +304,11 @@ def test_a_mistake_in_the_data_is_one_line_in_the_log(tmp_path, change, expected
     assert errors
     assert all(expected in line for line in errors)
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS - {"everything"}))
+def test_whatever_is_made_the_data_are_checked(tmp_path, target):
+    assert "check_data" in planned_jobs(write_experiment(tmp_path), target)
 
 
 @pytest.mark.parametrize(

@@ -257,17 +257,17 @@ def test_the_folder_says_what_it_is(train, prepared, tmp_path):
 
 def test_passes_in_four_bits_are_not_recorded(begun, monkeypatch):
     asked = []
-    monkeypatch.setattr("ftft.compute.devices.records_passes", lambda device, *, wanted: asked.append(wanted) or False)
+    monkeypatch.setattr("ftft.compute.devices.records_passes", lambda device, **how: asked.append(how))
     begun(settings(), "llama")
-    assert asked == [False]
+    assert [how["quantized"] for how in asked] == [True]
 
 
 def test_without_bitsandbytes_it_is_refused_in_one_line(train, tmp_path, monkeypatch):
     folder = train(tmp_path) / "models/final"
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "bitsandbytes" else there(name))
-    for attempt in (quantization.check_installed, lambda: classifier.load(folder)):
-        with pytest.raises(UserError, match=r"^weights in four bits .* pip install bitsandbytes$"):
+    for attempt in (lambda: quantization.check(torch.device("cuda")), lambda: classifier.load(folder)):
+        with pytest.raises(UserError, match=r"^holding weights in four bits .* pip install bitsandbytes$"):
             attempt()
 
 

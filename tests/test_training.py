@@ -289,7 +289,7 @@ def test_a_run_of_recorded_passes_learns_the_same(prepared, tmp_path, monkeypatc
     recorded: list[tuple[int, ...]] = []
     cfg = settings(dropout=0.0, batch_size=32, micro_batch_size=20)
     plain = train(prepared, tmp_path / "plain", cfg)
-    monkeypatch.setattr(devices, "records_passes", lambda device, *, wanted: wanted)
+    monkeypatch.setattr(devices, "records_passes", lambda device, *, wanted, **how: wanted)
     monkeypatch.setattr(graphs, "record", pretended)
     other = train(prepared, tmp_path / "recorded", cfg, runtime={"cuda_graphs": True})
     np.testing.assert_allclose(dynamics(plain), dynamics(other), atol=1e-4)

@@ -154,9 +154,16 @@ def positions(length: int, device: torch.device, *, longest: int, limit: int | N
     return wanted if limit is None else min(wanted, limit)
 
 
-def records_passes(device: torch.device, *, wanted: bool) -> bool:
-    """Whether training passes are recorded (``compute.graphs``) where that is wanted: only CUDA devices can."""
-    return wanted and device.type == "cuda"
+def records_passes(device: torch.device, *, wanted: bool, checkpointing: bool, quantized: bool) -> bool:
+    """Whether training passes are recorded (``compute.graphs``), as only CUDA devices can.
+
+    Args:
+        device: that computes them.
+        wanted: False: they are not.
+        checkpointing: whether their layers are computed twice, which cannot be recorded.
+        quantized: whether the model has weights in four bits, whose operations are another library's.
+    """
+    return wanted and device.type == "cuda" and not checkpointing and not quantized
 
 
 # Compiling takes one to two minutes, as long as many a small run.

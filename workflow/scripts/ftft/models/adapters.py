@@ -5,7 +5,6 @@ et al. 2022, section 4.1). The head, which is new, is trained in full.
 """
 
 import copy
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,18 +25,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as PEFT 
 NAME = "default"  # of the adapter inside the model; PEFT's own, which its files do not have
 _PREFIX = "base_model.model."  # of the weights in its files
 _LINEAR = (nn.Linear, Conv1D)
-
-
-def check_installed() -> None:
-    """Refuse to go on without PEFT, which is imported only where an adapter is.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    if importlib.util.find_spec("peft") is None:
-        raise UserError(
-            "an adapter (tune: lora) needs the Python package peft, which is not installed: pip install peft"
-        )
+_FEATURE = "an adapter (tune: lora)"
 
 
 def add(model: PreTrainedModel, lora: Lora, *, seed: int) -> PreTrainedModel:
@@ -51,7 +39,7 @@ def add(model: PreTrainedModel, lora: Lora, *, seed: int) -> PreTrainedModel:
     Raises:
         UserError: PEFT is not installed, or a target names no linear layer of the encoder.
     """
-    check_installed()
+    folders.need("peft", _FEATURE)
     from peft import LoraConfig, TaskType
 
     targets = _targets(model, lora.targets)
@@ -84,7 +72,7 @@ def loading(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).is_file():
         return {}
-    check_installed()
+    folders.need("peft", _FEATURE)
     # The adapter brings the head; that its base has none, or one of another task and size, is nothing to warn of.
     transformers_logging.set_verbosity_error()
     return {"ignore_mismatched_sizes": True} | quantization.loading(folder)

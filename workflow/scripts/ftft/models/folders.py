@@ -43,6 +43,20 @@ def installed(package: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
+def need(package: str, what: str) -> None:
+    """Refuse to go on without a Python package that is imported only where it is needed.
+
+    Args:
+        package: its name.
+        what: needs it, in messages.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if installed(package) is None:
+        raise UserError(f"{what} needs the Python package {package}, which is not installed: pip install {package}")
+
+
 def folder_of(identity: Mapping[str, Any]) -> Path:
     """The folder of a model from a package or a path.
 

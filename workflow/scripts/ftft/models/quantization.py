@@ -5,7 +5,6 @@ weights; the scales are held in eight bits (Dettmers et al. 2023, "QLoRA", secti
 weights in the precision that it is computed in anyway.
 """
 
-import importlib.util
 import json
 import math
 from collections.abc import Iterable
@@ -17,7 +16,9 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from ftft.core.errors import UserError
+from ftft.models import folders
 
+_FEATURE = "holding weights in four bits (quantize: 4bit)"
 FILE = "bitsandbytes.json"  # in the folder of a saved adapter: how its base was held
 _BLOCK, _SCALES = 64, 256  # numbers that share a scale, and scales that share one
 _LEVELS = 4 * (16 + 256 + 1)  # bytes: the values of a number and of a scale, and the mean of the scales
@@ -34,20 +35,7 @@ def check(device: torch.device) -> None:
             f"quantize: 4bit needs a CUDA device, but this job computes on {device.type}: run it where PyTorch finds "
             "one, or leave quantize out"
         )
-    check_installed()
-
-
-def check_installed() -> None:
-    """Refuse to go on without bitsandbytes, which is imported only where weights are in four bits.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(
-            "weights in four bits (quantize: 4bit) need the Python package bitsandbytes, which is not installed: "
-            "pip install bitsandbytes"
-        )
+    folders.need("bitsandbytes", _FEATURE)
 
 
 def settings(whole: list[str], dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -91,7 +79,7 @@ def loading(folder: Path) -> dict[str, Any]:
     """
     if not (folder / FILE).is_file():
         return {}
-    check_installed()
+    folders.need("bitsandbytes", _FEATURE)
     _count_operations()
     plain = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return {"quantization_config": BitsAndBytesConfig.from_dict(plain)}

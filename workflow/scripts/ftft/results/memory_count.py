@@ -110,7 +110,9 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
             saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
-        elif machine.cuda_graphs and not how.checkpointing and not four_bits:
+        elif devices.records_passes(
+            torch.device("cuda"), wanted=machine.cuda_graphs, checkpointing=how.checkpointing, quantized=four_bits
+        ):
             # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
             # gradients too.
             other = gradients + (how.held(built, *others[0]).most if others else 0)

@@ -119,7 +119,12 @@ def replay(
         planned = steps.planned(settings, len(read(job["tokens"]).lengths))
         select = training["select"]
         lora = Lora.of(training["lora"]) if training["lora"] else None
-        recordable = not settings["gradient_checkpointing"] and not (lora and lora.quantize)
+        recorded = devices.records_passes(
+            device,
+            wanted=cuda_graphs,
+            checkpointing=settings["gradient_checkpointing"],
+            quantized=lora is not None and bool(lora.quantize),
+        )
         number, shapes = passes(
             job["tokens"],
             None if select is None else (select["fraction"], select["balance"]),
@@ -128,7 +133,7 @@ def replay(
             planned,
             None if training["tune"] in heads.ON_FEATURES else device,
             pretrained.read_source(Path(job["source"]))["max_positions"],
-            devices.records_passes(device, wanted=cuda_graphs and recordable),
+            recorded,
         )
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
         flops = count(job["source"], job["layers"], trained, lora)

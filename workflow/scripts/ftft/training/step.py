@@ -72,11 +72,14 @@ class Step:
         whole = inputs.features is None  # a head is too small to gain by what follows
         if training.gradient_checkpointing and whole:
             devices.checkpoint_activations(model)
-        # Several processes exchange their gradients, which move; a checkpointed pass is computed twice.
-        recordable = whole and accelerator.num_processes == 1 and not training.gradient_checkpointing
-        recordable = recordable and runtime.compile is not True  # who asks for the one does not get the other
-        recordable = recordable and not quantization.is_quantized(model)  # whose operations are another library's
-        self.fixed = devices.records_passes(self.device, wanted=runtime.cuda_graphs and recordable)
+        # Several processes exchange their gradients, which move; and who asks for compilation does not get both.
+        recordable = whole and accelerator.num_processes == 1 and runtime.compile is not True
+        self.fixed = devices.records_passes(
+            self.device,
+            wanted=runtime.cuda_graphs and recordable,
+            checkpointing=training.gradient_checkpointing,
+            quantized=quantization.is_quantized(model),
+        )
         self.update = Update(model, training, accelerator, in_place=self.fixed)
         self.forward = devices.compiled(
             model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False

@@ -1,18 +1,17 @@
-"""The configuration of models: where they come from, how they are trained, and what a training asks of a machine."""
+"""The configuration of models: where they come from, and how they are trained."""
 
 import os
 import re
 from typing import Any, Literal, Self
 
-from humanfriendly import InvalidTimespan, parse_timespan
 from pydantic import Field, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from ftft.core.errors import shown
 from ftft.dynamics.criteria import RANDOM
+from ftft.experiment.config.resources import Resources
 from ftft.experiment.config.sections import Criterion, Section, Strings, exactly_one
 
-LONGEST = 14 * 24 * 60  # minutes
 Architecture = Literal[
     "bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "modernbert", "eurobert",
     "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "modernbert-decoder", "qwen2", "qwen3",
@@ -31,7 +30,9 @@ class Training(Section):
     )
     steps: int | None = Field(None, ge=1, description="optimizer steps; give this or epochs")
     epochs: float | None = Field(None, gt=0, description="passes over the whole train set; subsets get as many steps")
-    evaluate_every: int | None = Field(None, ge=1, description="steps between dev evaluations; without it, nine times")
+    evaluate_every: int | None = Field(
+        None, ge=1, description="steps between dev evaluations; without it, a ninth of all steps"
+    )
     learning_rate: float = Field(2e-5, gt=0, description="at the end of the warm-up")
     schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
         "linear", description="after the warm-up; plateau halves the rate when the dev score stalls"
@@ -53,74 +54,6 @@ class Training(Section):
 
 # A head on frozen features: what differs from the defaults of Training, by measurement (docs/results/heads.md).
 HEAD: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-3, "warmup": 0.0, "dropout": 0.1}
-SHARES = (0.5, 0.25, 0.125)  # of a GPU
-
-
-class Resources(Section):
-    """What one training job of this model asks of the machine or the cluster."""
-
-    gpu: float = Field(
-        0,
-        ge=0,
-        description="number of GPUs, where more than one means as many processes; or 0.5, 0.25 or 0.125 of one that "
-        "two, four or eight jobs share",
-    )
-    mem_mb: int = Field(8000, ge=1, description="main memory in MB; at the n-th attempt, n times as much")
-    runtime: str | int = Field(
-        "4h",
-        description="wall-clock time: minutes, or text such as 8h or '12:30:00'; at the n-th attempt, n times as much",
-    )
-    threads: int = Field(2, ge=1, description="CPU cores")
-
-    @field_validator("gpu")
-    @classmethod
-    def _check_gpu(cls, gpu: float) -> float:
-        if gpu.is_integer():
-            return int(gpu)
-        if gpu not in SHARES:
-            raise ValueError(f"a number of GPUs is whole, or {', '.join(map(str, SHARES))} of one; found {gpu:g}")
-        return gpu
-
-    @property
-    def minutes(self) -> int:
-        """``runtime`` in minutes, at least one."""
-        return max(_minutes(self.runtime), 1)
-
-    @field_validator("runtime", mode="before")
-    @classmethod
-    def _check_runtime(cls, runtime: Any) -> str | int:
-        if isinstance(runtime, bool) or not isinstance(runtime, str | int):
-            raise ValueError(f"{_TIMES}; found {shown(runtime)}")
-        if _minutes(runtime) < 0:
-            raise ValueError(f"a time is not negative; found {shown(runtime)}")
-        if _is_number(runtime) and int(runtime) > LONGEST:
-            raise ValueError(
-                f"{shown(runtime)} minutes are more than 14 days. YAML reads 12:00:00 without quote marks in base 60: "
-                "write 12h, or put the time between quote marks"
-            )
-        return runtime
-
-
-_TIMES = "a time is a number of minutes, or text such as 90m, 8h, 2d or '12:30:00'"
-
-
-def _is_number(time: str | int) -> bool:
-    return isinstance(time, int) or re.fullmatch(r"\s*[0-9]+\s*", time) is not None
-
-
-def _minutes(time: str | int) -> int:
-    """A time as Snakemake reads it: a number of minutes, or text such as 8h; or as SLURM writes it, with two colons."""
-    if _is_number(time):
-        return int(time)
-    if match := re.fullmatch(r"\s*(?:(\d{1,4})-)?(\d{1,4}):(\d\d):(\d\d)\s*", str(time)):
-        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        return round(days * 24 * 60 + hours * 60 + minutes + seconds / 60)
-    if ":" in str(time):
-        raise ValueError(f"{shown(time)} may be hours or minutes; write it as 90m or 12h, or as '12:30:00'")
-    try:
-        return round(parse_timespan(str(time)) / 60)
-    except (InvalidTimespan, OverflowError):
-        raise ValueError(f"{_TIMES}; found {shown(time)}") from None
 
 
 class Scratch(Section):
@@ -235,10 +168,11 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
 
     tune: Literal["all", "lora", "head"] = Field(
         "all",
-        description="what is trained: all of it; (lora) an adapter beside the frozen encoder, and the classifier's "
-        "head, which wants a learning_rate some ten times as high; or (head) a small head on features that the frozen "
-        "layers compute once, a reference for a few percent of the cost; of the section training, only max_length and "
-        "precision apply to it, and a learning_rate of its own is the head's",
+        description="what is trained: (all) every weight; (lora) an adapter beside the frozen encoder, and the "
+        "classifier's head, which wants a learning_rate some ten times as high; or (head) a small head on features "
+        "that the frozen layers compute once, a reference for a few percent of the cost. A head takes only max_length "
+        "and precision from the section training; its own defaults, which the model's keys override, are "
+        + ", ".join(f"{key} {value:g}" for key, value in HEAD.items()),
     )
     lora: Lora | None = Field(None, description="tune: lora: the adapter, where it is not its defaults")
     quantize: Literal["4bit"] | None = Field(

@@ -14,7 +14,7 @@ SELF = "self"
 ERM = "erm"
 NAME = 100  # characters; several names may stand in one part of a path
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
-LARGEST = 2**31 - 1  # of whole numbers, seeds among them: what every library takes
+LARGEST = 2**31 - 1  # of numbers, seeds among them: what every library takes
 Metric = Literal["accuracy", "macro_f1"]
 
 
@@ -85,6 +85,14 @@ class Section(BaseModel):
                 raise ValueError(f"a whole number is expected{several}; found {shown(each)}")
             if isinstance(each, int | float) and abs(each) > LARGEST:
                 raise ValueError(f"a whole number is at most {LARGEST}; found {shown(each)}")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_size(cls, value: Any) -> Any:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int | float) and abs(each) > LARGEST:
+                raise ValueError(f"a number is at most {LARGEST}; found {shown(each)}")
         return value
 
 

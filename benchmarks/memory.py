@@ -28,7 +28,8 @@ from training_speed import BATCH, CPU_CASES, GPU_CASES, LABELS, TEXTS, Case, mac
 
 from ftft.compute import batching, devices
 from ftft.compute.cost import peak_memory_mb
-from ftft.results.memory_count import Machine, needed
+from ftft.results.machine import Machine
+from ftft.results.memory_count import needed
 from ftft.results.replay import replay
 
 CASE = CPU_CASES[0]
@@ -110,8 +111,8 @@ def foreseen(folder: Path, case: Case, data: Path, texts: int, *, gpu: int = 0) 
     }
     places = {"source": folder / "source", "tokens": folder / "tokens.parquet"}
     work: Any = {"job": {"model": "model", "layers": case.layers, "training": training} | places}
-    gpus = {"model": gpu}
-    found: dict[str, Any] = needed(work, replay(work, gpus), Machine(gpus, {})).to_pylist()[0]
+    machine = Machine({"model": gpu})
+    found: dict[str, Any] = needed(work, replay(work, machine), machine).to_pylist()[0]
     return found
 
 

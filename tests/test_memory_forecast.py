@@ -16,12 +16,13 @@ from ftft.models import classifier
 from ftft.results import memory as forecast
 from ftft.results import memory_count
 from ftft.results.forecast import Replay
-from ftft.results.memory_count import Machine, needed
+from ftft.results.machine import Machine
+from ftft.results.memory_count import needed
 from ftft.results.schemas import MEMORY
 from ftft.results.text import EN_DASH
 
 LENGTHS = [3, 9, 17]
-NO_GPU = Machine({}, {"small": 700})
+NO_GPU = Machine(mem_mb={"small": 700})
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_row_has_what_a_training_takes(job, source):
     assert found["other_mb"] == (memory.LIBRARIES + 2 * 4 * sum(LENGTHS)) / 1e6
     with memory.without_values():
         model = classifier.architecture(source, labels=3, layers=2, device="cpu")
-        held = memory.Pass(gpu=False, bf16=False, checkpointing=False).held(model, 3, 9).most
+        held = memory.Conditions(gpu=False, bf16=False, checkpointing=False).held(model, 3, 9).most
     assert found["activations_mb"] == held / 1e6
     parts = ("weights", "gradients", "moments", "activations", "other")
     assert found["total_mb"] == pytest.approx(sum(found[f"{name}_mb"] for name in parts))

@@ -1,5 +1,7 @@
 """Passes over a dataset where memory does not suffice for them, with memory that is only pretended to be full."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,7 @@ import torch
 from ftft.compute import devices
 from ftft.compute.batching import TokenizedDataset
 from ftft.compute.cost import Stage
-from ftft.compute.prediction import passes
+from ftft.compute.prediction import passes, predict
 from ftft.core.errors import UserError
 
 
@@ -58,3 +60,16 @@ def test_a_pass_that_does_not_fit_is_computed_in_parts(data, accelerator, caplog
 def test_a_device_without_room_for_one_example_is_named(data, accelerator):
     with pytest.raises(UserError, match=r"out of memory on cpu .* with one example in a forward pass: .*max_length"):
         first_tokens(data, accelerator, 8, Stage())
+
+
+def test_a_model_is_trained_on_as_before_where_its_predictions_are_broken_off(data, accelerator):
+    class Model(torch.nn.Module):
+        config = SimpleNamespace(num_labels=2)
+
+    def asked_to_stop():
+        raise KeyboardInterrupt
+
+    model = Model().train()
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, data, accelerator, pad_id=0, before_each=asked_to_stop)
+    assert model.training

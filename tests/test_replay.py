@@ -25,10 +25,12 @@ from ftft.experiment.config import Training
 from ftft.models import classifier, heads
 from ftft.models.classifier import architecture
 from ftft.results import replay
+from ftft.results.machine import Machine
 from ftft.training import loop
 from ftft.training.inputs import Inputs
 
 LABELS = ["a", "b", "c"]
+CPU = Machine()
 SEED = 3
 LORA = {"rank": 8, "alpha": 16, "dropout": 0.1, "targets": None, "merge": False, "quantize": None}
 STOP = {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": 2}  # nothing improves by 1: it ends at step 4
@@ -110,7 +112,7 @@ def trained(prepared, folder, job, stops=None):
 def test_it_is_what_the_training_then_costs(prepared, source, tmp_path, changes):
     job = work(prepared, source, **changes)
     cost = trained(prepared, tmp_path, job).loc["final"]
-    found = replay.replay({"run": job})["run"]
+    found = replay.replay({"run": job}, CPU)["run"]
     assert len(found.flops) == cost["steps"]
     assert found.flops.sum() == cost["flops"] > 0
     assert found.evaluate_every == 7
@@ -121,21 +123,21 @@ def test_each_step_is_counted_where_a_stop_rule_looks(prepared, source, tmp_path
     job = work(prepared, source)
     cost = trained(prepared, tmp_path, job, {"early": STOP}).loc["early"]
     assert cost["steps"] == 4
-    assert replay.replay({"run": job})["run"].flops[:4].sum() == cost["flops"]
+    assert replay.replay({"run": job}, CPU)["run"].flops[:4].sum() == cost["flops"]
 
 
 def test_frozen_features_are_one_pass_over_the_train_set(prepared, source):
     job = work(prepared, source) | {"training": None}
     cost = pq.read_table(prepared / "embed.parquet").to_pandas().set_index("stage")
-    assert replay.replay({"features": job})["features"].flops.tolist() == [cost.loc["embed", "flops"]]
+    assert replay.replay({"features": job}, CPU)["features"].flops.tolist() == [cost.loc["embed", "flops"]]
 
 
 def test_jobs_that_share_their_batches_are_still_counted_each_with_its_own_model(prepared, source):
     whole = work(prepared, source)
     jobs = {"two": whole, "one": whole | {"layers": 1}, "half": work(prepared, source, budget=0.5)}
-    found = replay.replay(jobs)
+    found = replay.replay(jobs, CPU)
     for name, job in jobs.items():
-        np.testing.assert_array_equal(found[name].flops, replay.replay({name: job})[name].flops)
+        np.testing.assert_array_equal(found[name].flops, replay.replay({name: job}, CPU)[name].flops)
     assert found["one"].flops.sum() < found["two"].flops.sum()
     np.testing.assert_array_equal(found["half"].flops, found["two"].flops[: len(found["half"].flops)])
 
@@ -151,28 +153,31 @@ def three(tmp_path, source):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "micro_batch_size", "cuda_graphs", "passes"),
+    ("machine", "micro_batch_size", "passes"),
     [
-        (None, None, False, [(3, 17)]),
-        ({"small": 0, "other": 1}, None, True, [(3, 17)]),
-        ({"small": 0.25}, None, False, [(3, 24)]),  # lengths are multiples of eight
-        ({"small": 2}, 2, False, [(2, 24), (1, 8)]),  # the longest come first
-        ({"small": 1}, 2, True, [(2, 24), (2, 16)]),  # few shapes: the second is filled up
-        ({}, 1, False, [(1, 17), (1, 9), (1, 3)]),
+        (CPU, None, [(3, 17)]),
+        (CPU, 1, [(1, 17), (1, 9), (1, 3)]),
+        (Machine({"small": 0, "other": 1}), None, [(3, 17)]),
+        (Machine({"small": 1}, device="cpu"), None, [(3, 17)]),
+        (Machine({"small": 0.25}, cuda_graphs=False), None, [(3, 24)]),  # lengths are multiples of eight
+        (Machine({"small": 1}, cuda_graphs=False), 2, [(2, 24), (1, 8)]),  # the longest come first
+        (Machine({"small": 1}), 2, [(2, 24), (2, 16)]),  # few shapes: the second is filled up
+        (Machine({"small": 2}), 2, [(2, 24), (1, 8)]),  # several processes record none
+        (Machine({"small": 1}, compile=True), 2, [(2, 24), (1, 8)]),  # nor do compiled models
     ],
 )
-def test_passes_are_padded_as_on_the_device(three, source, gpus, micro_batch_size, cuda_graphs, passes):
+def test_passes_are_padded_as_on_the_device(three, source, machine, micro_batch_size, passes):
     three["training"]["settings"]["micro_batch_size"] = micro_batch_size
     real = FlopCount.of(classifier.build(source, LABELS, seed=0, layers=2))
     expected = sum(real.train_pass(*shape) for shape in passes)
-    found = replay.replay({"run": three}, gpus, cuda_graphs=cuda_graphs)["run"]
+    found = replay.replay({"run": three}, machine)["run"]
     assert found.flops.tolist() == [expected]
     assert found.shapes.tolist() == sorted(map(list, passes))
 
 
 def test_layers_that_are_computed_again_are_not_recorded(three):
     three["training"]["settings"] |= {"gradient_checkpointing": True, "micro_batch_size": 2}
-    found = replay.replay({"run": three}, {"small": 1})["run"]
+    found = replay.replay({"run": three}, Machine({"small": 1}))["run"]
     assert found.shapes.tolist() == [[1, 8], [2, 24]]  # as they are; recorded, the second would be filled up
 
 
@@ -252,6 +257,6 @@ def test_an_architecture_that_cannot_be_counted_without_values_gets_random_ones(
 def test_what_a_user_can_mend_is_one_line(three, prepared, source):
     three["training"]["select"] = {"fraction": 0.3, "balance": None}
     with pytest.raises(UserError, match=r"^select.fraction 0.3 of 3 examples is none; raise fraction$"):
-        replay.replay({"run": three})
+        replay.replay({"run": three}, CPU)
     with pytest.raises(UserError, match="layers: 9 is more than the 3 layers of bert"):
-        replay.replay({"run": work(prepared, source) | {"layers": 9}})
+        replay.replay({"run": work(prepared, source) | {"layers": 9}}, CPU)

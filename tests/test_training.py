@@ -39,6 +39,7 @@ from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
 from ftft.models import classifier, pretrained
 from ftft.training import launch, loop, persistence, scoring
+from ftft.training.inputs import Inputs
 from ftft.training.run import Run
 from ftft.training.settings import Files, Runtime
 
@@ -553,6 +554,19 @@ def test_a_rule_without_looks_of_its_own_waits_for_the_others(prepared, tmp_path
     train(prepared, tmp_path, settings(stops=stops, epochs=5, evaluate_every=8, learning_rate=1e-2))
     cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().query("stage == 'train'").set_index("checkpoint")
     assert cost["steps"].to_dict() == {"stop-b": 16, "final": 25, "stop-a": 25}
+
+
+def test_a_rule_that_has_stopped_is_not_asked_about_scores_that_only_others_look_at(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Inputs, "chance", lambda *_: -1.0)
+    stops = {
+        "stop-a": {"monitor": "dev", "patience": 1, "min_delta": 1.0, "every": 2},
+        "stop-b": {"monitor": "ood_dev", "patience": 99, "min_delta": 0.0, "every": 2},
+    }
+    train(prepared, tmp_path, settings(stops=stops, epochs=None, steps=12, evaluate_every=8))
+    cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().query("stage == 'train'").set_index("checkpoint")
+    assert cost["steps"].to_dict() == {"stop-a": 4, "final": 12, "stop-b": 12}
+    curve = pq.read_table(tmp_path / "metrics.parquet").to_pandas()
+    assert set(curve[curve["step"].isin([6, 10])]["dataset"]) == {"other"}
 
 
 def test_a_loss_that_is_not_finite_names_the_step_and_the_examples(prepared, tmp_path):

@@ -1,29 +1,25 @@
 """Say what every method will cost, when its main model has to stop for it to pay, and what memory trainings take."""
 
-import logging
-
 from ftft.jobs.job import Job, run
-from ftft.results import forecast, memory
-from ftft.results.memory_count import Machine, needed
-from ftft.results.replay import ForecastSettings, replay
-
-log = logging.getLogger(__name__)
+from ftft.results import preview
+from ftft.results.machine import Machine
 
 
 def main(job: Job) -> None:
-    cfg: ForecastSettings = job.params.cfg
-    output = job.output
-    gpus, cuda_graphs = job.runtime.get("gpus") or {}, (job.runtime.get("runtime") or {}).get("cuda_graphs", True)
-    replays = replay(cfg["work"], gpus, cuda_graphs=cuda_graphs)
-    machine = Machine(gpus, job.runtime.get("mem_mb") or {}, cuda_graphs=cuda_graphs)
-    trainings = needed(cfg["work"], replays, machine)
-    memory.write(trainings, output.memory, output.memory_csv)
-    said = memory.as_text(trainings)
-    warnings = forecast.write(cfg["methods"], replays, output.table, output.csv, output.text, more=said)
-    if warnings:
-        log.warning("%d methods cannot be cheaper than ERM; %s says why", len(warnings), output.text)
-    for warning in memory.warnings(trainings):
-        log.warning("%s", warning)
+    output, runtime = job.output, job.runtime.get("runtime") or {}
+    preview.write(
+        job.params.cfg,
+        Machine(
+            job.runtime.get("gpus") or {},
+            job.runtime.get("mem_mb") or {},
+            **{key: runtime[key] for key in ("device", "cuda_graphs", "compile") if key in runtime},
+        ),
+        table=output.table,
+        csv=output.csv,
+        text=output.text,
+        memory_table=output.memory,
+        memory_csv=output.memory_csv,
+    )
 
 
 if __name__ == "__main__":

@@ -154,16 +154,27 @@ def positions(length: int, device: torch.device, *, longest: int, limit: int | N
     return wanted if limit is None else min(wanted, limit)
 
 
-def records_passes(device: torch.device, *, wanted: bool, checkpointing: bool, quantized: bool) -> bool:
+def records_passes(
+    device: torch.device,
+    *,
+    wanted: bool,
+    compiled: str | bool,
+    processes: int,
+    checkpointing: bool,
+    quantized: bool,
+) -> bool:
     """Whether training passes are recorded (``compute.graphs``), as only CUDA devices can.
 
     Args:
         device: that computes them.
         wanted: False: they are not.
-        checkpointing: whether their layers are computed twice, which cannot be recorded.
+        compiled: True: they are compiled instead; see ``compiled``.
+        processes: several exchange their gradients, which move.
+        checkpointing: whether layers are computed twice in a pass.
         quantized: whether the model has weights in four bits, whose operations are another library's.
     """
-    return wanted and device.type == "cuda" and not checkpointing and not quantized
+    possible = device.type == "cuda" and processes == 1 and not checkpointing and not quantized
+    return wanted and possible and compiled is not True
 
 
 # Compiling takes one to two minutes, as long as many a small run.

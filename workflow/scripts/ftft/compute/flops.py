@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from ftft.compute import polynomial
 from ftft.models.decoders import is_decoder
 
 # Batch sizes and lengths of the probes; six of them determine the six coefficients.
@@ -18,9 +19,8 @@ _SHAPES = [(batch, length) for batch in (1, 2) for length in (8, 16, 24)]
 class FlopCount:
     """Operations of one forward pass, and of one forward and backward pass, for any rectangle of tokens.
 
-    A transformer's operations are a polynomial in batch size B and length L: linear in B, quadratic in L, with terms
-    without B where position embeddings are projected once per batch (DeBERTa). Its coefficients come from counting six
-    small passes with ``torch.utils.flop_counter`` and are exact for any shape. A multiplication and an addition are two
+    They follow from the six coefficients of a polynomial (``compute.polynomial``), which come from counting six small
+    passes with ``torch.utils.flop_counter`` and are exact for any shape. A multiplication and an addition are two
     operations; element-wise work is not counted, nor is what gradient checkpointing or a fused attention kernel
     computes a second time, so the count is the same on every device.
     """
@@ -36,9 +36,8 @@ class FlopCount:
             model: a classifier, an encoder or a head.
             width: size of the features that a head takes; None for a model of tokens.
         """
-        matrix = np.array([_terms(batch, length) for batch, length in _SHAPES], dtype=np.float64)
-        counts = np.array([_count(model, _probe(model, *shape, width)) for shape in _SHAPES], dtype=np.float64)
-        forward, train = np.linalg.solve(matrix, counts).T
+        counts = [_count(model, _probe(model, *shape, width)) for shape in _SHAPES]
+        forward, train = polynomial.fitted(_SHAPES, counts).T
         return cls(forward=np.round(forward), train=np.round(train))
 
     def agrees(self, model: PreTrainedModel) -> bool:
@@ -47,16 +46,11 @@ class FlopCount:
 
     def forward_pass(self, batch: int, length: int) -> float:
         """Operations of an evaluation pass over ``batch`` sequences padded to ``length`` tokens."""
-        return float(self.forward @ _terms(batch, length))
+        return float(self.forward @ polynomial.terms(batch, length))
 
     def train_pass(self, batch: int, length: int) -> float:
         """Operations of a forward and backward pass over ``batch`` sequences padded to ``length`` tokens."""
-        return float(self.train @ _terms(batch, length))
-
-
-def _terms(batch: int, length: int) -> np.ndarray:
-    powers = np.array([1, length, length**2])
-    return np.concatenate([powers, batch * powers])
+        return float(self.train @ polynomial.terms(batch, length))
 
 
 def _probe(model: PreTrainedModel, batch: int, length: int, width: int | None) -> dict[str, torch.Tensor]:

@@ -69,14 +69,14 @@ def dropout(
     dropped = round(p * _LEVELS)
     if input.device.type != "cpu" or not training or inplace or not 0 < dropped < _LEVELS:
         return _dropout(input, p, training, inplace)
-    return _Scale.apply(input, _dropout_scale(input.shape, input.dtype, dropped))
+    return _Scale.apply(input, dropout_scale(input.shape, input.dtype, dropped))
 
 
 # Random numbers have so many values: sixteen bits, less the one that makes room for a difference.
 _LEVELS = 2**15
 
 
-def _dropout_scale(shape: torch.Size, dtype: torch.dtype, dropped: int) -> torch.Tensor:
+def dropout_scale(shape: torch.Size, dtype: torch.dtype, dropped: int) -> torch.Tensor:
     """What each element is multiplied by: 0 for ``dropped`` in 2^15 of them, else what keeps the mean."""
     # The seed comes from PyTorch, so that whatever restores its random state repeats the mask.
     generator = np.random.SFC64(int(torch.randint(2**62, ())))

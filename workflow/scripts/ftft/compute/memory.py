@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from ftft.compute import devices, kernels
+from ftft.compute import devices, kernels, polynomial
 
 # Batch sizes and lengths of the probes. One example alone may be laid out in another way.
 _SHAPES = [(batch, length) for batch in (2, 3) for length in (8, 16, 24)]
@@ -50,7 +50,7 @@ class Held(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pass:
+class Conditions:
     """How passes are computed.
 
     Attributes:
@@ -121,18 +121,15 @@ def _converted(module: nn.Module, convert: Callable[[torch.Tensor], torch.Tensor
 class KeptCount:
     """What autograd keeps of a pass, for any rectangle of tokens, in bytes.
 
-    Like the operations (``compute.flops``) it is a polynomial in batch size B and length L: linear in B, quadratic in
-    L, with terms without B for what a pass has once (tables of positions, bf16 copies of the weights).
+    Like the operations (``compute.flops``) they follow from a polynomial (``compute.polynomial``).
     """
 
     bytes: np.ndarray
 
     @classmethod
-    def of(cls, model: PreTrainedModel, how: Pass, width: int | None = None) -> "KeptCount":
-        """Count the passes of a model of ``without_values``; the arguments are those of ``Pass.held``."""
-        matrix = np.array([_terms(batch, length) for batch, length in _SHAPES], dtype=np.float64)
-        counts = [how.held(model, *shape, width).kept for shape in _SHAPES]
-        return cls(np.linalg.solve(matrix, np.array(counts, dtype=np.float64)))
+    def of(cls, model: PreTrainedModel, how: Conditions, width: int | None = None) -> "KeptCount":
+        """Count the passes of a model of ``without_values``; the arguments are those of ``Conditions.held``."""
+        return cls(polynomial.fitted(_SHAPES, [how.held(model, *shape, width).kept for shape in _SHAPES]))
 
     def deeper(self, two: "KeptCount", layers: int) -> "KeptCount":
         """Of so many layers, where this one is of one layer and ``two`` of two alike."""
@@ -140,7 +137,7 @@ class KeptCount:
 
     def of_pass(self, batch: int, length: int) -> int:
         """Bytes kept of a pass over ``batch`` sequences padded to ``length`` tokens."""
-        return round(float(self.bytes @ _terms(batch, length)))
+        return round(float(self.bytes @ polynomial.terms(batch, length)))
 
 
 def weights(model: torch.nn.Module) -> int:
@@ -156,11 +153,6 @@ def trained_weights(model: torch.nn.Module) -> int:
 def moments(optimizer: str, momentum: float) -> int:
     """How many times the gradients' size an optimizer (``adamw`` or ``sgd``) keeps."""
     return 0 if optimizer == "sgd" and not momentum else MOMENTS[optimizer]
-
-
-def _terms(batch: int, length: int) -> np.ndarray:
-    powers = np.array([1, length, length**2])
-    return np.concatenate([powers, batch * powers])
 
 
 def _inputs(batch: int, length: int, width: int | None) -> dict[str, torch.Tensor]:
@@ -207,7 +199,7 @@ def _as_on_cpu() -> Iterator[None]:
 
     with (
         mock.patch.multiple(functional, dropout=kernels.dropout, embedding=embedding),
-        mock.patch.object(kernels, "_dropout_scale", lambda shape, dtype, _: torch.empty(shape, dtype=dtype)),
+        mock.patch.object(kernels, "dropout_scale", lambda shape, dtype, _: torch.empty(shape, dtype=dtype)),
     ):
         yield
 

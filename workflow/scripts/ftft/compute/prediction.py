@@ -44,9 +44,11 @@ def predict(
             output = model(**batch)
         logits[torch.from_numpy(rows).to(accelerator.device)] = output.logits.float()
 
-    with torch.inference_mode():
-        passes(compute, data, accelerator, pad_id=pad_id, stage=stage, flops=flops)
-    model.train(was_training)
+    try:
+        with torch.inference_mode():
+            passes(compute, data, accelerator, pad_id=pad_id, stage=stage, flops=flops)
+    finally:
+        model.train(was_training)
     if accelerator.num_processes > 1:
         logits = accelerator.reduce(logits, "sum")
     return logits.cpu().numpy()

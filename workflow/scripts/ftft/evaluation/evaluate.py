@@ -70,11 +70,12 @@ def evaluate(
     fine_tuned = fine_tuned.to(accelerator.device)
     labels = [fine_tuned.config.id2label[index] for index in range(fine_tuned.config.num_labels)]
     step, steps_per_epoch = read_step(curve, trained), read_number(curve, "steps_per_epoch")
+    pad_id = pretrained.read_source(source)["pad_id"]
     rows: list[dict[str, Any]] = []
     for dataset, path in datasets.items():
         data = TokenizedDataset.read(path)
         check_labels(path, data.labels, len(labels))
-        logits = predict(fine_tuned, data, accelerator, pad_id=pretrained.read_source(source)["pad_id"])
+        logits = predict(fine_tuned, data, accelerator, pad_id=pad_id)
         results = detailed_scores(logits, data.labels, labels, f"{title} on {dataset}")
         _write_predictions(artifacts.read_table(path, ["uid", "label"]), logits, labels, predictions[dataset])
         for metric, value in sorted(results.items()):

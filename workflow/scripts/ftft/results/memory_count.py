@@ -5,62 +5,26 @@ Which passes there are comes from ``results.replay``, and what one holds from ``
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from transformers import PreTrainedModel
 
-from ftft.compute import devices, memory
+from ftft.compute import memory
 from ftft.compute.batching import FEATURES
 from ftft.core.artifacts import read_table
 from ftft.core.errors import reason
 from ftft.models import adapters, classifier, heads, quantization
 from ftft.models.lora import Lora
 from ftft.results.forecast import Replay
+from ftft.results.machine import MB, Machine
 from ftft.results.replay import Work
 from ftft.results.schemas import MEMORY
 
 log = logging.getLogger(__name__)
-
-MB = 1e6
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What there is.
-
-    Attributes:
-        gpus: of each model, as in ``config.Resources``; none where it is trained on a CPU.
-        mem_mb: main memory that each model's jobs ask for.
-        cuda_graphs: whether passes on a GPU are recorded.
-    """
-
-    gpus: Mapping[str, float]
-    mem_mb: Mapping[str, int]
-    cuda_graphs: bool = True
-
-    def has_gpu(self, model: str) -> bool:
-        """Whether a model is trained on a GPU."""
-        return bool(self.gpus.get(model))
-
-    def bf16(self, model: str) -> bool:
-        """Whether the model's device computes in bf16; of a GPU that is not here nothing else is known."""
-        if self.has_gpu(model):
-            return not torch.cuda.is_available() or devices.computes_bf16("cuda")
-        return devices.computes_bf16("cpu")
-
-    def available(self, model: str) -> float | None:
-        """MB for a training of the model; None where nothing is known."""
-        if not self.has_gpu(model):
-            return self.mem_mb.get(model)
-        if not torch.cuda.is_available():
-            return None
-        return torch.cuda.get_device_properties(0).total_memory * min(self.gpus[model], 1) / MB
 
 
 def needed(work: Mapping[str, Work], replays: Mapping[str, Replay], machine: Machine) -> pa.Table:
@@ -92,7 +56,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     settings, whole = training["settings"], training["tune"] not in heads.ON_FEATURES
     gpu = machine.has_gpu(model) and whole
     bf16 = settings["precision"] == "bf16" and machine.bf16(model)
-    how = memory.Pass(gpu, bf16, settings["gradient_checkpointing"])
+    how = memory.Conditions(gpu, bf16, settings["gradient_checkpointing"])
     shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
     width = None if whole else _width(work[0])
     lora = Lora.of(training["lora"]) if training["lora"] else None
@@ -110,9 +74,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
             saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
-        elif devices.records_passes(
-            torch.device("cuda"), wanted=machine.cuda_graphs, checkpointing=how.checkpointing, quantized=four_bits
-        ):
+        elif machine.records_passes(model, checkpointing=how.checkpointing, quantized=four_bits):
             # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
             # gradients too.
             other = gradients + (how.held(built, *others[0]).most if others else 0)
@@ -138,7 +100,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     }
 
 
-def _model(job: Work, how: memory.Pass, layers: int | None = None) -> PreTrainedModel:
+def _model(job: Work, how: memory.Conditions, layers: int | None = None) -> PreTrainedModel:
     """The model that a training builds, without values; with so many ``layers``, or with its own."""
     training, source = job["training"], Path(job["source"])
     assert training is not None
@@ -175,7 +137,7 @@ def _width(job: Work) -> int:
     return len(FEATURES[training["features"]]) * int(classifier.read_config(Path(job["source"])).hidden_size)
 
 
-def _by_size(job: Work, how: memory.Pass, width: int | None, shapes: Any) -> list[tuple[int, int]]:
+def _by_size(job: Work, how: memory.Conditions, width: int | None, shapes: Any) -> list[tuple[int, int]]:
     """The shapes, those first that hold most: told from two layers where there are more, since many take long."""
     depth = 0 if width is not None else _model(job, how).config.num_hidden_layers
     lora = job["training"] and job["training"]["lora"]

@@ -7,7 +7,7 @@ the run itself, on a device of the kind that is named and as long as its memory 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,7 +28,8 @@ from ftft.dynamics.criteria import RANDOM
 from ftft.models import adapters, classifier, heads, pretrained
 from ftft.models.lora import Lora
 from ftft.results.forecast import Method, Replay
-from ftft.training import steps
+from ftft.results.machine import Machine
+from ftft.training import passes, steps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -89,10 +90,8 @@ class _Texts:
         return cls(table["uid"], table["label"], table["length"].to_numpy().astype(np.int64))
 
 
-def replay(
-    work: Mapping[str, Work], gpus: Mapping[str, float] | None = None, *, cuda_graphs: bool = True
-) -> dict[str, Replay]:
-    """Count jobs by name, on a GPU where ``gpus`` has one for the model, else on a CPU.
+def replay(work: Mapping[str, Work], machine: Machine) -> dict[str, Replay]:
+    """Count jobs by name, on the devices that ``machine`` has for their models.
 
     What several share, such as the batches of models with one tokenizer, is counted once.
 
@@ -105,12 +104,11 @@ def replay(
     read, count = cache(_Texts.read), cache(_count)
 
     @cache
-    def passes(tokens: str | Path, *settings: Any) -> tuple[Ints, Ints]:
-        return _training_passes(read(tokens), *settings)
+    def batches(tokens: str | Path, how: _Batches) -> tuple[Ints, Ints]:
+        return _training_passes(read(tokens), how)
 
     def replayed(job: Work) -> Replay:
-        training = job["training"]
-        device = torch.device("cuda" if gpus and gpus.get(job["model"]) else "cpu")
+        training, device = job["training"], machine.device_of(job["model"])
         if training is None:
             flops = count(job["source"], job["layers"], None)
             shapes = _evaluation_passes(read(job["tokens"]).lengths, device)
@@ -119,22 +117,24 @@ def replay(
         planned = steps.planned(settings, len(read(job["tokens"]).lengths))
         select = training["select"]
         lora = Lora.of(training["lora"]) if training["lora"] else None
-        recorded = devices.records_passes(
-            device,
-            wanted=cuda_graphs,
+        of_texts = training["tune"] not in heads.ON_FEATURES
+        recorded = of_texts and machine.records_passes(
+            job["model"],
             checkpointing=settings["gradient_checkpointing"],
             quantized=lora is not None and bool(lora.quantize),
         )
-        number, shapes = passes(
-            job["tokens"],
-            None if select is None else (select["fraction"], select["balance"]),
-            tuple(settings[key] for key in ("batch_size", "micro_batch_size", "length_window")),
-            training["seed"],
-            planned,
-            None if training["tune"] in heads.ON_FEATURES else device,
-            pretrained.read_source(Path(job["source"]))["max_positions"],
-            recorded,
+        how = _Batches(
+            select=None if select is None else (select["fraction"], select["balance"]),
+            batch_size=settings["batch_size"],
+            micro_batch_size=settings["micro_batch_size"],
+            window=settings["length_window"],
+            seed=training["seed"],
+            planned=planned,
+            device=device if of_texts else None,
+            limit=pretrained.read_source(Path(job["source"]))["max_positions"],
+            recorded=recorded,
         )
+        number, shapes = batches(job["tokens"], how)
         trained = tuple(training[key] for key in ("tune", "labels", "features", "hidden_size"))
         flops = count(job["source"], job["layers"], trained, lora)
         taken = steps.budgeted(planned, training["budget"])
@@ -160,46 +160,54 @@ def _evaluation_passes(lengths: Ints, device: torch.device) -> Ints:
     return np.array([(len(rows), padded(int(lengths[rows[0]]))) for rows in pieces])
 
 
-def _training_passes(
-    texts: _Texts,
-    select: tuple[float, str | None] | None,
-    batches: tuple[int, int | None, int],
-    seed: int,
-    planned: int,
-    device: torch.device | None,
-    limit: int | None,
-    fixed: bool,
-) -> tuple[Ints, Ints]:
-    """The passes of a training: the (P,) step of each, and its (P, 2) examples and positions: as in ``training``.
+@dataclass(frozen=True)
+class _Batches:
+    """What decides the passes of a training on given texts.
 
-    Args:
-        texts: the train set.
+    Attributes:
         select: fraction and balance of a subset; None for all data.
-        batches: batch size, micro-batch size and length window.
-        seed: of the run.
+        batch_size, micro_batch_size, window, seed: as in training.
         planned: number of steps.
         device: None where a head is trained on features, of which every text has one position.
         limit: positions that the model has, if it has a limit.
-        fixed: whether passes come in few shapes, to be recorded.
+        recorded: whether passes come in few shapes, to be recorded.
     """
-    lengths = np.ones_like(texts.lengths) if device is None else texts.lengths
-    fixed = fixed and device is not None
-    device = device or torch.device("cpu")
-    rows = _rows(texts, select, seed)
-    batch_size, micro_batch_size, window = batches
-    most, longest = devices.tokens_per_pass(device, train=True), int(lengths.max())
-    full = min(micro_batch_size or batch_size, batch_size)
-    per_epoch = steps.per_epoch(len(rows), batch_size)
+
+    select: tuple[float, str | None] | None
+    batch_size: int
+    micro_batch_size: int | None
+    window: int
+    seed: int
+    planned: int
+    device: torch.device | None
+    limit: int | None
+    recorded: bool
+
+
+def _training_passes(texts: _Texts, how: _Batches) -> tuple[Ints, Ints]:
+    """The passes of a training: the (P,) step of each, and its (P, 2) examples and positions: as in ``training``."""
+    lengths = np.ones_like(texts.lengths) if how.device is None else texts.lengths
+    device = how.device or torch.device("cpu")
+    rows = _rows(texts, how.select, how.seed)
+    cut = partial(
+        passes.cut,
+        lengths=lengths,
+        device=device,
+        size=how.micro_batch_size,
+        tokens=devices.tokens_per_pass(device, train=True),
+        full=min(how.micro_batch_size or how.batch_size, how.batch_size) if how.recorded else None,
+        longest=int(lengths.max()),
+        limit=how.limit,
+    )
+    per_epoch = steps.per_epoch(len(rows), how.batch_size)
     found = []
-    for epoch in range(math.ceil(planned / per_epoch)):
+    for epoch in range(math.ceil(how.planned / per_epoch)):
+        order = epoch_batches(
+            rows, lengths[rows], batch_size=how.batch_size, window=how.window, seed=how.seed, epoch=epoch
+        )
         first = epoch * per_epoch
-        order = epoch_batches(rows, lengths[rows], batch_size=batch_size, window=window, seed=seed, epoch=epoch)
-        for step, batch in enumerate(order[: planned - first], first):
-            pieces = micro_batches(batch, lengths, size=micro_batch_size, tokens=most)
-            for piece in pieces:
-                length = int(lengths[piece[0]])
-                positions = devices.positions(length, device, longest=longest, limit=limit, fixed=fixed)
-                found.append((step, full if fixed else len(piece), positions))
+        for step, batch in enumerate(order[: how.planned - first], first):
+            found += [(step, len(each.filled), each.positions) for each in cut(batch)]
     table = np.array(found)
     return table[:, 0], table[:, 1:]
 

@@ -25,19 +25,28 @@ class Pass:
 
 
 def cut(
-    batch: np.ndarray, inputs: Inputs, device: torch.device, *, size: int | None, tokens: int | None, full: int | None
+    batch: np.ndarray,
+    lengths: np.ndarray,
+    device: torch.device,
+    *,
+    size: int | None,
+    tokens: int | None,
+    full: int | None,
+    longest: int,
+    limit: int | None,
 ) -> list[Pass]:
     """The passes of a batch, the longest texts first.
 
     Args:
         batch: rows of the train set.
-        inputs: the train set.
+        lengths: (N,) tokens of each example of the train set.
         device: where the passes are computed.
         size: examples in a pass at most; None for the whole batch.
         tokens: padded tokens in a pass at most; None where nothing limits them.
         full: where passes come in few shapes, the examples that each is filled up to; else None.
+        longest: tokens of the longest text of the whole train set.
+        limit: positions that the model has, if it has a limit.
     """
-    lengths = inputs.data.lengths
     return [
         Pass(
             rows=rows,
@@ -45,8 +54,8 @@ def cut(
             positions=devices.positions(
                 int(lengths[rows[0]]),
                 device,
-                longest=inputs.longest,
-                limit=inputs.limit,
+                longest=longest,
+                limit=limit,
                 fixed=full is not None,
             ),
         )

@@ -155,12 +155,12 @@ class Run:
         state.due = []
         scores = {row["dataset"]: row["value"] for row in rows if row["metric"] == self.settings.metric}
         for name, stop in state.stops.items():
-            if not (stop.looks_at(state.step) or (whole and (stop.every is None or self.finished))):
+            looks = stop.looks_at(state.step) or (whole and (stop.every is None or self.finished))
+            if stop.stopped is not None or not looks:  # what a rule watches is scored as long as it looks
                 continue
-            already = stop.stopped is not None
             if stop.update(state.step, monitored(scores, stop.monitor)):
                 state.best[name] = self.weights()
-            if stop.stopped is not None and not already:
+            if stop.stopped is not None:
                 log.info("%s: %s stops at step %d; best was step %d", self.title, name, state.step, stop.best_step)
                 self.charge(name)
         if whole:

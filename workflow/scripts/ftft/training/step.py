@@ -72,11 +72,11 @@ class Step:
         whole = inputs.features is None  # a head is too small to gain by what follows
         if training.gradient_checkpointing and whole:
             devices.checkpoint_activations(model)
-        # Several processes exchange their gradients, which move; and who asks for compilation does not get both.
-        recordable = whole and accelerator.num_processes == 1 and runtime.compile is not True
         self.fixed = devices.records_passes(
             self.device,
-            wanted=runtime.cuda_graphs and recordable,
+            wanted=runtime.cuda_graphs and whole,
+            compiled=runtime.compile,
+            processes=accelerator.num_processes,
             checkpointing=training.gradient_checkpointing,
             quantized=quantization.is_quantized(model),
         )
@@ -147,11 +147,13 @@ class Step:
         full = self.training.batch_size
         return passes.cut(
             batch,
-            self.inputs,
+            self.inputs.data.lengths,
             self.device,
             size=self.micro_batch_size,
             tokens=self.micro_batch_tokens,
             full=min(self.micro_batch_size or full, full) if self.fixed else None,
+            longest=self.inputs.longest,
+            limit=self.inputs.limit,
         )
 
     def _compute(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,8 @@ from ftft.experiment.config.data import Data, OodSet, Source
 from ftft.experiment.config.experiment import Config, Report, Runtime
 from ftft.experiment.config.load import load, plain
 from ftft.experiment.config.methods import DataMap, Method, ProductOfExperts, Select, Stop, Upweight
-from ftft.experiment.config.models import HEAD, Lora, Model, ReferenceStop, Resources, Scratch, Training
+from ftft.experiment.config.models import HEAD, Lora, Model, ReferenceStop, Scratch, Training
+from ftft.experiment.config.resources import Resources
 from ftft.experiment.config.sections import ERM, NAME, SELF, Metric, Name
 
 __all__ = [

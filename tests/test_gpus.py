@@ -138,6 +138,22 @@ def test_a_job_with_a_share_gets_no_more_of_the_memory(monkeypatch):
     assert limits == [0.25]
 
 
+def test_where_the_memory_cannot_be_limited_the_share_and_what_is_visible_are_given_back(monkeypatch):
+    def refuse(share):
+        raise RuntimeError("CUDA error: device busy")
+
+    monkeypatch.setattr(gpus.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpus.torch.cuda, "set_per_process_memory_fraction", refuse)
+    monkeypatch.setenv(gpus.VISIBLE, "0,1")
+    with pytest.raises(RuntimeError, match="device busy"), gpus.assigned(0.5):
+        pass
+    assert os.environ[gpus.VISIBLE] == "0,1"
+    whole = start("0")  # it would wait for ever for a device of which somebody holds a share
+    assert select.select([whole.stdout], [], [], 60)[0]
+    assert whole.stdout.readline().split()[0] == "0"
+    finish(whole)
+
+
 def test_the_process_sees_its_devices_only_and_afterwards_what_it_saw_before(monkeypatch):
     monkeypatch.setenv(gpus.VISIBLE, "3,4")
     with gpus.assigned(1) as outer:

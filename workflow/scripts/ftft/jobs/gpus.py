@@ -75,13 +75,13 @@ def assigned(gpus: float, *, device: str = "auto") -> Iterator[Assigned]:
     granted = len(candidates) == wanted and _scheduled()
     taken = Assigned(tuple(candidates)) if granted else _take(candidates, wanted, share)
     before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = ",".join(taken.devices)
-    if share < 1:
-        log.info("computing on GPU %s, with %g of its memory", named(taken.devices), share)
-        _limit_memory(share)
-    else:
-        log.info("computing on GPU %s", named(taken.devices))
     try:
+        os.environ[VISIBLE] = ",".join(taken.devices)
+        if share < 1:
+            log.info("computing on GPU %s, with %g of its memory", named(taken.devices), share)
+            _limit_memory(share)
+        else:
+            log.info("computing on GPU %s", named(taken.devices))
         yield taken
     finally:
         _set_visible(before)

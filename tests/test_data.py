@@ -743,6 +743,16 @@ def test_fewer_rows_than_asked_for_are_noted(download, caplog):
     assert "rows is 3, but there are only 2" in caplog.text
 
 
+def test_a_part_of_what_is_generated_is_not_fewer_than_asked_for(tmp_path, caplog):
+    source = {"builtin": "planted", "split": "train", "rows": 50, "part": [0, 0.5]}
+    prepare.download(config(source, ("text_a", "text_b"), labels=NLI), tmp_path / "out.parquet")
+    made = planted.generate("train", 50)["uid"].to_pylist()
+    half = [uid for uid in made if hashlib.sha256(uid.encode()).digest()[0] < 128]
+    assert artifacts.read_table(tmp_path / "out.parquet")["uid"].to_pylist() == half
+    assert 0 < len(half) < 50
+    assert "there are only" not in caplog.text
+
+
 def test_texts_of_a_parquet_file_that_are_garbled(download, tmp_path):
     table = pa.table({"text": ["plain", "garbled"], "label": ["no", "yes"]})
     pq.write_table(table, tmp_path / "in.parquet", compression="none", use_dictionary=False, write_statistics=False)

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from ftft.data.schemas import data_schema, tokens_schema
+from ftft.data.schemas import data_schema, text_columns, tokens_schema
 from ftft.dynamics.schemas import dynamics_schema
 from ftft.evaluation.schemas import predictions_schema
 
@@ -16,3 +16,9 @@ def test_schemas_that_depend_on_the_data():
     for schema in (dynamics_schema(3), predictions_schema(3)):
         assert schema.field("logits").type.list_size == 3
         assert schema.field("logits").type.value_type == pa.float32()
+
+
+def test_the_columns_of_text_come_in_the_order_of_the_pair():
+    assert text_columns(["label", "text_b", "kind", "text_a"]) == ["text_a", "text_b"]
+    assert text_columns(["uid", "text_a", "label", "text"]) == ["text_a"]
+    assert text_columns(["uid", "label"]) == []

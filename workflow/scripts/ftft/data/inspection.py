@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ftft.core.artifacts import atomic_path, column_names, read_table, write_table
 from ftft.core.errors import UserError, listed, named, shown
-from ftft.data.schemas import TRAIN
+from ftft.data.schemas import TRAIN, text_columns
 
 TOLERATED = 0.01  # share of rows whose texts stand in the train set too, without a warning
 # The sets that are drawn as the train set is: they should have its classes.
@@ -101,7 +101,7 @@ def warnings(table: pa.Table) -> list[str]:
 
 def _rows(path: str | Path) -> Iterator[tuple[bytes, int]]:
     """A key of the texts of each row, and its label."""
-    names = [name for name in ("text_a", "text_b") if name in column_names(path)]
+    names = text_columns(column_names(path))
     table = read_table(path, columns=[*names, "label"])
     for texts, label in zip(
         zip(*(table[name].to_pylist() for name in names), strict=True), table["label"].to_pylist(), strict=True

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ftft.core.artifacts import write_table
 from ftft.core.errors import UserError, listed, shown, without_credentials
 from ftft.data.columns import labels_of, strings_of, texts_of, uids_of
-from ftft.data.schemas import DATA_COLUMNS, data_schema
+from ftft.data.schemas import DATA_COLUMNS, TEXTS, data_schema
 from ftft.data.settings import Download, Source
 from ftft.data.sources import read_source
 
@@ -42,7 +42,7 @@ def download(cfg: Download, output: Path, data_dir: str | Path = ".", url: str |
     where, table, revision = read_source(source, wanted, label, data_dir, url or source["path"])
     columns = {
         "uid": uids_of(where, table, uid),
-        **{name: texts_of(where, table, column) for name, column in zip(("text_a", "text_b"), text, strict=False)},
+        **{name: texts_of(where, table, column) for name, column in zip(TEXTS, text, strict=False)},
         "label": labels_of(where, strings_of(where, table, label), label, cfg, source["relabel"]),
     }
     for name in table.column_names:

@@ -4,7 +4,7 @@ Columns are described in ``docs/artifacts.md``.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from ftft.core.artifacts import damaged, read_metadata
 from ftft.core.errors import UserError
 
+# The columns of text: the second one where texts come in pairs.
+TEXTS = ("text_a", "text_b")
+
 # The columns that every dataset has; all others are carried along unread.
-DATA_COLUMNS = ("uid", "text_a", "text_b", "label")
+DATA_COLUMNS = ("uid", *TEXTS, "label")
 
 # A class index, which is below the limit.
 LABEL = pa.int16()
@@ -25,6 +28,11 @@ IN_DISTRIBUTION = "in_distribution"
 
 # The name of the train set among the data sets.
 TRAIN = "train"
+
+
+def text_columns(names: Container[str]) -> list[str]:
+    """Those of a dataset's columns that are texts: one, or two of pairs."""
+    return [name for name in TEXTS if name in names]
 
 
 def data_schema(*, pairs: bool, extra: Iterable[pa.Field] = ()) -> pa.Schema:

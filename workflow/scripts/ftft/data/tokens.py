@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from ftft.core import artifacts
 from ftft.core.errors import UserError, reason
 from ftft.core.files import sha256
-from ftft.data.schemas import tokens_schema
+from ftft.data.schemas import text_columns, tokens_schema
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +53,15 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
     encoder.no_padding()
     encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
-    pairs = "text_b" in artifacts.column_names(data)
+    texts = text_columns(artifacts.column_names(data)) or ["text_a"]
+    pairs = "text_b" in texts
     separator = {key: identity[key] for key in identity if key == "pair_separator" and pairs}
     if None in separator.values():
         raise UserError(
             f"the tokenizer of the model {source.parent.name} puts nothing between the texts of a pair: set "
             "pair_separator of the model to a text that it knows"
         )
-    texts = [name for name in ("text_a", "text_b") if name in artifacts.column_names(data)]
-    table = artifacts.read_table(data, ["uid", "label", *(texts or ["text_a"])])
+    table = artifacts.read_table(data, ["uid", "label", *texts])
     tokens = _encode(table, encoder, identity["pad_id"], token_types)
     special = encoder.num_special_tokens_to_add(is_pair=pairs)
     _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)
@@ -108,7 +108,7 @@ def _check(tokens: pa.Table, identity: dict[str, Any], special: int, name: str, 
 
 def _encode(table: pa.Table, encoder: Tokenizer, empty: int, token_types: bool) -> pa.Table:
     """Tokens of all rows; where there are none, as many a decoder's tokenizer gives for an empty text, ``empty``."""
-    columns = [table[name] for name in ("text_a", "text_b") if name in table.column_names]
+    columns = [table[name] for name in text_columns(table.column_names)]
     chunks = []
     for start in range(0, table.num_rows, CHUNK):
         texts = [column.slice(start, CHUNK).to_pylist() for column in columns]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ftft.core.artifacts import column_names, damaged, read, read_number, read_table
 from ftft.core.errors import UserError, listed, named
-from ftft.data.schemas import check_labels, check_source
+from ftft.data.schemas import check_labels, check_source, text_columns
 from ftft.dynamics.artifact import read_dynamics
 from ftft.dynamics.datamap import REGIONS
 from ftft.dynamics.measures import softmax
@@ -119,7 +119,7 @@ def explore(
     groups, group_of = _groups(table[group]) if group else (None, np.zeros(len(gold), np.int64))
     maps = [_read(datamap, subsets, train_data, uids, gold) for datamap in datamaps]
 
-    columns = [name for name in ("text_a", "text_b") if name in column_names(train_data)]
+    columns = text_columns(column_names(train_data))
     texts = read_table(train_data, columns=columns)
     limit = _limit(texts, maps)
     rows, top = _carried(maps, limit)

@@ -12,7 +12,7 @@
 #   results/{task}/summary.csv, comparison.csv, cost_curve.csv, report.html
 #   results/{task}/figures, tables    the same for papers, as SVG, PNG, CSV and LaTeX
 #
-# At the end, the terminal shows the table of the methods and where the report is.
+# At the end, the terminal shows the table of the methods and where the page is.
 from snakemake.utils import min_version
 
 min_version("9.27")

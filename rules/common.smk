@@ -14,7 +14,7 @@ if not workflow.current_basedir.is_local:
         "name the Snakefile of the clone"
     )
 
-# Of these rules. workflow.basedir would be the folder of a workflow that has this one as a module.
+# The clone that these rules are read from; workflow.basedir would be that of a workflow with this one as a module.
 CLONE = Path(workflow.current_basedir).parent
 SCRIPTS = CLONE / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))

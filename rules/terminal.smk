@@ -22,7 +22,7 @@ class Watch(logging.Handler):
 
     def __init__(self):
         super().__init__()
-        self.rules = {}  # of the jobs that are to run, by their ids
+        self.rules = {}  # names, of the jobs that are to run, by their ids
         self.done, self.total = 0, 0
         self.failed = []
 
@@ -89,7 +89,7 @@ onsuccess:
         if made & {"compare_references", "forecast"}:
             show(LAYOUT.forecast.txt)
     if "report" in made:
-        logger.info(f"The report: {Path(LAYOUT.page).absolute()}")
+        logger.info(f"The page: {Path(LAYOUT.page).absolute()}")
 
 
 onerror:

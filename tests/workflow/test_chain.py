@@ -139,13 +139,13 @@ def test_the_page_opens_in_a_browser(finished, open_page):
     assert f"{100 * ftft['value'].item():.2f}" in page.locator("table.sortable tr", has_text="ftft").inner_text()
 
 
-def test_a_run_ends_with_the_table_and_the_path_of_the_report(finished):
+def test_a_run_ends_with_the_table_and_the_path_of_the_page(finished):
     said = (finished / "terminal.txt").read_text(encoding="utf-8")
     text = (finished / "results/topics/summary.txt").read_text(encoding="utf-8")
     assert said.count(text) == 1
     after = said.partition(text)[2].splitlines()
     path = finished / "results/topics/report.html"
-    assert next(line for line in after if line) == f"The report: {path}"
+    assert next(line for line in after if line) == f"The page: {path}"
     assert len([line for line in after if line]) == 3  # and Snakemake's log and time
     lines = [line.split() for line in text.splitlines()[3:]]
     scores = pd.read_csv(finished / "results/topics/summary.csv").query("metric == 'accuracy' and dataset == 'blogs'")
@@ -173,7 +173,7 @@ def test_other_targets_end_with_what_they_brought(copy):
         done = snakemake(copy, *arguments.split())
         assert done.returncode == 0, done.stderr
         assert [text in done.stderr for text in texts] == expected
-        assert "The report" not in done.stderr
+        assert "The page" not in done.stderr
         assert "accuracy in percent" not in done.stderr
         assert "trainings done" not in done.stderr
 
@@ -182,7 +182,7 @@ def test_a_plan_shows_no_results(finished):
     for arguments in (["--forceall", "--dry-run"], ["--forceall", "--dag"]):
         done = snakemake(finished, *arguments)
         assert done.returncode == 0, done.stderr
-        assert "The report" not in done.stdout + done.stderr
+        assert "The page" not in done.stdout + done.stderr
         assert "accuracy in percent" not in done.stdout + done.stderr
     assert done.stdout.startswith("digraph")
 

@@ -42,7 +42,7 @@ def read_file(source: Source, file: Path, name: str, wanted: Sequence[str], labe
     """One file as a table of whatever columns it has; all columns of a csv or tsv file are strings.
 
     Args:
-        source: the fields of ``ftft.config.Source``.
+        source: the fields of ``ftft.experiment.config.Source``.
         file: where it lies.
         name: what to call it in messages.
         wanted: the columns that will be used.
@@ -140,7 +140,7 @@ def _check_beginning(name: str, start: bytes, kind: str, encoding: str) -> None:
 
 def _undecodable(failure: UnicodeError, file: Path, compression: str, encoding: str) -> str:
     """Which byte of a file is not in its encoding, and what to do."""
-    if isinstance(failure, UnicodeEncodeError):  # of JSON, where one may be written by its code
+    if isinstance(failure, UnicodeEncodeError):  # JSON may write half a pair by its code
         return f"the name {shown(failure.object)} has half a surrogate pair, which is no character; take it out"
     if not isinstance(failure, UnicodeDecodeError):  # UTF-16 without its mark
         return (

@@ -59,7 +59,7 @@ class Plan(Materials):
 
     @cached_property
     def references(self) -> list[str]:
-        """Models whose dynamics are used by some method, for data maps and the report."""
+        """Models whose dynamics are used by some method, for data maps and the page."""
         return list(dict.fromkeys(run.model for result in self.results for run in result.reference_runs))
 
     @cached_property

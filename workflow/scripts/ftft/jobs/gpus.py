@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A folder in which the jobs of several users meet; without it, those of one user meet in a folder of theirs.
 SHARED = "FTFT_GPU_LOCKS"
-SLOTS = 8  # of a GPU; one of them is the smallest share
+SLOTS = 8  # that each GPU has; one of them is the smallest share
 
 
 @dataclass(frozen=True)

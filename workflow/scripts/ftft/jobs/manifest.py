@@ -23,7 +23,7 @@ PACKAGES = ("accelerate", "torch", "transformers")
 def describe(
     settings: dict[str, Any], seed: int, code: str, inputs: list[Path], packages: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Of a training run: settings, seed, hash of the code, SHA-256 of each input, and versions of what computes.
+    """What a training run is made from: settings, seed, hash of the code, SHA-256 of its inputs, library versions.
 
     ``packages`` are those that not every run needs.
     """

@@ -50,7 +50,7 @@ def hold(folder: Path, locks: Iterable[str | os.PathLike[str]]) -> None:
         folder: Snakemake's folder ``.snakemake``.
         locks: the lock files of this run in it; each gets a line that says so.
     """
-    while _held:  # of an earlier run of this process
+    while _held:  # what an earlier run of this process held
         os.close(_held.pop())
     os.environ.pop(VARIABLE, None)
     path = folder.absolute() / NAME

@@ -77,7 +77,7 @@ class Source(Section):
     @field_validator("relabel", mode="before")
     @classmethod
     def _check_relabel(cls, relabel: Any) -> Any:
-        """Of two spellings of one label, only the last would count."""
+        """Two spellings of one label are refused: only the last would count."""
         if isinstance(relabel, dict):
             check_differ("labels of the source", [normal(str(raw)) for raw in relabel])
         return relabel
@@ -113,7 +113,7 @@ class Data(Section):
     uid: str | None = Field(None, description="column of unique ids; without one, uids are made from row numbers")
     labels: Labels = Field(min_length=2, max_length=CLASSES, description="label names; their order is the class index")
     metric: Metric = Field("accuracy", description="the score that is reported, and that stop rules watch")
-    group: str | None = Field(None, description="a column that no model sees; the report counts it in each region")
+    group: str | None = Field(None, description="a column that no model sees; the page counts it in each region")
     train: Source = Field(description="train set")
     dev: Source = Field(description="in-distribution dev set")
     test: Source | None = Field(

@@ -14,7 +14,7 @@ SELF = "self"
 ERM = "erm"
 NAME = 100  # characters; several names may stand in one part of a path
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
-LARGEST = 2**31 - 1  # of numbers, seeds among them: what every library takes
+LARGEST = 2**31 - 1  # number, seeds among them, that every library takes
 Metric = Literal["accuracy", "macro_f1"]
 
 

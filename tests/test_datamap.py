@@ -48,6 +48,15 @@ def test_three_examples_by_hand():
     assert found["region"].tolist() == ["easy-to-learn", "ambiguous", "hard-to-learn"]
 
 
+def test_the_data_map_has_a_column_of_every_measure_with_the_type_of_its_values():
+    found = measures.compute(*random_dynamics()[:2])
+    assert {name: values.dtype for name, values in found.items()} == measures.MEASURES
+    assert list(found) == list(measures.MEASURES) == DATAMAP.names[2:-1]
+    kinds = {"uid": "string", "label": "int16", "forgetting": "int32", "region": "string"}
+    assert [str(field.type) for field in DATAMAP] == [kinds.get(name, "double") for name in DATAMAP.names]
+    assert len(DATAMAP) == 11
+
+
 def test_variability_of_few_epochs_by_hand():
     # 0.2 and 0.6: mean 0.4, squared deviations 0.04 twice. One example never varies.
     gold = np.array([[0.2, 0.7], [0.6, 0.7]])

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-# Scores of the data map, in the order of ``docs/method.md``, which has their formulas and sources.
-MEASURES = ("confidence", "variability", "correctness", "forgetting", "threshold_closeness", "aum", "el2n", "entropy")
+from ftft.dynamics.measures import MEASURES
 
 
 @dataclass(frozen=True)

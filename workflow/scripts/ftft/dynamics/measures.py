@@ -5,12 +5,27 @@ papers they come from, among them Swayamdipta et al. 2020 (dataset cartography),
 number of epochs, N of examples, C of classes.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
+
+# Every measure and the type of its values, in the order of ``docs/method.md``, which has their formulas and sources.
+# The columns of the data map and the criteria of selection follow from it.
+MEASURES: dict[str, type[np.number[Any]]] = {
+    "confidence": np.float64,
+    "variability": np.float64,
+    "correctness": np.float64,
+    "forgetting": np.int32,
+    "threshold_closeness": np.float64,
+    "aum": np.float64,
+    "el2n": np.float64,
+    "entropy": np.float64,
+}
 
 # Bounds the float64 copies to some 10 MB each, whatever the number of examples.
 _BLOCK_ROWS = 1 << 15
@@ -32,8 +47,7 @@ def compute(
         el2n_epoch: as in ``el2n``.
 
     Returns:
-        ``confidence``, ``variability``, ``correctness``, ``threshold_closeness``, ``aum``, ``el2n`` and ``entropy`` as
-        float64 and ``forgetting`` as int32, each of shape (N,).
+        those of ``MEASURES`` by name, each of shape (N,) and the type that stands there.
     """
     gold = np.asarray(labels, dtype=np.int64)
     blocks = []

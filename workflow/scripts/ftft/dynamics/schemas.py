@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from ftft.core.artifacts import damaged, read
 from ftft.core.errors import shown
 from ftft.data.schemas import LABEL, logits_type
+from ftft.dynamics.measures import MEASURES
 
 DATAMAP = pa.schema(
     {
         "uid": pa.string(),
         "label": LABEL,
-        "confidence": pa.float64(),
-        "variability": pa.float64(),
-        "correctness": pa.float64(),
-        "forgetting": pa.int32(),
-        "threshold_closeness": pa.float64(),
-        "aum": pa.float64(),
-        "el2n": pa.float64(),
-        "entropy": pa.float64(),
+        **{name: pa.from_numpy_dtype(kind) for name, kind in MEASURES.items()},
         "region": pa.string(),
     }
 )

@@ -14,7 +14,7 @@ from conftest import TOY_DATA
 from snakemake.utils import update_config
 
 from ftft.core.errors import UserError
-from ftft.experiment.config import Config, Model, Resources, load, plain
+from ftft.experiment.config import Config, Model, Resources, Source, load, plain
 from ftft.experiment.provenance import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -520,6 +520,74 @@ MISTAKES = {
         "layers truncates a pretrained model",
     ),
 }
+
+
+SOURCES = {
+    "hub": {"hub": "someone/data", "split": "train"},
+    "path": {"path": "a.csv"},
+    "builtin": {"builtin": "planted"},
+}
+# What each key of a source may be, and the kinds of source that read it.
+READ = {
+    "name": ("plain", "hub"),
+    "split": ("train", "hub or builtin"),
+    "revision": ("0123abc", "hub"),
+    "seed": (3, "builtin"),
+    "format": ("csv", "path"),
+    "encoding": ("cp1252", "path"),
+    "columns": (["text", "label"], "path"),
+    "delimiter": (";", "path"),
+    "quoting": (False, "path"),
+    "escape": ("\\", "path"),
+    "sha256": ("0" * 64, "path"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("key", READ)
+def test_a_source_takes_only_keys_that_its_kind_reads(kind, key):
+    value, kinds = READ[key]
+    raw = changed("data/train", SOURCES[kind] | {key: value})
+    if kind in kinds.split(" or "):
+        assert getattr(load(raw).data.train, key) == value
+        return
+    with pytest.raises(UserError) as failure:
+        load(raw)
+    assert str(failure.value) == (f"config: data.train: {key} is for {kinds}, and this has {kind}: leave {key} out")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_takes_what_all_kinds_read(kind):
+    common = {"rows": 5, "part": [0, 0.5], "text": "a", "label": "b", "uid": "c", "relabel": {"x": "good"}}
+    source = load(changed("data/train", SOURCES[kind] | common)).data.train
+    assert (source.rows, source.part, source.text, source.uid) == (5, (0, 0.5), ["a"], "c")
+    assert {*common, *READ, *SOURCES} == set(Source.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"path": "a", "revision": "b"}, "revision is for hub, and this has path: leave revision out"),
+        ({"package": "a", "path": "b", "revision": "c"}, "revision is for hub, and this has package: leave revision"),
+        ({"scratch": {"architecture": "bert"}, "revision": "b"}, "revision is for hub, and this has scratch"),
+        (
+            {"scratch": {"architecture": "bert"}, "sha256": "0" * 64},
+            "sha256 is for hub or package or path, and this has scratch: leave sha256 out",
+        ),
+        ({"hub": "a", "revision": "b", "sha256": "0" * 64}, None),
+        ({"package": "a", "path": "b", "sha256": "0" * 64}, None),
+        ({"path": "a", "sha256": "0" * 64, "revision": None}, None),
+        ({"scratch": {"architecture": "llama"}, "pair_separator": " | "}, None),
+    ],
+)
+def test_a_model_takes_only_keys_that_its_source_reads(model, expected):
+    raw = changed("models/small", model)
+    if expected is None:
+        assert load(raw).models["small"].pair_separator == model.get("pair_separator")
+        return
+    with pytest.raises(UserError) as failure:
+        load(raw)
+    assert str(failure.value).startswith(f"config: models.small: {expected}")
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,20 @@ from ftft.experiment.config.sections import (
     Section,
     Strings,
     check_differ,
+    check_read,
     exactly_one,
     normal,
 )
 
 CLASSES = LABEL_LIMIT - 1
+# The keys that not every kind of source reads, and the kinds that do.
+_READERS = {
+    "name": ("hub",),
+    "split": ("hub", "builtin"),
+    "revision": ("hub",),
+    "seed": ("builtin",),
+    **dict.fromkeys(("format", "encoding", "columns", "delimiter", "quoting", "escape", "sha256"), ("path",)),
+}
 
 
 class Source(Section):
@@ -84,7 +93,7 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        exactly_one(self, "hub", "path", "builtin")
+        check_read(self, exactly_one(self, "hub", "path", "builtin"), _READERS)
         if self.hub is not None and self.split is None:
             raise ValueError("a hub source needs split, such as train")
         for key in ("delimiter", "escape"):

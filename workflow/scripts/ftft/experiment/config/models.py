@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from ftft.core.errors import shown
 from ftft.dynamics.criteria import RANDOM
 from ftft.experiment.config.resources import Resources
-from ftft.experiment.config.sections import Criterion, Section, Strings, exactly_one
+from ftft.experiment.config.sections import Criterion, Section, Strings, check_read, exactly_one
 
 Architecture = Literal[
     "bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "modernbert", "eurobert",
@@ -200,9 +200,10 @@ class Model(create_model("_ModelOverrides", __base__=_ModelSource, **_overrides)
         if self.package is not None:
             if self.path is None:
                 raise ValueError("a package source needs path, the folder inside the package")
-            exactly_one(self, "package", "hub", "scratch")
+            kind = exactly_one(self, "package", "hub", "scratch")
         else:
-            exactly_one(self, "hub", "path", "scratch")
+            kind = exactly_one(self, "hub", "path", "scratch")
+        check_read(self, kind, {"revision": ("hub",), "sha256": ("hub", "package", "path")})
         if self.scratch is not None and self.layers is not None:
             raise ValueError("layers truncates a pretrained model; give scratch its own layers")
         for key, value in (("tune", "head"), ("tune", "lora"), ("head", "probe")):

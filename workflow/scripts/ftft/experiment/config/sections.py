@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -101,10 +102,25 @@ def check_differ(key: str, values: list[str] | None) -> None:
         raise ValueError(f"{key} must differ from each other; found {listed(values)}")
 
 
-def exactly_one(section: BaseModel, *keys: str) -> None:
+def exactly_one(section: BaseModel, *keys: str) -> str:
+    """The one of the keys that is given; none or several are refused."""
     found = [key for key in keys if getattr(section, key) is not None]
     if len(found) != 1:
         raise ValueError(f"give exactly one of {', '.join(keys)}; found {', '.join(found) or 'none'}")
+    return found[0]
+
+
+def check_read(section: Section, kind: str, readers: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse a key that would be ignored.
+
+    Args:
+        section: where something comes from, of one of several kinds.
+        kind: which one, by the key that says so.
+        readers: the keys that not every kind reads, and the kinds that do. A key with its default says nothing.
+    """
+    for key, kinds in readers.items():
+        if kind not in kinds and getattr(section, key) != type(section).model_fields[key].default:
+            raise ValueError(f"{key} is for {' or '.join(kinds)}, and this has {kind}: leave {key} out")
 
 
 EMPTY = "is empty; leave it out or fill it"

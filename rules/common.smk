@@ -162,8 +162,8 @@ def start_of(wildcards):
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
-    seed = Path(wildcards.run).name.removeprefix("seed")
-    return LAYOUT.probe(model_of(wildcards), seed).models
+    run = PLAN.run_at[wildcards.run]
+    return LAYOUT.probe(run.model, run.seed).models
 
 
 def saved_model(wildcards):
@@ -259,7 +259,7 @@ def evaluation_files():
 def model_of(wildcards):
     """Name of the model that a job trains or evaluates."""
     if "run" in wildcards.keys():
-        return wildcards.run.split("/")[1]
+        return PLAN.run_at[wildcards.run].model
     if "encoder" in wildcards.keys():
         return PLAN.model_of_encoder(wildcards.encoder)
     names = (wildcards.get(key) for key in ("reference", "main", "model"))

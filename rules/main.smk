@@ -40,7 +40,7 @@ rule train_main:
         LAYOUT.log("train_main", "{main}/{recipe}/seed{seed}"),
     benchmark:
         LAYOUT.benchmark("train_main", "{main}/{recipe}/seed{seed}")
-    priority: lambda wildcards: round(100 * PLAN.budget_of(wildcards.recipe))
+    priority: lambda wildcards: round(100 * PLAN.recipes[wildcards.recipe].budget)
     conda:
         "../envs/train.yaml"
     threads: resource("threads")

@@ -541,6 +541,21 @@ def test_data_sets_of_training_and_of_evaluation():
     assert with_test.dev_sets[IN_DISTRIBUTION] == "dev"
 
 
+def test_what_a_set_is_for_and_which_run_lies_where_is_looked_up_not_read_from_names():
+    data = TOY_DATA | {"ood": {"a.test": {"dev": {"path": "a.csv"}, "test": {"path": "b.csv"}}}}
+    found = plan(data=data, methods={"erm": {}, "dm": {"select": AMBIGUOUS}}, seeds=[3, 4])
+    assert found.roles == {"train": "train", "dev": "dev", "a.test.dev": "dev", "a.test.test": "test"}
+    assert [stages.download(found, name)["role"] for name in found.sources] == ["train", "dev", "dev", "test"]
+    assert found.run_at == {
+        "reference/big/seed3": Run("big", "", 3),
+        "reference/big/seed4": Run("big", "", 4),
+        "reference/small/seed3": Run("small", "", 3),
+        "reference/small/seed4": Run("small", "", 4),
+        "main/big/small/ambiguous-0.5/seed3": Run("big", "small/ambiguous-0.5", 3),
+        "main/big/small/ambiguous-0.5/seed4": Run("big", "small/ambiguous-0.5", 4),
+    }
+
+
 def test_models_with_the_same_source_share_it_and_its_tokens():
     models = {
         "big": {"package": "some_package", "path": "model"},

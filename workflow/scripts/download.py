@@ -1,13 +1,11 @@
 """Read one split of labelled text from its source and write it in the common form."""
 
-from pathlib import Path
-
 from ftft.data import prepare
 from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
-    url = job.runtime.get("urls", {}).get(Path(job.output.data).stem)
+    url = job.runtime.get("urls", {}).get(job.wildcards.dataset)
     prepare.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."), url)
 
 

@@ -38,7 +38,7 @@ def lineage(plan: "Plan") -> "Lineage":
         sources = references or ["train set"]
         if subset := plan.subset_of(run.recipe):
             maps = [add("compute_datamap", f"data map of {name}", "data map", [name]) for name in references]
-            sources = [add("select_subset", subset, subset.rpartition("/")[2], maps or sources)]
+            sources = [add("select_subset", subset, plan.recipes[run.recipe].kind, maps or sources)]
         if plan.needs_probe(run.model, run.recipe):
             sources = [*sources, add("train_probe", f"head of {run.model}", "head", features(run.model))]
         trained = add("train_main" if run.recipe else "train_reference", title_of(run), run.model, sources)

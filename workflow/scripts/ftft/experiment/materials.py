@@ -21,15 +21,17 @@ class Materials:
     Attributes:
         config: the experiment.
         sources: where each data artifact comes from, by its name.
+        roles: what each data artifact is for, by its name: ``train``, ``dev`` or ``test``.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         data = config.data
-        sources = {"train": data.train, "dev": data.dev, "test": data.test}
+        sets = [("train", "train", data.train), ("dev", "dev", data.dev), ("test", "test", data.test)]
         for name, ood in data.ood.items():
-            sources |= {f"{name}.dev": ood.dev, f"{name}.test": ood.test}
-        self.sources = {name: source for name, source in sources.items() if source is not None}
+            sets += [(f"{name}.dev", "dev", ood.dev), (f"{name}.test", "test", ood.test)]
+        self.sources = {name: source for name, _, source in sets if source is not None}
+        self.roles = {name: role for name, role, source in sets if source is not None}
 
     def source_of(self, model: str) -> str:
         """Name of a model's source, shared by models that differ only in depth or training."""

@@ -55,18 +55,22 @@ class Recipe:
     probe: bool = False
 
     @property
-    def data(self) -> str:
-        """Name of what it is trained on: a subset, or how a reference weighs all data; empty for all alike."""
+    def kind(self) -> str:
+        """Name of how it uses the training data, whichever reference models decide it; empty for all alike."""
         match self.use:
             case None:
                 return ""
             case Select() as select:
-                name = f"{select.by}-{number(select.fraction)}{variant(select)}"
+                return f"{select.by}-{number(select.fraction)}{variant(select)}"
             case Upweight() as upweight:
-                name = f"upweight-{upweight.factor}-epoch{upweight.epoch}"
+                return f"upweight-{upweight.factor}-epoch{upweight.epoch}"
             case ProductOfExperts() as product:
-                name = f"product-epoch{product.epoch}"
-        return "/".join(["+".join(self.group), name] if self.group else [name])
+                return f"product-epoch{product.epoch}"
+
+    @property
+    def data(self) -> str:
+        """Name of what it is trained on: a subset, or how a reference weighs all data; empty for all alike."""
+        return "/".join(["+".join(self.group), self.kind] if self.group else [self.kind])
 
     @property
     def choice(self) -> tuple[Any, ...]:

@@ -90,10 +90,6 @@ class Plan(Materials):
         """The reference models that select a subset together; none for a random one."""
         return self._selections[subset].group
 
-    def budget_of(self, recipe: str) -> float:
-        """The share of the planned steps that a recipe takes."""
-        return self.recipes[recipe].budget
-
     def reference_runs_of(self, name: str, seed: int) -> list[Run]:
         """The reference runs whose dynamics a subset or recipe uses; none for a random subset."""
         return self._reference_runs(self._selections.get(name) or self.recipes[name], seed)
@@ -108,6 +104,11 @@ class Plan(Materials):
         """Every training run, once: those that give results, and the references that these depend on."""
         runs = [run for result in self.results for run in (*result.reference_runs, result.run)]
         return list(dict.fromkeys(runs))
+
+    @cached_property
+    def run_at(self) -> dict[str, Run]:
+        """Every training run, by its folder inside that of the experiment."""
+        return {run.path: run for run in self.runs}
 
     def evaluations(self) -> list[tuple[Run, str]]:
         """Every saved model that some result needs, once."""

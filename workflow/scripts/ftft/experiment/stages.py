@@ -34,7 +34,7 @@ def download(plan: Plan, dataset: str) -> "Download":
         "label": data.label,
         "uid": data.uid,
         "labels": data.labels,
-        "role": dataset.rpartition(".")[2],
+        "role": plan.roles[dataset],
     }
     return plain(found)
 
@@ -109,6 +109,6 @@ def interpolate(plan: Plan, checkpoint: str) -> "Mean":
 
 def evaluate(plan: Plan, model: str, checkpoint: str) -> "Evaluate":
     """Settings of rule ``evaluate_ood``: the datasets' splits in order, the precision, the saved model."""
-    datasets = {name: file.rpartition(".")[2] for name, file in plan.test_sets.items()}
+    datasets = {name: plan.roles[file] for name, file in plan.test_sets.items()}
     precision = plan.config.training_of(model).precision
     return {"datasets": datasets, "precision": precision, "trained": plan.trained_of(checkpoint)}

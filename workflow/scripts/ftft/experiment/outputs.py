@@ -27,14 +27,13 @@ def entries(plan: Plan, layout: Layout) -> "list[Entry]":
 
 def _entry(plan: Plan, result: Result, layout: Layout) -> "Entry":
     own, evaluation = layout.run(result.run.path), layout.evaluation(result.run.path, result.checkpoint)
-    others = [layout.features_cost(name) for name in plan.features_of(result)]
-    trainings = [reference_cost(plan, run, layout) for run in result.reference_runs]
-    trainings += [
-        {"cost": layout.probe(model, seed).cost, "checkpoint": FINAL} for model, seed in plan.probes_of(result)
-    ]
-    if subset := plan.subset_of(result.run.recipe):
-        others += [layout.datamap_cost(run.model, run.seed) for run in result.reference_runs]
-        others.append(layout.subset_cost(subset, result.seed))
+    paid = plan.preparation_of(result)
+    trainings = [reference_cost(plan, run, layout) for run in paid.references]
+    trainings += [{"cost": layout.probe(model, seed).cost, "checkpoint": FINAL} for model, seed in paid.probes]
+    others = [layout.features_cost(name) for name in paid.features]
+    if paid.subset:
+        others += [layout.datamap_cost(run.model, run.seed) for run in paid.references]
+        others.append(layout.subset_cost(paid.subset, result.seed))
     return {
         "task": plan.config.task,
         "main": result.main,

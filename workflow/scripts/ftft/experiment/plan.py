@@ -4,11 +4,29 @@ A training run is identified by what it depends on. The run of a model on all da
 methods use it: as the ERM baseline, for its training dynamics, or both.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 
 from ftft.experiment.config import SELF, Config, Method, Select, plain
 from ftft.experiment.materials import Materials
 from ftft.experiment.naming import Recipe, Result, Run, check_names, checkpoint_name
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a result is paid for beside its own training, each once, whatever shares it.
+
+    Attributes:
+        features: names of the frozen features that heads are trained on.
+        references: the runs whose dynamics are used.
+        probes: the models and seeds of the trained heads that runs start from, the references included.
+        subset: name of the subset that data maps of the references, if there are any, have selected; empty without.
+    """
+
+    features: tuple[str, ...]
+    references: tuple[Run, ...]
+    probes: tuple[tuple[str, int], ...]
+    subset: str
 
 
 class Plan(Materials):
@@ -141,23 +159,24 @@ class Plan(Materials):
     @cached_property
     def probes(self) -> list[tuple[str, int]]:
         """Every model whose head starts from a trained one, with each seed."""
-        return list(dict.fromkeys(probe for result in self.results for probe in self.probes_of(result)))
-
-    def probes_of(self, result: Result) -> list[tuple[str, int]]:
-        """The models and seeds of the trained heads that a result starts from, its references included, each once."""
-        runs = (*result.reference_runs, result.run)
-        return list(dict.fromkeys((run.model, run.seed) for run in runs if self.needs_probe(run.model, run.recipe)))
+        return list(dict.fromkeys(each for result in self.results for each in self.preparation_of(result).probes))
 
     @cached_property
     def embedded(self) -> list[str]:
         """Names of the features that some head is trained on."""
-        return list(dict.fromkeys(name for result in self.results for name in self.features_of(result)))
+        return list(dict.fromkeys(name for result in self.results for name in self.preparation_of(result).features))
 
-    def features_of(self, result: Result) -> list[str]:
-        """Names of the frozen features that a result is paid for, each once, whatever shares them."""
-        heads = [run.model for run in result.reference_runs if self.trains_head(run.model)]
-        heads += [model for model, _ in self.probes_of(result)]
-        return list(dict.fromkeys(map(self.encoder_of, heads)))
+    def preparation_of(self, result: Result) -> Preparation:
+        """What a result is paid for beside its own training."""
+        references = result.reference_runs
+        starting = [run for run in (*references, result.run) if self.needs_probe(run.model, run.recipe)]
+        heads = [run.model for run in references if self.trains_head(run.model)] + [run.model for run in starting]
+        return Preparation(
+            features=tuple(dict.fromkeys(map(self.encoder_of, heads))),
+            references=references,
+            probes=tuple(dict.fromkeys((run.model, run.seed) for run in starting)),
+            subset=self.subset_of(result.run.recipe),
+        )
 
     def needs_probe(self, model: str, recipe: str) -> bool:
         """Whether a training run starts from a trained head."""

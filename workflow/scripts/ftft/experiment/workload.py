@@ -60,15 +60,11 @@ def _work(plan: Plan, result: Result, layout: Layout) -> "dict[str, Work]":
 
 
 def _preparation(plan: Plan, result: Result, layout: Layout) -> "dict[str, Work]":
-    """What is paid for before a main model's training, as in ``_entry``."""
-    work = {
-        features_folder(name): _work_of(plan, plan.model_of_encoder(name), layout, None)
-        for name in plan.features_of(result)
-    }
-    work |= {
-        run.path: _training_work(plan, run, stages.training(plan, run.model), layout) for run in result.reference_runs
-    }
-    for model, seed in plan.probes_of(result):
+    """What is paid for before a main model's training; data maps and subsets take next to nothing."""
+    paid = plan.preparation_of(result)
+    work = {features_folder(name): _work_of(plan, plan.model_of_encoder(name), layout, None) for name in paid.features}
+    work |= {run.path: _training_work(plan, run, stages.training(plan, run.model), layout) for run in paid.references}
+    for model, seed in paid.probes:
         run = Run(model, "", seed)
         work[probe_run(model, seed)] = _training_work(plan, run, stages.head_training(plan, model), layout)
     return work

@@ -43,10 +43,10 @@ from ftft.data import tokens
 from ftft.data.schemas import data_schema
 from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
+from ftft.jobs.environment import Runtime
 from ftft.models import pretrained
 from ftft.models.pretrained import weights_folder
 from ftft.training.run import Run
-from ftft.training.settings import Runtime
 
 TEXTS = 1_600  # fifty batches: one window of our length grouping, one of the Trainer's
 BATCH = 32

@@ -2,7 +2,6 @@
 # Out: PLAN (what the experiment asks for), LAYOUT (where everything lies), and helpers that the rules share.
 #
 # A cluster job parses this again: it must stay light, use no network and print nothing.
-import json
 import math
 import os
 import sys
@@ -27,7 +26,7 @@ from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
 from ftft.experiment.provenance import LIBRARY
 from ftft.jobs import manifest
-from ftft.jobs.job import RUNTIME_VARIABLE
+from ftft.jobs.environment import Environment, Runtime
 
 try:
     config_files.check_folder(CLONE)
@@ -53,20 +52,14 @@ LAYOUT = Layout.of(PLAN.config.task)
 FIRST = 101
 
 # What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
-os.environ[RUNTIME_VARIABLE] = json.dumps(
-    {
-        "data_dir": PLAN.config.data_dir,
-        "urls": PLAN.urls,
-        "runtime": settings.plain(PLAN.config.runtime),
-        "cores": workflow.resource_settings.cores,
-        "gpus": {
-            name: model.resources.gpu for name, model in PLAN.config.models.items()
-        },
-        "mem_mb": {
-            name: model.resources.mem_mb for name, model in PLAN.config.models.items()
-        },
-    }
-)
+Environment(
+    data_dir=PLAN.config.data_dir,
+    urls=PLAN.urls,
+    runtime=Runtime(**settings.plain(PLAN.config.runtime)),
+    cores=workflow.resource_settings.cores,
+    gpus={name: model.resources.gpu for name, model in PLAN.config.models.items()},
+    mem_mb={name: model.resources.mem_mb for name, model in PLAN.config.models.items()},
+).pass_on()
 
 
 wildcard_constraints:

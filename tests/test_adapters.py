@@ -29,12 +29,13 @@ from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.artifact import read_dynamics
 from ftft.evaluation.evaluate import evaluate
+from ftft.jobs.environment import Runtime
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.models.lora import Lora
 from ftft.results import replay
 from ftft.training import launch, loop
 from ftft.training.run import Run
-from ftft.training.settings import Files, Runtime
+from ftft.training.settings import Files
 
 OF_DECODERS = ("gpt2", "llama")  # of which the former has linear layers of its own kind
 ADAPTED = ("bert", "roberta", "deberta-v2", *OF_DECODERS)

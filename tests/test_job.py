@@ -11,6 +11,7 @@ import pytest
 
 from ftft.core import artifacts
 from ftft.dynamics.schemas import DATAMAP
+from ftft.jobs.environment import VARIABLE, Environment, Runtime
 
 SCRIPTS = Path(artifacts.__file__).parents[2]
 
@@ -60,6 +61,35 @@ def test_what_the_user_can_mend_is_one_line_without_a_traceback(datamap):
     assert "fraction" in line
     assert (datamap.parent / "logs/select.log").read_text().strip() == line
     assert not (datamap.parent / "subset.parquet").exists()
+
+
+def test_what_surrounds_a_job_reaches_it_through_a_variable(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "{}")  # and afterwards as it was
+    assert Environment.here() == Environment()
+    monkeypatch.delenv(VARIABLE)
+    assert Environment.here() == Environment()
+    told = Environment(
+        data_dir="~/data",
+        urls={"train": "https://me:secret@host/train.csv"},
+        runtime=Runtime(device="cpu", progress=False, compile=True),
+        cores=8,
+        gpus={"small": 0.5},
+        mem_mb={"small": 4000},
+    )
+    told.pass_on()
+    assert Environment.here() == told
+    monkeypatch.setenv(VARIABLE, '{"runtime": null, "cores": null, "gpus": null, "mem_mb": {"small": 1}}')
+    assert Environment.here() == Environment(mem_mb={"small": 1})
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"place": 1}', '{"runtime": {"gpu": 1}}', '{"runtime": [1]}'])
+def test_what_surrounds_no_job_is_one_line(datamap, monkeypatch, text):
+    monkeypatch.setenv(VARIABLE, text)
+    done = select(datamap, 0.3)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("the variable FTFT_ENVIRONMENT is not what a job is told")
+    assert line.endswith("unset it")
 
 
 def test_every_script_explains_itself():

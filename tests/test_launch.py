@@ -13,6 +13,7 @@ import pytest
 from test_training import prepared  # noqa: F401
 
 from ftft.jobs import gpus
+from ftft.jobs.environment import Environment, Runtime
 from ftft.training import launch, loop
 
 # Long enough that it ends only when it is ended.
@@ -114,7 +115,7 @@ def test_there_is_a_process_for_each_gpu_and_one_on_a_cpu(monkeypatch, tmp_path,
         output=dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file"),
         params=SimpleNamespace(cfg={"dev": [], "tune": "all"}, code=""),
         wildcards=SimpleNamespace(seed="0"),
-        runtime={"runtime": {"device": "cpu"}},
+        environment=Environment(runtime=Runtime(device="cpu")),
         threads=4,
         gpus=wanted,
         log=None,

@@ -22,11 +22,11 @@ from ftft.core.errors import InterruptedRunError, UserError
 from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.evaluation.evaluate import evaluate
+from ftft.jobs.environment import Runtime
 from ftft.models import adapters, classifier, pretrained, quantization
 from ftft.models.lora import Lora
 from ftft.training import loop
 from ftft.training.run import Run
-from ftft.training.settings import Runtime
 
 FAMILIES = ("bert", "deberta-v2", "gpt2", "llama")
 LABELS = ["class0", "class1", "class2"]

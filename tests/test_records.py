@@ -12,7 +12,8 @@ from ftft.data.settings import Source
 from ftft.dynamics.datamap import DataMapSettings
 from ftft.dynamics.selection import SelectSettings
 from ftft.experiment import config
-from ftft.training.settings import ExpertSettings, Optimization, Runtime, SettleRule, StopRule, UpweightSettings
+from ftft.jobs.environment import Runtime
+from ftft.training.settings import ExpertSettings, Optimization, SettleRule, StopRule, UpweightSettings
 
 
 @pytest.mark.parametrize(

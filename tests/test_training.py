@@ -37,11 +37,12 @@ from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
+from ftft.jobs.environment import Runtime
 from ftft.models import classifier, pretrained
 from ftft.training import launch, loop, persistence, scoring
 from ftft.training.inputs import Inputs
 from ftft.training.run import Run
-from ftft.training.settings import Files, Runtime
+from ftft.training.settings import Files
 
 N = 70
 LABELS = ["negative", "positive"]

@@ -5,8 +5,8 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
-    url = job.runtime.get("urls", {}).get(job.wildcards.dataset)
-    prepare.download(job.params.cfg, job.output.data, job.runtime.get("data_dir", "."), url)
+    url = job.environment.urls.get(job.wildcards.dataset)
+    prepare.download(job.params.cfg, job.output.data, job.environment.data_dir, url)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from ftft.jobs.job import Job, run
 
 def main(job: Job) -> None:
     cfg: features.Embed = job.params.cfg
-    device = job.runtime.get("runtime", {}).get("device", "auto")
+    device = job.environment.runtime.device
     with gpus.assigned(job.gpus, device=device):
         features.embed(
             Path(job.input.source).parent,

@@ -12,7 +12,7 @@ def main(job: Job) -> None:
     names, trained = cfg["datasets"], cfg["trained"]
     model = Path(job.input.model)  # a mean of weights has a folder of its own, the models of a run share one
     model = model / trained if job.wildcards.checkpoint == trained else model
-    device = job.runtime.get("runtime", {}).get("device", "auto")
+    device = job.environment.runtime.device
     with gpus.assigned(job.gpus, device=device):
         evaluate.evaluate(
             model,

@@ -6,13 +6,11 @@ from ftft.results.machine import Machine
 
 
 def main(job: Job) -> None:
-    output, runtime = job.output, job.runtime.get("runtime") or {}
+    output, there = job.output, job.environment
     preview.write(
         job.params.cfg,
         Machine(
-            job.runtime.get("gpus") or {},
-            job.runtime.get("mem_mb") or {},
-            **{key: runtime[key] for key in ("device", "cuda_graphs", "compile") if key in runtime},
+            there.gpus, there.mem_mb, there.runtime.device, there.runtime.cuda_graphs, there.runtime.compile
         ),
         table=output.table,
         csv=output.csv,

@@ -17,9 +17,7 @@ from typing import Any
 
 from ftft.core.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown, without_middle
 from ftft.jobs import manifest, running
-
-# Runtime settings reach a script through the environment, because a change to a parameter would rerun the job.
-RUNTIME_VARIABLE = "FTFT_RUNTIME"
+from ftft.jobs.environment import VARIABLE, Environment
 
 TRACEBACK = 100  # lines of one in a log; what somebody else's exception says may be of any length
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -33,8 +31,7 @@ class Job:
         threads: CPU cores.
         gpus: number of GPUs that the job was given, or its share of one.
         log: log file, or None.
-        runtime: what reruns nothing: ``data_dir``, ``urls`` that no setting may show, the config's ``runtime``, the
-            ``cores`` that jobs share, and the ``gpus`` and main memory (``mem_mb``) of each model.
+        environment: what surrounds it and changes no result.
     """
 
     def __init__(self, snakemake: Any = None) -> None:
@@ -47,9 +44,9 @@ class Job:
         self.gpus: float = percent / 100 if 0 < percent < 100 else getattr(source.resources, "gpu", 0)
         self.log: str | None = source.log[0] if source.log else None
         try:
-            self.runtime: dict[str, Any] = json.loads(os.environ.get(RUNTIME_VARIABLE, "{}"))
-        except json.JSONDecodeError as failure:
-            sys.exit(f"the variable {RUNTIME_VARIABLE} is no JSON: {reason(failure)}")
+            self.environment = Environment.here()
+        except UserError as failure:
+            sys.exit(str(failure))
 
 
 def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
@@ -190,7 +187,7 @@ def _from_command_line() -> SimpleNamespace:
     parser = argparse.ArgumentParser(
         description=sys.modules["__main__"].__doc__,
         epilog="Each NAME=VALUE is as in the rule of the same name; a VALUE may be JSON. "
-        f"Runtime settings: JSON in {RUNTIME_VARIABLE}.",
+        f"What surrounds the job, as JSON, is in the variable {VARIABLE}.",
     )
     for kind in ("input", "output", "params", "wildcards"):
         parser.add_argument(f"--{kind}", nargs="*", default=[], metavar="NAME=VALUE")

@@ -15,8 +15,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ftft.core.errors import UserError, named
 from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.jobs.environment import Runtime
 from ftft.training.inputs import Inputs, Order, monitored
-from ftft.training.settings import Runtime, Settings
+from ftft.training.settings import Settings
 from ftft.training.state import State
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +42,21 @@ def train(job: Job, title: str) -> None:
         # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
         "state": str(Path(outputs["metrics"]).parent / "state"),
     }
-    runtime = dict(job.runtime.get("runtime") or {})
+    runtime = job.environment.runtime
     # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
-    alone = job.threads >= (job.runtime.get("cores") or job.threads)
-    runtime["progress"] = runtime.get("progress", True) and alone
+    alone = job.threads >= (job.environment.cores or job.threads)
+    runtime = replace(runtime, progress=runtime.progress and alone)
     if job.params.cfg["tune"] in heads.ON_FEATURES:  # a head is trained in seconds and has no use for a GPU
-        runtime["device"] = "cpu"
+        runtime = replace(runtime, device="cpu")
     arguments = {
         "cfg": job.params.cfg,
         "files": files,
         "seed": int(job.wildcards.seed),
-        "runtime": runtime,
+        "runtime": asdict(runtime),
         "code": job.params.code,
         "title": title,
     }
-    with gpus.assigned(job.gpus, device=runtime.get("device", "auto")) as assigned:
+    with gpus.assigned(job.gpus, device=runtime.device) as assigned:
         processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
         arguments["threads"] = max(1, job.threads // processes)
         if processes > 1:

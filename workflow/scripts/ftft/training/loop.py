@@ -13,9 +13,10 @@ from typing import Any
 
 from ftft.core.errors import InterruptedRunError
 from ftft.jobs import manifest
+from ftft.jobs.environment import Runtime
 from ftft.training import checkpointing, persistence
 from ftft.training.run import Run
-from ftft.training.settings import Files, Runtime
+from ftft.training.settings import Files
 
 
 def train(

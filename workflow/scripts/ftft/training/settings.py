@@ -1,4 +1,4 @@
-"""What a training run is told: its settings, the files that it reads and writes, and what changes only its speed."""
+"""What a training run is told: its settings, and the files that it reads and writes."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,18 +47,6 @@ class Files:
         chosen = [path for path in (self.subset, self.guide) if path is not None]
         chosen += sorted((self.start / FINAL).glob("*.safetensors")) if self.start else []
         return [self.source / "source.json", self.train, *self.dev.values(), *chosen]
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What changes nothing but speed and display; see ``config.Runtime``."""
-
-    device: str = "auto"
-    tracker: str | None = None
-    progress: bool = True
-    compile: Literal["auto"] | bool = "auto"
-    cuda_graphs: bool = True
-    checkpoint_minutes: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ container: "ftft.sif"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
+include: "rules/resources.smk"
+include: "rules/captions.smk"
 include: "rules/data.smk"
 include: "rules/forecast.smk"
 include: "rules/heads.smk"

@@ -20,6 +20,7 @@ from ftft.experiment.layout import Layout
 from ftft.experiment.naming import Run
 from ftft.experiment.plan import Plan
 from ftft.results import comparison, cost_curve, forecast, memory, summary, transfer
+from ftft.results.entries import Entry
 from ftft.results.schemas import MEMORY
 
 LABELS = ["entailment", "neutral", "contradiction"]
@@ -205,7 +206,7 @@ def _write_cost(path: str | Path, stages: dict[str, tuple[float, float]], checkp
     write_table(pa.Table.from_pylist(rows, COST), path, COST)
 
 
-def _write_evaluation(entry: summary.Entry, plan: Plan) -> None:
+def _write_evaluation(entry: Entry, plan: Plan) -> None:
     """Predictions on every test set, the better the later the method stands in the experiment."""
     order = list(plan.methods)
     rows = []

@@ -11,9 +11,9 @@ from ftft.experiment import config, workload
 from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
 from ftft.results import forecast
+from ftft.results.cells import EN_DASH
 from ftft.results.forecast import Replay, break_even, earliest_stop
 from ftft.results.schemas import FORECAST, SUMMARY
-from ftft.results.text import EN_DASH
 from ftft.training.stopping import EarlyStopping
 
 TEN = np.full(10, 10.0)  # as ERM, ten steps of 10: 100 in all

@@ -15,11 +15,11 @@ from ftft.experiment.config import Training
 from ftft.models import classifier
 from ftft.results import memory as forecast
 from ftft.results import memory_count
+from ftft.results.cells import EN_DASH
 from ftft.results.forecast import Replay
 from ftft.results.machine import Machine
 from ftft.results.memory_count import needed
 from ftft.results.schemas import MEMORY
-from ftft.results.text import EN_DASH
 
 LENGTHS = [3, 9, 17]
 NO_GPU = Machine(mem_mb={"small": 700})

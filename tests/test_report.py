@@ -18,9 +18,9 @@ from ftft.data.schemas import data_schema
 from ftft.display import sentences, webpage
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import DATAMAP, SUBSET
+from ftft.results.cells import EN_DASH
 from ftft.results.overview import COSTS, DIFFERENCE
 from ftft.results.schemas import COMPARISON, COST_CURVE, FORECAST, MEMORY, OOD_MEAN, REFERENCES, SUMMARY
-from ftft.results.text import EN_DASH
 from ftft.results.transfer import VERDICTS
 
 EVIL = "<script>alert(1)</script>"

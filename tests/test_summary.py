@@ -12,9 +12,10 @@ from ftft.core.artifacts import read_table, write_table
 from ftft.core.errors import UserError
 from ftft.evaluation.schemas import METRICS
 from ftft.results import summary
+from ftft.results.cells import EN_DASH
 from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, headline, overview
 from ftft.results.schemas import COMPARISON, OOD_MEAN, SUMMARY
-from ftft.results.text import EN_DASH, as_text, formatted
+from ftft.results.text import as_text, formatted
 
 
 def write_cost(path, rows):

@@ -11,7 +11,7 @@ from ftft.core.artifacts import read_table, write_table
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.display import tables
 from ftft.results.schemas import REFERENCES, SUMMARY
-from ftft.results.summary import harmless, write_both
+from ftft.results.writing import harmless, write_both
 
 
 def write_summary(path, runs, datasets=(IN_DISTRIBUTION, "far_away", "near")):

@@ -14,7 +14,7 @@ from ftft.dynamics import datamap
 from ftft.dynamics.schemas import DATAMAP
 from ftft.evaluation.schemas import METRICS
 from ftft.results import transfer
-from ftft.results.text import EN_DASH
+from ftft.results.cells import EN_DASH
 
 N = 60
 UIDS = [f"u{row:02}" for row in range(N)]

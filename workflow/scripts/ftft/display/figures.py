@@ -19,9 +19,9 @@ from ftft.display.datamap_figure import datamap_figure
 from ftft.display.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.display.method_styles import MethodStyle, method_styles
 from ftft.dynamics.schemas import DATAMAP
+from ftft.results.cells import EN_DASH, METRIC_NAMES
 from ftft.results.overview import overview
 from ftft.results.schemas import COST_CURVE, ERM, REFERENCES, SUMMARY, TRANSFER
-from ftft.results.text import EN_DASH, METRIC_NAMES
 
 Styles = Mapping[tuple[str, str], MethodStyle]
 

@@ -15,11 +15,12 @@ from ftft.display import charts, data, sentences
 from ftft.display.explorer import DataMap, Subset
 from ftft.results import forecast as forecasts
 from ftft.results import memory as memories
+from ftft.results.cells import EN_DASH, METRIC_NAMES, difference_text
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
 from ftft.results.overview import COSTS, headline, tested
 from ftft.results.schemas import FORECAST, MEMORY, OOD_MEAN
-from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
+from ftft.results.text import formatted
 
 
 class Cost(TypedDict):

@@ -16,10 +16,10 @@ from ftft.core.errors import UserError, named, shown
 from ftft.display.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.schemas import DATAMAP, read_subset
+from ftft.results.cells import difference_text
 from ftft.results.outcomes import agreement, by_verdict
 from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, headline
 from ftft.results.schemas import ERM, OOD_MEAN
-from ftft.results.text import difference_text
 from ftft.results.transfer import VERDICTS
 
 MAX_CHEAPER = 3  # methods that are named

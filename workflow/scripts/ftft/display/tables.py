@@ -9,11 +9,12 @@ import pandas as pd
 from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
 from ftft.data.schemas import IN_DISTRIBUTION
+from ftft.results.cells import EN_DASH, METRIC_NAMES, difference_text
 from ftft.results.outcomes import outcomes, to_erm
 from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, overview
 from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN, REFERENCES, SUMMARY
-from ftft.results.summary import harmless
-from ftft.results.text import EN_DASH, METRIC_NAMES, difference_text, formatted
+from ftft.results.text import formatted
+from ftft.results.writing import harmless
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
 _LETTERS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", EN_DASH: "--"}

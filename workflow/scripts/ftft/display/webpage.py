@@ -22,9 +22,9 @@ from ftft.data import inspection
 from ftft.display import charts, data, sections, sentences
 from ftft.display.explorer import DataMap, Subset, explore
 from ftft.display.method_styles import method_styles
+from ftft.results.cells import METRIC_NAMES
 from ftft.results.overview import SEEDS, overview
 from ftft.results.schemas import COMPARISON, COST_CURVE, REFERENCES, SUMMARY, TRANSFER
-from ftft.results.text import METRIC_NAMES
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The parts of the page's script, in the order in which they run; all see what the others define.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ftft.display.sections import Cost
     from ftft.display.tables import Table
     from ftft.display.webpage import Page
-    from ftft.results.summary import Entry, ReferenceCost
+    from ftft.results.entries import Entry, ReferenceCost
     from ftft.results.transfer import TransferSettings
 
 

@@ -14,8 +14,9 @@ from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.evaluation import metrics
 from ftft.results import statistics
+from ftft.results.entries import Entry
 from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN
-from ftft.results.summary import Entry, write_both
+from ftft.results.writing import write_both
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,10 @@ from ftft.core.artifacts import read
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.evaluation.schemas import METRICS
 from ftft.models.saved import read_step
+from ftft.results.costs import main_cost, preparation_cost
+from ftft.results.entries import Entry
 from ftft.results.schemas import COST_CURVE, ERM, OOD_MEAN
-from ftft.results.summary import Entry, main_cost, preparation_cost, write_both
+from ftft.results.writing import write_both
 
 _METRICS = ("accuracy", "macro_f1")
 _METHOD = ["main", "method", "reference"]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
+from ftft.results.cells import EN_DASH, aligned
 from ftft.results.schemas import ERM, FORECAST, SUMMARY
-from ftft.results.summary import write_both
-from ftft.results.text import EN_DASH, aligned
+from ftft.results.writing import write_both
 
 PAYS, IF_IT_STOPS, NEVER = "yes", "if it stops early", "no"
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from ftft.results.cells import EN_DASH, aligned
 from ftft.results.schemas import MEMORY
-from ftft.results.summary import write_both
-from ftft.results.text import EN_DASH, aligned
+from ftft.results.writing import write_both
 
 ROOM = 1.2  # how much more than the forecast to ask for; on a CPU it was right within a tenth
 

@@ -1,15 +1,11 @@
-"""The overview as text: numbers as people read them, and an aligned table for the terminal."""
-
-from collections.abc import Sequence
+"""The overview as text: its numbers as people read them, and as a table for the terminal."""
 
 import pandas as pd
 
+from ftft.results.cells import EN_DASH, aligned, difference_text, number
 from ftft.results.overview import COSTS, DIFFERENCE, ROW, SEEDS, STEP, headline
 
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 FLOPS = "FLOPs (ERM = 100)"  # a heading: one of the columns under ``COSTS``
-
-EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
 
 
 def formatted(overview: pd.DataFrame) -> pd.DataFrame:
@@ -22,9 +18,9 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
         part = overview[heading]
         if heading == COSTS:
             for unit in part.columns:
-                text[f"{unit} (ERM = 100)"] = [_number(value, ".1f") for value in part[unit]]
+                text[f"{unit} (ERM = 100)"] = [number(value, ".1f") for value in part[unit]]
         elif heading in (STEP, SEEDS):
-            text[heading] = [_number(value, ".0f") for value in part.iloc[:, 0]]
+            text[heading] = [number(value, ".0f") for value in part.iloc[:, 0]]
         elif "low" in part.columns:
             text[heading] = [difference_text(*values) for values in part[["mean", "low", "high"]].to_numpy().tolist()]
         else:
@@ -33,20 +29,8 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(text, index=overview.index)
 
 
-def difference_text(difference: float, *interval: float) -> str:
-    """A difference in points, such as ``+1.50``, with its interval if given, such as ``+1.50 [+0.20, +3.10]``."""
-    if pd.isna(difference):
-        return EN_DASH
-    shown, *ends = (_number(100 * value, "+.2f") for value in (difference, *interval))
-    return f"{shown} [{', '.join(ends)}]" if ends else shown
-
-
-def _number(value: float, form: str) -> str:
-    return EN_DASH if pd.isna(value) else format(value, form).replace("-", "\N{MINUS SIGN}")
-
-
 def _spread(mean: float, sd: float, form: str) -> str:
-    return _number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
+    return number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
 
 
 def as_text(overview: pd.DataFrame, metric: str) -> str:
@@ -75,17 +59,3 @@ def as_text(overview: pd.DataFrame, metric: str) -> str:
     if "cost" in table:
         title.append("cost in FLOPs (ERM = 100)")
     return f"{', '.join(title)}\n\n{aligned(table, [name for name in ROW if name in table])}"
-
-
-def aligned(table: pd.DataFrame, left: Sequence[str]) -> str:
-    """A table of strings in columns two spaces apart: those of ``left`` to the left, others to the right."""
-    lines = [list(table.columns), *table.to_numpy().tolist()]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [
-        [
-            cell.ljust(width) if name in left else cell.rjust(width)
-            for cell, width, name in zip(line, widths, table.columns, strict=True)
-        ]
-        for line in lines
-    ]
-    return "\n".join("  ".join(line).rstrip() for line in padded)

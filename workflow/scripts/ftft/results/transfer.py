@@ -21,9 +21,11 @@ from ftft.dynamics.ranking import correlations, overlaps, shared
 from ftft.dynamics.schemas import DATAMAP
 from ftft.evaluation import metrics
 from ftft.evaluation.schemas import METRICS
+from ftft.results.cells import EN_DASH, aligned
+from ftft.results.costs import training_cost
+from ftft.results.entries import ReferenceCost
 from ftft.results.schemas import REFERENCES, TRANSFER
-from ftft.results.summary import ReferenceCost, training_cost, write_both
-from ftft.results.text import EN_DASH, aligned
+from ftft.results.writing import write_both
 
 Floats = NDArray[np.float64]
 

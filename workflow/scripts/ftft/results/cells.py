@@ -1,0 +1,35 @@
+"""How results are written for people: names, numbers as texts, and texts in columns for the terminal."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
+EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
+
+
+def number(value: float, form: str) -> str:
+    """A number in a format of Python's, such as ``+.2f``, with a typographic minus; an en dash where there is none."""
+    return EN_DASH if pd.isna(value) else format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def difference_text(difference: float, *interval: float) -> str:
+    """A difference in points, such as ``+1.50``, with its interval if given, such as ``+1.50 [+0.20, +3.10]``."""
+    if pd.isna(difference):
+        return EN_DASH
+    shown, *ends = (number(100 * value, "+.2f") for value in (difference, *interval))
+    return f"{shown} [{', '.join(ends)}]" if ends else shown
+
+
+def aligned(table: pd.DataFrame, left: Sequence[str]) -> str:
+    """A table of strings in columns two spaces apart: those of ``left`` to the left, others to the right."""
+    lines = [list(table.columns), *table.to_numpy().tolist()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [
+            cell.ljust(width) if name in left else cell.rjust(width)
+            for cell, width, name in zip(line, widths, table.columns, strict=True)
+        ]
+        for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)

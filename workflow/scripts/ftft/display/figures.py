@@ -19,7 +19,7 @@ from ftft.display.datamap_figure import datamap_figure
 from ftft.display.figure_style import DASHES, GREY, MARKERS, WIDTH, save, styled
 from ftft.display.method_styles import MethodStyle, method_styles
 from ftft.dynamics.schemas import DATAMAP
-from ftft.results.cells import EN_DASH, METRIC_NAMES
+from ftft.results.cells import METRIC_NAMES, number_text
 from ftft.results.overview import overview
 from ftft.results.schemas import COST_CURVE, ERM, REFERENCES, SUMMARY, TRANSFER
 
@@ -215,9 +215,8 @@ def _numbers(axes: Axes, values: np.ndarray, lowest: float, size: float) -> None
             continue
         red, green, blue, _ = colormaps["viridis"]((value - lowest) / (1 - lowest))
         dark = not np.isnan(value) and 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-        text = EN_DASH if np.isnan(value) else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
         colour = "white" if dark else "black"
-        axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=0.9 * size)
+        axes.text(column, row, number_text(value, ".2f"), color=colour, ha="center", va="center", fontsize=0.9 * size)
 
 
 def _mark(axes: Axes, x: float, y: float, look: MethodStyle, *, size: float = 5, filled: bool = True) -> None:

@@ -15,12 +15,13 @@ from ftft.display import charts, data, sentences
 from ftft.display.explorer import DataMap, Subset
 from ftft.results import forecast as forecasts
 from ftft.results import memory as memories
-from ftft.results.cells import EN_DASH, METRIC_NAMES, difference_text
+from ftft.results.cells import EN_DASH, METRIC_NAMES, difference_text, percent
 from ftft.results.cost_curve import reaching
 from ftft.results.outcomes import outcomes, to_erm
-from ftft.results.overview import COSTS, headline, tested
+from ftft.results.overview import COSTS, cost_heading, headline, tested
 from ftft.results.schemas import FORECAST, MEMORY, OOD_MEAN
 from ftft.results.text import formatted
+from ftft.results.transfer import KNOWN
 
 
 class Cost(TypedDict):
@@ -50,7 +51,7 @@ def results_table(table: pd.DataFrame, main: str) -> dict[str, Any]:
     part = table.xs(main, level="main")
     cells = formatted(part)
     values = {heading: part[heading].iloc[:, 0] for heading in part.columns.unique(level=0) if heading != COSTS}
-    values |= {f"{unit} (ERM = 100)": part[COSTS, unit] for unit in part[COSTS].columns}
+    values |= {cost_heading(unit): part[COSTS, unit] for unit in part[COSTS].columns}
     sorted_by = pd.DataFrame(values)[list(cells.columns)].to_numpy().tolist()
     scores = part[headline(table), "mean"]
     best = (int(scores.argmax()), list(cells.columns).index(headline(table)))
@@ -99,7 +100,7 @@ def forecast_table(forecast: str | Path, summary: str | Path) -> dict[str, Any]:
         then = [EN_DASH] * 3
         if key in came_true.index:
             found = came_true.loc[key]
-            then = [f"{found['step']:.0f}", *(f"{100 * found[name]:.1f}" for name in ("forecast", "actual"))]
+            then = [f"{found['step']:.0f}", percent(found["forecast"]), percent(found["actual"])]
         cells = forecasts.cells_of(row) + then
         rows.setdefault(row["main"], []).append(
             {"method": row["method"], "reference": row["reference"], "cells": cells}
@@ -134,18 +135,13 @@ def details_table(rows: pa.Table, main: str) -> dict[str, Any] | None:
         sets[OOD_MEAN] = sum(ood[1:], ood[0]) / len(ood)
     columns = {f"ECE, {name}": sets[name]["ece"] for name in dict.fromkeys((IN_DISTRIBUTION, where))}
     columns |= {f"F1 of {metric.removeprefix('f1/')}, {where}": sets[where][metric] for metric in classes}
-    cells = pd.DataFrame(columns)
-    cells = cells.map(lambda value: EN_DASH if pd.isna(value) else f"{100 * value:.2f}")
-    return _cells(main, cells)
+    return _cells(main, pd.DataFrame(columns).map(percent, digits=2))
 
 
 def verdict_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the table of references as text."""
-    shares = {
-        name: EN_DASH if row[name] is None else f"{100 * row[name]:.1f}" for name in ("dev", "ood_dev", "hard", "lost")
-    }
     return (
-        shares
+        {name: percent(row[name]) for name in KNOWN}
         | {name: row[name] or EN_DASH for name in ("reference", "compared_with", "verdict", "reason")}
         | {"seed": row["seed"]}
     )
@@ -158,8 +154,7 @@ def outcomes_table(
     table = outcomes(rows, references, main, metric, methods)
     used = [name for name in methods if to_erm(name) in table.columns]
     cells = [
-        [str(seed), EN_DASH if pd.isna(row["lost"]) else f"{100 * row['lost']:.1f}"]
-        + [difference_text(row[to_erm(name)]) for name in used]
+        [str(seed), percent(row["lost"]), *(difference_text(row[to_erm(name)]) for name in used)]
         for (_, seed), row in table.iterrows()
     ]
     return {

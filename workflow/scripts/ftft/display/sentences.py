@@ -16,7 +16,7 @@ from ftft.core.errors import UserError, named, shown
 from ftft.display.explorer import MAX_GROUPS, DataMap, Subset
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.schemas import DATAMAP, read_subset
-from ftft.results.cells import difference_text
+from ftft.results.cells import difference_text, number_text
 from ftft.results.outcomes import agreement, by_verdict
 from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, headline
 from ftft.results.schemas import ERM, OOD_MEAN
@@ -171,12 +171,8 @@ def outcome_sentence(table: pd.DataFrame, method: str) -> str:
     if "lost" not in ranks:
         return text
     names = {"lost": "lost", "dev": "the dev score", "ood_dev": "the mean OOD dev score"}
-    values = [f"{_two_digits(ranks[name])} with {shown}" for name, shown in names.items() if name in ranks]
+    values = [f"{number_text(ranks[name], '.2f')} with {shown}" for name, shown in names.items() if name in ranks]
     return f"{text} Rank correlation of the difference: {', '.join(values)}."
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def groups_of(train_data: str | Path, group: str) -> pd.Series:

@@ -9,15 +9,15 @@ import pandas as pd
 from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
 from ftft.data.schemas import IN_DISTRIBUTION
-from ftft.results.cells import EN_DASH, METRIC_NAMES, difference_text
+from ftft.results.cells import EN_DASH, METRIC_NAMES, MINUS, difference_text, percent
 from ftft.results.outcomes import outcomes, to_erm
-from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, overview
+from ftft.results.overview import COSTS, DIFFERENCE, SEEDS, STEP, cost_heading, overview
 from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN, REFERENCES, SUMMARY
 from ftft.results.text import formatted
 from ftft.results.writing import harmless
 
 # What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
-_LETTERS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", EN_DASH: "--"}
+_LETTERS = {MINUS: "$-$", "±": r"$\pm$", EN_DASH: "--"}
 _REFERENCES = {
     "reference": "reference",
     "seed": "seed",
@@ -111,7 +111,7 @@ def write_results(
 def _column(heading: str, number: str) -> str:
     """What a column of an overview is called in the CSV."""
     if heading == COSTS:
-        return f"{number} (ERM = 100)"
+        return cost_heading(number)
     return heading if number in ("mean", "number") else f"{heading} {number}"
 
 
@@ -162,7 +162,7 @@ def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
     """A table of references as text, under the headings that are printed."""
     cells = table.astype(object)
     for name in table.select_dtypes("float"):
-        cells[name] = [EN_DASH if pd.isna(value) else f"{100 * value:.1f}" for value in table[name]]
+        cells[name] = [percent(value) for value in table[name]]
     return cells.fillna("").rename(columns=_REFERENCES)
 
 

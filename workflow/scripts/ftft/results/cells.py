@@ -6,18 +6,24 @@ import pandas as pd
 
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 EN_DASH = "\N{EN DASH}"  # stands for a value that does not exist
+MINUS = "\N{MINUS SIGN}"
 
 
-def number(value: float, form: str) -> str:
+def number_text(value: float | None, form: str) -> str:
     """A number in a format of Python's, such as ``+.2f``, with a typographic minus; an en dash where there is none."""
-    return EN_DASH if pd.isna(value) else format(value, form).replace("-", "\N{MINUS SIGN}")
+    return EN_DASH if value is None or pd.isna(value) else format(value, form).replace("-", MINUS)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in percent, such as ``12.5``; an en dash where there is none."""
+    return EN_DASH if share is None else number_text(100 * share, f".{digits}f")
 
 
 def difference_text(difference: float, *interval: float) -> str:
     """A difference in points, such as ``+1.50``, with its interval if given, such as ``+1.50 [+0.20, +3.10]``."""
     if pd.isna(difference):
         return EN_DASH
-    shown, *ends = (number(100 * value, "+.2f") for value in (difference, *interval))
+    shown, *ends = (number_text(100 * value, "+.2f") for value in (difference, *interval))
     return f"{shown} [{', '.join(ends)}]" if ends else shown
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ftft.core import artifacts
 from ftft.core.artifacts import atomic_path
-from ftft.results.cells import EN_DASH, aligned
+from ftft.results.cells import EN_DASH, aligned, percent
 from ftft.results.schemas import ERM, FORECAST, SUMMARY
 from ftft.results.writing import write_both
 
@@ -211,8 +211,8 @@ def cells_of(row: dict[str, Any]) -> list[str]:
     """
     must_stop = row["pays"] in (IF_IT_STOPS, NEVER) and row["break_even_step"] is not None
     return [
-        ("≤ " if row["at_most"] else "") + f"{100 * row['preparation_share']:.1f}",
-        ("≤ " if row["at_most"] else "") + f"{100 * row['share']:.1f}",
+        ("≤ " if row["at_most"] else "") + percent(row["preparation_share"]),
+        ("≤ " if row["at_most"] else "") + percent(row["share"]),
         f"{row['break_even_step']} ({100 * row['break_even_share']:.0f} %)" if must_stop else EN_DASH,
         EN_DASH if row["earliest_stop"] is None else str(row["earliest_stop"]),
         row["pays"] or EN_DASH,

@@ -7,10 +7,7 @@ import pyarrow as pa
 
 from ftft.dynamics.ranking import correlation
 from ftft.results.overview import DIFFERENCE, by_run
-from ftft.results.transfer import VERDICTS
-
-# What is known of a reference run before a main model is trained.
-KNOWN = ("dev", "ood_dev", "hard", "lost")
+from ftft.results.transfer import KNOWN, VERDICTS
 
 
 def outcomes(summary: pa.Table, references: pa.Table, main: str, metric: str, methods: Sequence[str]) -> pd.DataFrame:

@@ -16,6 +16,11 @@ SEEDS = "number of seeds"
 ROW = RUN[:-1]  # what a row of it is about
 
 
+def cost_heading(unit: str) -> str:
+    """What a column under ``COSTS`` is called where it stands alone."""
+    return f"{unit} (ERM = 100)"
+
+
 def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
     """The scores of every run (main, method, reference, seed), in the order of the summary.
 

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from ftft.results.cells import EN_DASH, aligned, difference_text, number
-from ftft.results.overview import COSTS, DIFFERENCE, ROW, SEEDS, STEP, headline
+from ftft.results.cells import EN_DASH, aligned, difference_text, number_text
+from ftft.results.overview import COSTS, DIFFERENCE, ROW, SEEDS, STEP, cost_heading, headline
 
-FLOPS = "FLOPs (ERM = 100)"  # a heading: one of the columns under ``COSTS``
+FLOPS = cost_heading("FLOPs")
 
 
 def formatted(overview: pd.DataFrame) -> pd.DataFrame:
@@ -18,9 +18,9 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
         part = overview[heading]
         if heading == COSTS:
             for unit in part.columns:
-                text[f"{unit} (ERM = 100)"] = [number(value, ".1f") for value in part[unit]]
+                text[cost_heading(unit)] = [number_text(value, ".1f") for value in part[unit]]
         elif heading in (STEP, SEEDS):
-            text[heading] = [number(value, ".0f") for value in part.iloc[:, 0]]
+            text[heading] = [number_text(value, ".0f") for value in part.iloc[:, 0]]
         elif "low" in part.columns:
             text[heading] = [difference_text(*values) for values in part[["mean", "low", "high"]].to_numpy().tolist()]
         else:
@@ -30,7 +30,7 @@ def formatted(overview: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spread(mean: float, sd: float, form: str) -> str:
-    return number(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
+    return number_text(mean, form) + ("" if pd.isna(sd) else f" ± {sd:.2f}")
 
 
 def as_text(overview: pd.DataFrame, metric: str) -> str:

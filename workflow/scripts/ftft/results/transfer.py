@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ from ftft.dynamics.ranking import correlations, overlaps, shared
 from ftft.dynamics.schemas import DATAMAP
 from ftft.evaluation import metrics
 from ftft.evaluation.schemas import METRICS
-from ftft.results.cells import EN_DASH, aligned
+from ftft.results.cells import aligned, percent
 from ftft.results.costs import training_cost
 from ftft.results.entries import ReferenceCost
 from ftft.results.schemas import REFERENCES, TRANSFER
@@ -30,6 +29,8 @@ from ftft.results.writing import write_both
 Floats = NDArray[np.float64]
 
 SUITABLE, DOUBTFUL, TOO_WEAK = VERDICTS = ("suitable", "doubtful", "too weak")
+# What is known of a reference run before a main model is trained: columns of the table of references.
+KNOWN = ("dev", "ood_dev", "hard", "lost")
 # A reference loses so large a share of what the strongest run finds ambiguous. Set by what such references do to main
 # models on the planted benchmark (docs/results/planted.md).
 DOUBTFUL_LOSS, TOO_LARGE_LOSS = 0.05, 0.10
@@ -197,8 +198,8 @@ def as_text(references: pa.Table) -> str:
         for row in table.itertuples()
         if row.verdict != SUITABLE
     ]
-    for name in ("dev", "ood_dev", "hard", "lost"):
-        table[name] = [EN_DASH if pd.isna(value) else f"{100 * value:.1f}" for value in table[name]]
-    shown = table[["reference", "seed", "dev", "ood_dev", "hard", "lost", "verdict"]].astype(str)
+    for name in KNOWN:
+        table[name] = [percent(value) for value in table[name]]
+    shown = table[["reference", "seed", *KNOWN, "verdict"]].astype(str)
     text = aligned(shown, ["reference", "verdict"])
     return "\n\n".join([text, "\n".join(reasons)] if reasons else [text])

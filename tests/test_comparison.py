@@ -51,8 +51,8 @@ def entries(tmp_path):
     ]
 
 
-def compared(entries, folder, **settings):
-    comparison.compare(entries, folder / "comparison.parquet", folder / "comparison.csv", resamples=500, **settings)
+def compared(entries, folder):
+    comparison.compare(entries, folder / "comparison.parquet", folder / "comparison.csv", resamples=500)
     table = read_table(folder / "comparison.parquet")
     assert table.schema.equals(COMPARISON)
     return table.to_pandas().set_index(["method", "dataset", "metric"])

@@ -9,9 +9,7 @@ def main(job: Job) -> None:
     output, there = job.output, job.environment
     preview.write(
         job.params.cfg,
-        Machine(
-            there.gpus, there.mem_mb, there.runtime.device, there.runtime.cuda_graphs, there.runtime.compile
-        ),
+        Machine(there.gpus, there.mem_mb, there.runtime.device, there.runtime.cuda_graphs, there.runtime.compile),
         table=output.table,
         csv=output.csv,
         text=output.text,

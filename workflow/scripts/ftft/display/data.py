@@ -18,8 +18,8 @@ class Curves:
 
     Attributes:
         rows: method, reference, seed and step; ``score`` in percent; ``flops`` and ``seconds`` in percent of the
-            baseline's whole training (mean over seeds), where there is one, else as they were measured.
-        end: the baseline's score at its end (mean over seeds) in percent; None where there is no baseline.
+            ERM's whole training (mean over seeds), where there is one, else as they were measured.
+        end: ERM's score at its end (mean over seeds) in percent; None where there is no ERM.
         where: what the scores are of, ``mean OOD dev`` or ``dev``.
     """
 
@@ -29,22 +29,21 @@ class Curves:
 
     @property
     def relative(self) -> bool:
-        """Whether the costs are in percent of the baseline's."""
+        """Whether the costs are in percent of ERM's."""
         return self.end is not None
 
 
-def curves(cost_curve: pa.Table, main: str, metric: str, baseline: str = ERM) -> Curves:
+def curves(cost_curve: pa.Table, main: str, metric: str) -> Curves:
     """The dev scores of one main model's methods, by what they had cost by then.
 
     Args:
         cost_curve: a table as ``cost_curve.trace`` writes it.
         main: the main model.
         metric: ``accuracy`` or ``macro_f1``.
-        baseline: the method whose cost is 100.
     """
     rows = cost_curve.to_pandas()
     rows = rows[(rows["main"] == main) & (rows["metric"] == metric)]
-    ends = rows[rows["method"] == baseline].groupby("seed").tail(1)
+    ends = rows[rows["method"] == ERM].groupby("seed").tail(1)
     where = "mean OOD dev" if (rows["dataset"] == OOD_MEAN).all() else "dev"
     rows = rows.assign(score=100 * rows["value"])
     if ends.empty:

@@ -21,7 +21,7 @@ from ftft.display.method_styles import MethodStyle, method_styles
 from ftft.dynamics.schemas import DATAMAP
 from ftft.results.cells import METRIC_NAMES, number_text
 from ftft.results.overview import overview
-from ftft.results.schemas import COST_CURVE, ERM, REFERENCES, SUMMARY, TRANSFER
+from ftft.results.schemas import COST_CURVE, REFERENCES, SUMMARY, TRANSFER
 
 Styles = Mapping[tuple[str, str], MethodStyle]
 
@@ -90,23 +90,20 @@ def draw(
 
 
 @styled()
-def curves_figure(
-    cost_curve: pa.Table, main: str, styles: Styles, metric: str, *, against: str, baseline: str = ERM
-) -> Figure:
+def curves_figure(cost_curve: pa.Table, main: str, styles: Styles, metric: str, *, against: str) -> Figure:
     """The dev score in training, a line per method: the mean over seeds as far as all of them go, and thin ones beside.
 
-    A thin line is one seed; a marker is where a run ended.
+    A thin line is one seed; a marker is where a run ended. ERM's score at its end (mean over seeds) is a horizontal
+    line.
 
     Args:
         cost_curve: a table as ``cost_curve.trace`` writes it.
         main: the main model.
         styles: of every method in it.
         metric: ``accuracy`` or ``macro_f1``.
-        against: ``step``, or ``flops``: in percent of the baseline's whole training (mean over seeds), where there is
-            such a method.
-        baseline: its score at its end (mean over seeds) is a horizontal line.
+        against: ``step``, or ``flops``: in percent of ERM's whole training (mean over seeds), where there is ERM.
     """
-    found = data.curves(cost_curve, main, metric, baseline)
+    found = data.curves(cost_curve, main, metric)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.grid(True)
@@ -138,9 +135,9 @@ def curves_figure(
 
 
 @styled()
-def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str, baseline: str = ERM) -> Figure:
+def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str) -> Figure:
     """Every method of a main model as a point: its mean OOD test score (in distribution where there is no OOD set)
-    against its training FLOPs, in percent of the baseline's where there is one.
+    against its training FLOPs, in percent of ERM's where there is one.
 
     The bars are standard deviations over seeds. A method on the Pareto front, which is drawn as steps, is filled.
 
@@ -149,9 +146,8 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str,
         main: the main model.
         styles: of every method.
         metric: ``accuracy`` or ``macro_f1``.
-        baseline: the method whose cost is 100.
     """
-    found = data.robustness(summary, overview(summary, metric, baseline), main)
+    found = data.robustness(summary, overview(summary, metric), main)
     points = found.points
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes = figure.add_subplot()

@@ -34,19 +34,17 @@ def compare(
     output_parquet: str | Path,
     output_csv: str | Path,
     *,
-    baseline: str = ERM,
     resamples: int = statistics.RESAMPLES,
 ) -> None:
     """Write one row per main model, method, reference, dataset and metric (accuracy and macro-F1), in that order.
 
     The OOD sets' mean comes before the datasets. Examples of one set are drawn in the same way for all runs, those of
     different sets independently, so the draws depend on nothing but the set's name and size. Runs are compared with
-    the baseline's of the same main model and seed; ``statistics`` says what the intervals cover.
+    ERM's of the same main model and seed; ``statistics`` says what the intervals cover.
 
     Args:
         entries: all runs of the experiment.
         output_parquet, output_csv: the same table twice.
-        baseline: name of the method that the others are compared with.
         resamples: number of bootstrap resamples.
 
     Raises:
@@ -68,7 +66,7 @@ def compare(
 
     rows = [
         names | {"dataset": dataset, "metric": metric} | _row(runs, scores[dataset, metric], resamples)
-        for names, runs in _methods(entries, baseline)
+        for names, runs in _methods(entries)
         for dataset in [*([OOD_MEAN] if ood else []), *datasets]
         for metric in measured
     ]
@@ -109,11 +107,9 @@ def _predicted(path: str | Path, first: pa.Table) -> NDArray[np.int64]:
     return logits.argmax(axis=1)
 
 
-def _methods(entries: Sequence[Entry], baseline: str) -> list[tuple[dict[str, str], list[tuple[int, int | None]]]]:
-    """Every method with the numbers of its runs by rising seed, each with that of the baseline it is compared with."""
-    of_baseline = {
-        (entry["main"], entry["seed"]): number for number, entry in enumerate(entries) if entry["method"] == baseline
-    }
+def _methods(entries: Sequence[Entry]) -> list[tuple[dict[str, str], list[tuple[int, int | None]]]]:
+    """Every method with the numbers of its runs by rising seed, each with that of the ERM it is compared with."""
+    of_erm = {(entry["main"], entry["seed"]): number for number, entry in enumerate(entries) if entry["method"] == ERM}
     methods: dict[tuple[str, ...], list[int]] = {}
     for number, entry in enumerate(entries):
         methods.setdefault((entry["task"], entry["main"], entry["method"], entry["reference"]), []).append(number)
@@ -122,8 +118,8 @@ def _methods(entries: Sequence[Entry], baseline: str) -> list[tuple[dict[str, st
         names = dict(zip(("task", "main", "method", "reference"), key, strict=True))
         runs = []
         for number in sorted(numbers, key=lambda number: entries[number]["seed"]):
-            other = of_baseline.get((names["main"], entries[number]["seed"]))
-            runs.append((number, None if names["method"] == baseline else other))
+            other = of_erm.get((names["main"], entries[number]["seed"]))
+            runs.append((number, None if names["method"] == ERM else other))
         found.append((names, runs))
     return found
 

@@ -19,7 +19,7 @@ _METRICS = ("accuracy", "macro_f1")
 _METHOD = ["main", "method", "reference"]
 
 
-def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path, *, baseline: str = ERM) -> None:
+def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
     """Write one row per run, metric (accuracy and macro-F1) and evaluation in training, in the order of the entries.
 
     A mean of fine-tuned and pretrained weights has no curve of its own and is left out.
@@ -27,19 +27,18 @@ def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str 
     ``value`` is the mean over the OOD dev sets, or the in-distribution dev score where there is no OOD dev set.
     ``flops`` and ``seconds`` at a step are what comes before the main model (reference, data map, selection) as a
     whole, plus the main model's training in proportion to its steps; evaluation is left out. ``reaches_erm``: the value
-    is at least the dev score of the baseline's saved model, same main model and seed; null without a baseline.
+    is at least the dev score of ERM's saved model, same main model and seed; null without ERM.
 
     Args:
         entries: all runs of the experiment.
         output_parquet, output_csv: the same table twice.
-        baseline: name of the method to catch up with.
     """
     entries = [entry for entry in entries if not entry["interpolated"]]
     curves = [_curve(entry) for entry in entries]
     targets = {
         (entry["main"], entry["seed"]): curve[curve["step"] == _saved_step(entry)].set_index("metric")["value"]
         for entry, curve in zip(entries, curves, strict=True)
-        if entry["method"] == baseline
+        if entry["method"] == ERM
     }
     for entry, curve in zip(entries, curves, strict=True):
         target = targets.get((entry["main"], entry["seed"]))
@@ -69,23 +68,21 @@ def _saved_step(entry: Entry) -> int:
     return read_step(entry["curve"], entry["checkpoint"])
 
 
-def reaching(curve: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
-    """What each method had cost when it first was as good as the baseline's saved model, on the dev sets.
+def reaching(curve: pa.Table, metric: str) -> pd.DataFrame:
+    """What each method had cost when it first was as good as ERM's saved model, on the dev sets.
 
     Args:
         curve: a table as ``trace`` writes it.
         metric: the metric that counts.
-        baseline: the method whose whole cost is 100.
 
     Returns:
         One row per (main, method, reference), in the order of the curve: ``seeds``; ``reached``, the number of them in
-        which the method gets there; ``FLOPs`` and ``seconds`` at that point in percent of the baseline's whole
-        training with the same seed, as means over the seeds that get there (NaN if none does). Empty without a
-        baseline.
+        which the method gets there; ``FLOPs`` and ``seconds`` at that point in percent of ERM's whole training with
+        the same seed, as means over the seeds that get there (NaN if none does). Empty without ERM.
     """
     rows = curve.to_pandas()
     rows = rows[(rows["metric"] == metric) & rows["reaches_erm"].notna()].sort_values("step", kind="stable")
-    whole = rows[rows["method"] == baseline].groupby(["main", "seed"])[["flops", "seconds"]].last()
+    whole = rows[rows["method"] == ERM].groupby(["main", "seed"])[["flops", "seconds"]].last()
     first = rows[rows["reaches_erm"].astype(bool)].groupby([*_METHOD, "seed"])[["flops", "seconds"]].first()
     relative = 100 * first / whole.reindex(first.index.droplevel(["method", "reference"])).to_numpy()
     by_method = relative.rename(columns={"flops": "FLOPs"}).groupby(level=_METHOD)

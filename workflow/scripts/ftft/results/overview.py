@@ -21,7 +21,7 @@ def cost_heading(unit: str) -> str:
     return f"{unit} (ERM = 100)"
 
 
-def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
+def by_run(summary: pa.Table, metric: str) -> pd.DataFrame:
     """The scores of every run (main, method, reference, seed), in the order of the summary.
 
     Scores are those of a dataset's test split, or its dev split where it has no test.
@@ -29,12 +29,11 @@ def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
     Args:
         summary: a table as ``summary.summarize`` writes it.
         metric: the metric to show.
-        baseline: the method that differences are to, per main model and seed.
 
     Returns:
         One column per dataset, the in-distribution data first; ``OOD_MEAN``, the mean of the OOD sets, where there are
-        any; and ``DIFFERENCE`` of that mean (of the in-distribution score where there is no OOD set) to the baseline's.
-        NaN: a difference of the baseline to itself, or to one that the experiment does not have.
+        any; and ``DIFFERENCE`` of that mean (of the in-distribution score where there is no OOD set) to ERM's with the
+        same main model and seed. NaN: the difference of ERM to itself, or to an ERM that the experiment does not have.
     """
     rows = summary.to_pandas()
     rows = tested(rows[rows["metric"] == metric])
@@ -46,7 +45,7 @@ def by_run(summary: pa.Table, metric: str, baseline: str = ERM) -> pd.DataFrame:
     if ood:
         scores[OOD_MEAN] = scores[ood].mean(axis=1, skipna=False)
     leading = scores[headline(scores)]
-    scores[DIFFERENCE] = (leading - _of_baseline(leading, baseline)).mask(_is(leading, baseline))
+    scores[DIFFERENCE] = (leading - _of_erm(leading)).mask(_is_erm(leading))
     return scores
 
 
@@ -56,25 +55,24 @@ def tested(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(rows["split"] == "test") | ~has_test]
 
 
-def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa.Table | None = None) -> pd.DataFrame:
+def overview(summary: pa.Table, metric: str, comparison: pa.Table | None = None) -> pd.DataFrame:
     """Methods against datasets: mean and spread over seeds, and what each method costs.
 
     Args:
         summary: a table as ``summary.summarize`` writes it.
         metric: the metric to show.
-        baseline: the method that costs and differences are relative to, per main model.
         comparison: a table as ``comparison.compare`` writes it, for the interval of the difference.
 
     Returns:
         One row per (main, method, reference), in the order of the summary. Columns of two levels:
         (``OOD_MEAN``, ``mean`` | ``sd``), the mean of the OOD sets, where there are any; (``DIFFERENCE``, ``mean`` |
         ``sd``, and ``low`` | ``high`` where there is a comparison) of that mean (of the in-distribution score where
-        there is no OOD set) to the baseline's with the same seed; (``COSTS``, ``FLOPs`` | ``seconds``), the mean over
-        seeds in percent of the baseline's; (``STEP``, ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` |
-        ``sd``), the in-distribution data first. The standard deviation has ddof 1. NaN: a spread over one seed, a
-        difference of the baseline to itself, and whatever is relative to a baseline that the experiment does not have.
+        there is no OOD set) to ERM's with the same seed; (``COSTS``, ``FLOPs`` | ``seconds``), the mean over seeds in
+        percent of ERM's; (``STEP``, ``mean``); (``SEEDS``, ``number``); and (dataset, ``mean`` | ``sd``), the
+        in-distribution data first. The standard deviation has ddof 1. NaN: a spread over one seed, a difference of ERM
+        to itself, and whatever is relative to an ERM that the experiment does not have.
     """
-    scores = by_run(summary, metric, baseline)
+    scores = by_run(summary, metric)
     datasets = [name for name in scores.columns if name not in (OOD_MEAN, DIFFERENCE)]
     runs = summary.select([*RUN, "step", "flops", "seconds"]).to_pandas().drop_duplicates(RUN).set_index(RUN)
     runs = runs.reindex(scores.index).astype(float)
@@ -92,8 +90,8 @@ def overview(summary: pa.Table, metric: str, baseline: str = ERM, comparison: pa
                 compared = compared[(compared["metric"] == metric) & (compared["dataset"] == headline(scores))]
                 compared = compared.set_index(ROW).reindex(mean.index)
                 columns |= {(name, end): compared[f"difference_{end}"] for end in ("low", "high")}
-            columns[COSTS, "FLOPs"] = 100 * means["flops"] / _of_baseline(means["flops"], baseline)
-            columns[COSTS, "seconds"] = 100 * means["seconds"] / _of_baseline(means["seconds"], baseline)
+            columns[COSTS, "FLOPs"] = 100 * means["flops"] / _of_erm(means["flops"])
+            columns[COSTS, "seconds"] = 100 * means["seconds"] / _of_erm(means["seconds"])
             columns[STEP, "mean"] = means["step"]
             columns[SEEDS, "number"] = by_method.size()
     return pd.DataFrame(columns)
@@ -123,13 +121,13 @@ def headline(overview: pd.DataFrame) -> str:
     return OOD_MEAN if OOD_MEAN in overview.columns else IN_DISTRIBUTION
 
 
-def _is(values: pd.Series, method: str) -> np.ndarray:
-    return values.index.get_level_values("method") == method
+def _is_erm(values: pd.Series) -> np.ndarray:
+    return values.index.get_level_values("method") == ERM
 
 
-def _of_baseline(values: pd.Series, baseline: str) -> pd.Series:
-    """For every row of ``values``, the baseline's value with the same main model (and seed, where there are seeds)."""
+def _of_erm(values: pd.Series) -> pd.Series:
+    """For every row of ``values``, ERM's value with the same main model (and seed, where there are seeds)."""
     same = [name for name in values.index.names if name not in ("method", "reference")]
-    of_baseline = values[_is(values, baseline)].groupby(level=same).first()
+    of_erm = values[_is_erm(values)].groupby(level=same).first()
     keys = values.index.droplevel(["method", "reference"])
-    return pd.Series(of_baseline.reindex(keys).to_numpy(), index=values.index)
+    return pd.Series(of_erm.reindex(keys).to_numpy(), index=values.index)

@@ -10,7 +10,8 @@ from ftft.experiment.config.load import load, plain
 from ftft.experiment.config.methods import DataMap, Method, ProductOfExperts, Select, Stop, Upweight
 from ftft.experiment.config.models import HEAD, Lora, Model, ReferenceStop, Scratch, Training
 from ftft.experiment.config.resources import Resources
-from ftft.experiment.config.sections import ERM, NAME, SELF, Metric, Name
+from ftft.experiment.config.sections import NAME, SELF, Metric, Name
+from ftft.results.schemas import ERM
 
 __all__ = [
     "ERM",

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from ftft.core.errors import listed, named, shown
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.experiment.config.methods import Method
-from ftft.experiment.config.sections import ERM, LARGEST, SELF, allowed
+from ftft.experiment.config.sections import LARGEST, SELF, allowed
+from ftft.results.schemas import ERM
 from ftft.training.steps import budgeted
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from ftft.core.errors import listed, named, shown
 from ftft.dynamics.criteria import CRITERIA
 
 SELF = "self"
-ERM = "erm"
 NAME = 100  # characters; several names may stand in one part of a path
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 LARGEST = 2**31 - 1  # number, seeds among them, that every library takes

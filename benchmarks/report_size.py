@@ -32,10 +32,10 @@ def main() -> None:
         plan = generated.experiment(seeds)
         with tempfile.TemporaryDirectory() as name:
             generated.write(plan, Path(name), arguments.rows)
-            page = generated.report_arguments(plan, Path(name))
+            page = generated.page_arguments(plan, Path(name))
             seconds = [written(page) for _ in range(arguments.rounds)]
             size = page["output"].stat().st_size / 1e6
-        maps = len(page["datamaps"])
+        maps = len(page["told"]["datamaps"])
         print(
             f"{arguments.rows:,} examples, {maps} data maps: {size:.1f} MB in {statistics.median(seconds):.1f} s "
             f"(median of {arguments.rounds})",

@@ -1,4 +1,4 @@
-"""An experiment's results of any size, made up in seconds without a model: all tables that the report is made from."""
+"""An experiment's results of any size, made up in seconds without a model: all tables that the page is made from."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from ftft.compute.schemas import COST
 from ftft.core.artifacts import write_table
 from ftft.data import inspection
 from ftft.data.schemas import data_schema
+from ftft.display import webpage
 from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.evaluation.metrics import detailed_scores
@@ -107,16 +108,15 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
 
 
-def report_arguments(plan: Plan, results: Path) -> dict[str, Any]:
-    """What ``report.write`` takes, as rule ``report`` gives it."""
+def page_arguments(plan: Plan, results: Path) -> dict[str, Any]:
+    """What ``webpage.write`` takes, as rule ``report`` gives it."""
     tables = ("summary", "comparison", "cost_curve", "forecast", "memory", "references", "transfer")
-    return {
-        "output": results / "report.html",
-        "train_data": results / "data/train.parquet",
-        "checks": results / "data_checks.parquet",
+    made = webpage.Inputs(
+        train=results / "data/train.parquet",
+        checks=results / "data_checks.parquet",
         **{name: results / f"{name}.parquet" for name in tables},
-        **outputs.report(plan, Layout(str(results))),
-    }
+    )
+    return {"output": results / "report.html", "told": outputs.report(plan, Layout(str(results))), "made": made}
 
 
 def _write_data(path: Path, kinds: np.ndarray, rng: np.random.Generator, text: str | None = None) -> np.ndarray:

@@ -90,7 +90,7 @@ def _tokenize(results):
 
 
 def _page(results):
-    webpage.write(**generated.report_arguments(generated.experiment(), results))
+    webpage.write(**generated.page_arguments(generated.experiment(), results))
 
 
 def _tables(results):

@@ -25,7 +25,7 @@ def results(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page_file(results) -> Path:
-    arguments = generated.report_arguments(generated.experiment(seeds=2), results)
+    arguments = generated.page_arguments(generated.experiment(seeds=2), results)
     webpage.write(**arguments)
     return arguments["output"]
 
@@ -226,7 +226,7 @@ def test_the_page_works_by_keyboard(open_page, page_file):
 
 
 def test_hidden_texts_show_at_a_click(open_page, results, tmp_path):
-    arguments = generated.report_arguments(generated.experiment(seeds=2, blur_text=True), results)
+    arguments = generated.page_arguments(generated.experiment(seeds=2, blur_text=True), results)
     webpage.write(**arguments | {"output": tmp_path / "report.html"})
     page = open_page(tmp_path / "report.html")
     visible = page.inner_text("body")
@@ -252,7 +252,7 @@ def test_it_fits_a_small_screen(open_page, page_file, width, scale):
 
 def test_of_many_examples_it_shows_the_density(open_page, results, tmp_path, monkeypatch):
     monkeypatch.setattr(explorer, "MAX_EXAMPLES", 200)
-    arguments = generated.report_arguments(generated.experiment(seeds=2), results)
+    arguments = generated.page_arguments(generated.experiment(seeds=2), results)
     webpage.write(**arguments | {"output": tmp_path / "report.html"})
     page = open_page(tmp_path / "report.html")
     table = datamap(results)

@@ -2,6 +2,7 @@ import base64
 import gzip
 import json
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import numpy as np
@@ -217,7 +218,7 @@ def arguments(tmp_path):
                 "path": write_subset(tmp_path / "random.parquet", ["u0"]),
             },
         ],
-        "train_data": write_data(tmp_path / "data.parquet"),
+        "train": write_data(tmp_path / "data.parquet"),
         "checks": write_checks(tmp_path / "checks.parquet"),
         "group": "kind",
         "metric": "accuracy",
@@ -228,13 +229,20 @@ def arguments(tmp_path):
         ],
         "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
         "budgets": {},
+        "blur_text": False,
         "forecast": write_forecast(tmp_path / "forecast.parquet"),
         "memory": write_memory(tmp_path / "memory.parquet"),
     }
 
 
+def write(arguments):
+    tables = {field.name: arguments[field.name] for field in fields(webpage.Inputs)}
+    told = {name: value for name, value in arguments.items() if name not in {*tables, "output"}}
+    webpage.write(arguments["output"], told, webpage.Inputs(**tables))
+
+
 def written(arguments):
-    webpage.write(**arguments)
+    write(arguments)
     return Page(arguments["output"].read_text(encoding="utf-8"))
 
 
@@ -443,7 +451,7 @@ def test_same_bytes_twice(arguments):
 
 def test_texts_are_escaped(arguments, tmp_path):
     before = written(arguments).tags.count("script")
-    arguments["train_data"] = write_data(tmp_path / "evil.parquet", [EVIL] * 2 + KINDS[2:])
+    arguments["train"] = write_data(tmp_path / "evil.parquet", [EVIL] * 2 + KINDS[2:])
     arguments["task"] = EVIL
     arguments["config"] = {"task": EVIL, "data": {"labels": [EVIL]}}
     page = written(arguments)
@@ -549,14 +557,14 @@ def test_without_groups_and_references(arguments):
 
 def test_an_unknown_group_column(arguments):
     with pytest.raises(UserError, match=r"^data.group is 'genre', .* found: uid, text_a, label, kind; name one"):
-        webpage.write(**arguments | {"group": "genre"})
+        write(arguments | {"group": "genre"})
     assert not arguments["output"].exists()
 
 
 def test_a_data_map_of_other_data(arguments, tmp_path):
     arguments["datamaps"][0] |= write_datamap(tmp_path / "short.parquet", [EASY, HARD])
     with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):
-        webpage.write(**arguments)
+        write(arguments)
 
 
 def test_many_groups_are_cut(arguments, tmp_path, monkeypatch):

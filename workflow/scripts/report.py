@@ -5,10 +5,8 @@ from ftft.jobs.job import Job, run
 
 
 def main(job: Job) -> None:
-    page: webpage.Page = job.params.cfg["page"]
     references, transfer = job.input.references or (None, None)
-    webpage.write(
-        job.output.page,
+    made = webpage.Inputs(
         summary=job.input.summary,
         comparison=job.input.comparison,
         cost_curve=job.input.cost_curve,
@@ -16,10 +14,10 @@ def main(job: Job) -> None:
         memory=job.input.memory,
         references=references,
         transfer=transfer,
-        train_data=job.input.train,
+        train=job.input.train,
         checks=job.input.checks,
-        **page,
     )
+    webpage.write(job.output.page, job.params.cfg["page"], made)
 
 
 if __name__ == "__main__":

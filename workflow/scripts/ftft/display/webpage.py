@@ -5,7 +5,7 @@ import gzip
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
@@ -41,94 +41,94 @@ class Lineage(TypedDict):
 
 
 class Page(TypedDict):
-    """What rule ``report`` is told; see ``write``."""
+    """What rule ``report`` is told."""
 
     task: str
-    config: dict[str, Any]
-    labels: list[str]
-    datamaps: list[DataMap]
-    subsets: list[Subset]
-    group: str | None
-    metric: str
-    judging: dict[str, list[str]]
-    costs: list[sections.Cost]
+    config: dict[str, Any]  # the experiment's configuration, shown as YAML
+    labels: list[str]  # names of the classes
+    datamaps: list[DataMap]  # in the order in which they are shown; a reference may have several, one per seed
+    subsets: list[Subset]  # likewise
+    group: str | None  # a column of the train set whose values are counted per region and subset
+    metric: str  # accuracy or macro_f1, as named in the summary
+    judging: dict[str, list[str]]  # by main model, methods that train on what one reference run finds ambiguous
+    costs: list[sections.Cost]  # of all training runs, data maps and subsets
     lineage: Lineage
-    budgets: dict[str, float]
-    blur_text: bool
+    budgets: dict[str, float]  # share of the planned steps, of every method that has one
+    blur_text: bool  # whether texts of examples are shown only when asked for
 
 
-def write(
-    output: str | Path,
-    *,
-    task: str,
-    config: dict[str, Any],
-    labels: Sequence[str],
-    summary: str | Path,
-    comparison: str | Path,
-    cost_curve: str | Path,
-    references: str | Path | None,
-    transfer: str | Path | None,
-    datamaps: Sequence[DataMap],
-    subsets: Sequence[Subset],
-    train_data: str | Path,
-    checks: str | Path,
-    group: str | None,
-    metric: str,
-    judging: Mapping[str, Sequence[str]],
-    costs: Sequence[sections.Cost],
-    lineage: Lineage,
-    budgets: Mapping[str, float],
-    forecast: str | Path,
-    memory: str | Path,
-    blur_text: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class Inputs:
+    """The tables that the page is made from, each the artifact of its name.
+
+    Attributes:
+        references, transfer: None where no method uses a reference.
+        train: the train set.
+        checks: the table of ``inspection``, whose warnings the page repeats.
+    """
+
+    summary: str | Path
+    comparison: str | Path
+    cost_curve: str | Path
+    forecast: str | Path
+    memory: str | Path
+    references: str | Path | None
+    transfer: str | Path | None
+    train: str | Path
+    checks: str | Path
+
+
+def write(output: str | Path, told: Page, made: Inputs) -> None:
     """Write the page.
 
     Args:
         output: the HTML file.
-        task: name of the experiment's task.
-        config: the experiment's configuration in plain built-in types; shown as YAML.
-        labels: names of the classes.
-        summary, comparison, cost_curve: the artifacts of these names.
-        references, transfer: likewise; None where no method uses a reference.
-        datamaps: in the order in which they are shown; a reference may have several, one per seed.
-        subsets: in the order in which they are shown; groups are counted in plainly ambiguous ones.
-        train_data: the train set's artifact.
-        checks: the table of ``inspection``, whose warnings the page repeats.
-        group: column of the train set whose values are counted per region and subset; None leaves that out.
-        metric: ``accuracy`` or ``macro_f1``, as named in the summary.
-        judging: by main model, the methods that train on what a single reference run finds ambiguous.
-        costs: the cost tables of all training runs, data maps and subsets.
-        lineage: the graph of the experiment.
-        budgets: share of the planned steps, of every method that has one.
-        forecast, memory: the artifacts of these names.
-        blur_text: texts of examples are shown only when asked for.
+        told: the experiment, and where its data maps, subsets and cost tables lie.
+        made: where its other tables lie.
 
     Raises:
-        UserError: the train set has no column ``group``, or a data map is not of this train set.
+        UserError: an artifact is damaged, or a data map is not of this train set.
     """
-    rows = artifacts.read(summary, SUMMARY)
-    table = overview(rows, metric, comparison=artifacts.read(comparison, COMPARISON))
-    curve = artifacts.read(cost_curve, COST_CURVE)
-    verdicts = [] if references is None else artifacts.read(references, REFERENCES).to_pylist()
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    html = environment.get_template("report.html.j2").render(_shown(told, made))
+    with atomic_path(output) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+def _shown(told: Page, made: Inputs) -> dict[str, Any]:
+    """What the template shows, under the names that it has for it."""
+    rows = artifacts.read(made.summary, SUMMARY)
+    metric, metric_name = told["metric"], METRIC_NAMES.get(told["metric"], told["metric"])
+    table = overview(rows, metric, comparison=artifacts.read(made.comparison, COMPARISON))
+    curve = artifacts.read(made.cost_curve, COST_CURVE)
+    references = None if made.references is None else artifacts.read(made.references, REFERENCES)
+    verdicts = [] if references is None else references.to_pylist()
     mains = list(table.index.unique("main"))
-    metric_name = METRIC_NAMES.get(metric, metric)
+    datamaps, subsets, group = told["datamaps"], told["subsets"], told["group"]
+
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
     drawn = {f"curves-{main}": sections.curves_chart(curve, main, metric, styles) for main in mains}
     drawn |= {f"robustness-{main}": sections.robustness_chart(rows, table, main, metric_name, styles) for main in mains}
-    if transfer is not None and len(verdicts) > 1:
-        pairs = artifacts.read(transfer, TRANSFER).to_pandas()
+    if made.transfer is not None and len(verdicts) > 1:
+        pairs = artifacts.read(made.transfer, TRANSFER).to_pandas()
         drawn["transfer"] = charts.transfer(data.agreement(pd.DataFrame(verdicts), pairs))
-    drawn["lineage"] = charts.lineage(lineage["edges"], lineage["nodes"])
-    groups = sections.group_findings(datamaps, subsets, train_data, group)
-    explored = explore(datamaps, subsets, train_data, labels, group) if datamaps else None
-    page = {
-        "task": task,
+    drawn["lineage"] = charts.lineage(told["lineage"]["edges"], told["lineage"]["nodes"])
+    groups = sections.group_findings(datamaps, subsets, made.train, group)
+    explored = explore(datamaps, subsets, made.train, told["labels"], group) if datamaps else None
+    budgets = told["budgets"]
+    return {
+        "task": told["task"],
         "metric": metric_name,
         "runs": int(table[SEEDS, "number"].sum()),
         "seeds": sorted(set(rows["seed"].to_pylist())),
         "sentences": [
-            *inspection.warnings(artifacts.read(checks, inspection.SCHEMA)),
+            *inspection.warnings(artifacts.read(made.checks, inspection.SCHEMA)),
             *(sentences.sentence(table, main, metric_name) for main in mains),
             *filter(None, (sentences.savings(table, main) for main in mains)),
             *(each for main in mains for each in sentences.budget_sentences(table, main, metric_name, budgets)),
@@ -138,22 +138,22 @@ def write(
         "mains": mains,
         "results": [sections.results_table(table, main) for main in mains],
         "costs": [sections.reaching_rows(curve, main, metric) for main in mains],
-        "forecast": sections.forecast_table(forecast, summary),
-        "memory": sections.memory_table(memory),
+        "forecast": sections.forecast_table(made.forecast, made.summary),
+        "memory": sections.memory_table(made.memory),
         "details": [sections.details_table(rows, main) for main in mains],
         "verdicts": [sections.verdict_row(row) for row in verdicts],
         "outcomes": [
-            sections.outcomes_table(rows, artifacts.read(references, REFERENCES), main, metric, judging[main])
+            sections.outcomes_table(rows, references, main, metric, methods)
             for main in mains
-            if references is not None and judging[main]
+            if references is not None and (methods := told["judging"][main])
         ],
         "groups": groups,
         "group": group,
         "has_maps": bool(datamaps),
-        "blur_text": blur_text,
-        "stages": sections.stage_rows(costs),
+        "blur_text": told["blur_text"],
+        "stages": sections.stage_rows(told["costs"]),
         "commit": _commit(),
-        "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=110),
+        "config": yaml.safe_dump(told["config"], sort_keys=False, allow_unicode=True, width=110),
         "versions": _versions(),
         "charts": drawn,
         "style": _as_it_is("report.css"),
@@ -164,16 +164,6 @@ def write(
             "explorer": _packed(json.dumps(explored, allow_nan=False)),
         },
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("report.html.j2").render(page)
-    with atomic_path(output) as temporary:
-        temporary.write_text(html, encoding="utf-8")
 
 
 def _as_it_is(name: str) -> markupsafe.Markup:

@@ -162,7 +162,6 @@ DAMAGE = {
 NOT_SEEN = {
     ("evaluate: curve", "garbled"),
     ("evaluate: curve", "without its columns"),
-    ("page: data", "without its columns"),
 }
 
 

@@ -555,12 +555,6 @@ def test_without_groups_and_references(arguments):
     assert "Where the groups" not in page.text
 
 
-def test_an_unknown_group_column(arguments):
-    with pytest.raises(UserError, match=r"^data.group is 'genre', .* found: uid, text_a, label, kind; name one"):
-        write(arguments | {"group": "genre"})
-    assert not arguments["output"].exists()
-
-
 def test_a_data_map_of_other_data(arguments, tmp_path):
     arguments["datamaps"][0] |= write_datamap(tmp_path / "short.parquet", [EASY, HARD])
     with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):

@@ -143,13 +143,18 @@ def explore(
     }
 
 
+def names_of_groups(column: pa.ChunkedArray) -> list[str]:
+    """For each example the value of its group as text; one without a value is in a group of its own."""
+    return ["(none)" if value is None else str(value) for value in column.to_pylist()]
+
+
 def _groups(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
     """The values of a group as text, the most common first, and for each example the index of its own.
 
-    Of many values the rarer ones are one.
+    Values beyond the ``MAX_GROUPS`` most common ones are put together.
     """
-    values = np.array(["(none)" if value is None else str(value) for value in column.to_pylist()], dtype=object)
-    found, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
+    values = np.array(names_of_groups(column), dtype=str)
+    found, index, counts = np.unique(values, return_inverse=True, return_counts=True)
     order = np.lexsort((found, -counts))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.core.artifacts import column_names, read, read_table
-from ftft.core.errors import UserError, named, shown
-from ftft.display.explorer import MAX_GROUPS, DataMap, Subset
+from ftft.core.artifacts import read, read_table
+from ftft.core.errors import UserError
+from ftft.display.explorer import MAX_GROUPS, DataMap, Subset, names_of_groups
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.schemas import DATAMAP, read_subset
 from ftft.results.cells import difference_text, number_text
@@ -177,15 +177,8 @@ def outcome_sentence(table: pd.DataFrame, method: str) -> str:
 
 def groups_of(train_data: str | Path, group: str) -> pd.Series:
     """The group of each example of the train set as text, indexed by uid."""
-    columns = column_names(train_data)
-    if group not in columns:
-        raise UserError(
-            f"data.group is {shown(group)}, but the train set has no such column; found: {named(columns)}; "
-            "name one of them, or leave data.group out"
-        )
     table = read_table(train_data, columns=["uid", group])
-    values = ["(none)" if value is None else str(value) for value in table[group].to_pylist()]
-    return pd.Series(values, index=table["uid"].to_pylist())
+    return pd.Series(names_of_groups(table[group]), index=table["uid"].to_pylist())
 
 
 def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series) -> dict[str, Any]:

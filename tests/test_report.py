@@ -555,6 +555,11 @@ def test_without_groups_and_references(arguments):
     assert "Where the groups" not in page.text
 
 
+@pytest.mark.parametrize(("group", "row"), [("uid", ["u3", "1"]), ("label", ["0", "5"])])
+def test_a_group_may_be_a_column_that_the_page_reads_anyway(arguments, group, row):
+    assert row in [cells[:2] for cells in written(arguments | {"group": group}).rows]
+
+
 def test_a_data_map_of_other_data(arguments, tmp_path):
     arguments["datamaps"][0] |= write_datamap(tmp_path / "short.parquet", [EASY, HARD])
     with pytest.raises(UserError, match="does not have the rows of the train set; delete the file"):

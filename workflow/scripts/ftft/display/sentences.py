@@ -177,7 +177,7 @@ def outcome_sentence(table: pd.DataFrame, method: str) -> str:
 
 def groups_of(train_data: str | Path, group: str) -> pd.Series:
     """The group of each example of the train set as text, indexed by uid."""
-    table = read_table(train_data, columns=["uid", group])
+    table = read_table(train_data, columns=list(dict.fromkeys(["uid", group])))
     return pd.Series(names_of_groups(table[group]), index=table["uid"].to_pylist())
 
 

@@ -93,19 +93,20 @@ def write(plan: Plan, results: Path, rows: int, *, text: str | None = None) -> N
     entries = outputs.entries(plan, layout)
     for row in entries:
         _write_evaluation(row, plan)
-    for write_table_of, name in (
-        (summary.summarize, "summary"),
-        (comparison.compare, "comparison"),
-        (cost_curve.trace, "cost_curve"),
-    ):
-        write_table_of(entries, results / f"{name}.parquet", results / f"{name}.csv")
+    tables = {
+        name: (results / f"{name}.parquet", results / f"{name}.csv")
+        for name in ("summary", "comparison", "cost_curve", "memory", "references", "transfer")
+    }
+    comparison.compare(entries, *tables["comparison"])
+    cost_curve.trace(entries, *tables["cost_curve"])
+    metric = plan.config.data.metric
+    summary.write(entries, tables["comparison"][0], metric, *tables["summary"], results / "summary.txt")
     told = workload.forecast(plan, layout)
     forecasts = [results / f"forecast.{suffix}" for suffix in ("parquet", "csv", "txt")]
     forecast.write(told["methods"], {name: _replay(name, plan) for name in told["work"]}, *forecasts)
-    memory.write(_memory(plan), results / "memory.parquet", results / "memory.csv")
-    cfg = outputs.transfer(plan, layout)
-    tables = [(results / f"{name}.parquet", results / f"{name}.csv") for name in ("references", "transfer")]
-    transfer.report(cfg["runs"], results / "data/dev.parquet", cfg["metric"], cfg["labels"], *tables)
+    memory.write(_memory(plan), *tables["memory"])
+    judged = tables["references"], tables["transfer"], results / "references.txt"
+    transfer.write(outputs.transfer(plan, layout), results / "data/dev.parquet", *judged)
 
 
 def page_arguments(plan: Plan, results: Path) -> dict[str, Any]:

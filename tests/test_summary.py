@@ -308,6 +308,17 @@ def compared(rows):
     return pa.Table.from_pylist([{"main": "large"} | dict(zip(names, row, strict=True)) for row in rows], COMPARISON)
 
 
+def test_the_text_is_written_beside_the_tables(entries, tmp_path):
+    comparison = compared([("ftft", "small", OOD_MEAN, "accuracy", 0.105, -0.01, 0.2)])
+    write_table(comparison, tmp_path / "comparison.parquet", COMPARISON)
+    outputs = [tmp_path / f"summary.{kind}" for kind in ("parquet", "csv", "txt")]
+    summary.write(entries, tmp_path / "comparison.parquet", "accuracy", *outputs)
+    text = outputs[2].read_text(encoding="utf-8").replace("\N{MINUS SIGN}", "-")
+    assert text.endswith("50\n")
+    assert text.split()[-5:] == ["+10.50", "[-1.00,", "+20.00]", "60.0", "50"]
+    assert read_table(outputs[0]).equals(summarized(entries, tmp_path))
+
+
 def test_differences_are_shown_with_the_interval_of_the_comparison(entries, tmp_path):
     comparison = compared(
         [

@@ -1,4 +1,4 @@
-"""The transfer report: verdicts and agreement on data maps made by hand, against scipy and scikit-learn."""
+"""Verdicts on references and how far they agree: data maps made by hand, against scipy and scikit-learn."""
 
 import numpy as np
 import pyarrow as pa
@@ -57,7 +57,7 @@ def dev(tmp_path):
 
 def reported(runs, dev, folder, metric="accuracy"):
     names = [(folder / f"{name}.parquet", folder / f"{name}.csv") for name in ("references", "transfer")]
-    transfer.report(runs, dev, metric, 3, *names)
+    transfer.write({"runs": runs, "metric": metric, "labels": 3}, dev, *names, folder / "references.txt")
     return [read_table(path).to_pylist() for path, _ in names]
 
 
@@ -122,9 +122,9 @@ def test_one_run_alone_is_compared_with_nothing(runs, dev, tmp_path):
     assert pairs == []
 
 
-def test_the_text_gives_reasons_for_what_will_not_do(runs, dev, tmp_path):
+def test_the_text_gives_reasons_for_what_is_not_suitable(runs, dev, tmp_path):
     reported(runs, dev, tmp_path)
-    lines = transfer.as_text(read_table(tmp_path / "references.parquet")).splitlines()
+    lines = (tmp_path / "references.txt").read_text(encoding="utf-8").splitlines()
     assert lines == [
         "reference  seed   dev  ood_dev  hard  lost  verdict",
         "strong        0  90.0     80.0   0.0   0.0  suitable",
@@ -135,7 +135,7 @@ def test_the_text_gives_reasons_for_what_will_not_do(runs, dev, tmp_path):
         "fair, seed 0: doubtful: it finds 5.0 % of the strongest run's ambiguous examples hard, 5 % or more",
     ]
     reported(runs[:1], dev, tmp_path)
-    alone = transfer.as_text(read_table(tmp_path / "references.parquet")).splitlines()
+    alone = (tmp_path / "references.txt").read_text(encoding="utf-8").splitlines()
     assert alone[1].split() == ["strong", "0", "90.0", "80.0", "0.0", EN_DASH, "doubtful"]
 
 

@@ -108,7 +108,7 @@ def agreement(references: pd.DataFrame, transfer: pd.DataFrame) -> Agreement:
     """Every pair of runs.
 
     Args:
-        references, transfer: tables as ``transfer.report`` writes them.
+        references, transfer: tables as ``transfer.write`` writes them.
     """
     runs = list(references[["reference", "seed"]].itertuples(index=False, name=None))
     pairs = transfer.set_index(["reference", "seed", "other", "other_seed"])

@@ -179,7 +179,7 @@ def transfer_figure(references: pd.DataFrame, transfer: pd.DataFrame) -> Figure:
     """How far the data maps of the reference runs agree: overlap of their ambiguous regions, rank correlation.
 
     Args:
-        references: a table as ``transfer.report`` writes it, at least two runs; their verdicts are in the labels.
+        references: a table as ``transfer.write`` writes it, at least two runs; their verdicts are in the labels.
         transfer: one row per ordered pair, likewise.
     """
     found = data.agreement(references, transfer)

@@ -16,10 +16,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ftft.core import artifacts
-from ftft.core.artifacts import atomic_path
 from ftft.results.cells import EN_DASH, aligned, percent
 from ftft.results.schemas import ERM, FORECAST, SUMMARY
-from ftft.results.writing import write_both
+from ftft.results.writing import write_both, write_text
 
 PAYS, IF_IT_STOPS, NEVER = "yes", "if it stops early", "no"
 
@@ -78,8 +77,7 @@ def write(
     """
     table = pa.Table.from_pylist([_row(method, replays) for method in methods], FORECAST)
     write_both(table, output_parquet, output_csv, FORECAST)
-    with atomic_path(output_text) as temporary:
-        temporary.write_text("\n\n".join(filter(None, (as_text(table), more))) + "\n", encoding="utf-8")
+    write_text("\n\n".join(filter(None, (as_text(table), more))), output_text)
     return warnings(table)
 
 

@@ -15,7 +15,7 @@ def outcomes(summary: pa.Table, references: pa.Table, main: str, metric: str, me
 
     Args:
         summary: a table as ``summary.summarize`` writes it.
-        references: a table as ``transfer.report`` writes it.
+        references: a table as ``transfer.write`` writes it.
         main: the main model.
         metric: ``accuracy`` or ``macro_f1``.
         methods: those that train on what a single reference run finds ambiguous.

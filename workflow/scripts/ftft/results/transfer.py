@@ -24,7 +24,7 @@ from ftft.results.cells import aligned, percent
 from ftft.results.costs import training_cost
 from ftft.results.entries import ReferenceCost
 from ftft.results.schemas import REFERENCES, TRANSFER
-from ftft.results.writing import write_both
+from ftft.results.writing import write_both, write_text
 
 Floats = NDArray[np.float64]
 
@@ -54,32 +54,31 @@ class ReferenceRun(ReferenceCost):
 class TransferSettings(TypedDict):
     """What rule ``compare_references`` is told."""
 
-    runs: list[ReferenceRun]
-    metric: str
-    labels: int
+    runs: list[ReferenceRun]  # at least one, whose data maps are of the same train set
+    metric: str  # accuracy or macro_f1
+    labels: int  # number of classes of the task
 
 
-def report(
-    runs: Sequence[ReferenceRun],
+def write(
+    told: TransferSettings,
     dev: str | Path,
-    metric: str,
-    n_labels: int,
     references: tuple[str | Path, str | Path],
     transfer: tuple[str | Path, str | Path],
+    text: str | Path,
 ) -> None:
     """Write what is known about each reference run, and about each ordered pair of them.
 
     Args:
-        runs: at least one, whose data maps are of the same train set.
+        told: the runs and what they are judged by.
         dev: the in-distribution dev set's artifact.
-        metric: ``accuracy`` or ``macro_f1``.
-        n_labels: number of classes of the task.
         references: one row per run, in their order, as Parquet and as CSV; see ``verdict`` for the last columns.
         transfer: one row per ordered pair, likewise.
+        text: the runs for the terminal.
 
     Raises:
         UserError: data maps are of different examples.
     """
+    runs, metric, n_labels = told["runs"], told["metric"], told["labels"]
     maps = _read_maps([run["datamap"] for run in runs])
     members = {
         name: np.array([table["region"].to_numpy() == region for table in maps])
@@ -103,7 +102,9 @@ def report(
             | {"compared_with": None if strongest is None else _name(runs[strongest]), "lost": loss}
             | dict(zip(("verdict", "reason"), verdict(dev_score, chance, loss, hard), strict=True))
         )
-    write_both(pa.Table.from_pylist(rows, REFERENCES), *references, REFERENCES)
+    table = pa.Table.from_pylist(rows, REFERENCES)
+    write_both(table, *references, REFERENCES)
+    write_text(as_text(table), text)
     write_both(_pairs(runs, maps, members, lost), *transfer, TRANSFER)
 
 
@@ -191,7 +192,7 @@ def _pairs(
 
 
 def as_text(references: pa.Table) -> str:
-    """The reference runs for the terminal, aligned, in percent; and why a run will not do, or may not."""
+    """The reference runs for the terminal, aligned, in percent; and for each that is not suitable, why."""
     table = references.to_pandas()
     reasons = [
         f"{row.reference}, seed {row.seed}: {row.verdict}: {row.reason}"

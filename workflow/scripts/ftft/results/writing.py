@@ -1,4 +1,4 @@
-"""How a table of results is written: as an artifact, and as a CSV file whose texts no spreadsheet computes."""
+"""How results are written: a table as an artifact and as a CSV file that no spreadsheet computes, and a text."""
 
 import re
 from pathlib import Path
@@ -20,6 +20,12 @@ def write_both(table: pa.Table, output_parquet: str | Path, output_csv: str | Pa
     columns = {field.name: _harmless(table[field.name].cast(field.type)) for field in schema}
     with atomic_path(output_csv) as temporary:
         csv.write_csv(pa.table(columns), temporary, csv.WriteOptions(quoting_style="needed"))
+
+
+def write_text(text: str, output: str | Path) -> None:
+    """Write a text for the terminal to a file, whole or not at all, with a line break at its end."""
+    with atomic_path(output) as temporary:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def _harmless(column: pa.ChunkedArray) -> pa.ChunkedArray:

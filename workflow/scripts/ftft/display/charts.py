@@ -63,7 +63,7 @@ def learning_curves(curves: Curves, styles: Styles, metric: str) -> Chart:
             name=f"ERM at its end: {score:.2f} %",
             showlegend=True,
         )
-    _lay_out(figure, "", f"{curves.where} {metric} (%)")
+    _lay_out(figure, f"{curves.where} {metric} (%)")
     figure.update_xaxes(rangemode="tozero")
     unit = "ERM = 100" if curves.relative else "as measured"
     titles = {
@@ -108,7 +108,7 @@ def robustness(found: Robustness, styles: Styles, score: str) -> Chart:
         )
         for name, points in axes.items():
             points.append([round(row[name], 3)])
-    _lay_out(figure, "", f"{score} (%)")
+    _lay_out(figure, f"{score} (%)")
     figure.update_xaxes(rangemode="tozero")
     return _chart(
         figure,
@@ -149,7 +149,7 @@ def transfer(agreement: Agreement) -> Chart:
             ygap=2,
         )
     )
-    _lay_out(figure, "", "")
+    _lay_out(figure)
     figure.update_yaxes(autorange="reversed", showgrid=False)
     figure.update_xaxes(showgrid=False)
     figure.update_layout(height=220 + 34 * len(names), hovermode="closest")
@@ -192,12 +192,13 @@ def lineage(edges: Sequence[tuple[str, str]], nodes: dict[str, tuple[str, str]])
         )
     )
     widest = max(sum(kinds[name] == kind for name in names) for kind in order)
-    _lay_out(figure, "", "")
+    _lay_out(figure)
     figure.update_layout(height=60 + 34 * widest, margin={"l": 10, "r": 10, "t": 20, "b": 20})
     return _chart(figure, [])
 
 
-def _lay_out(figure: go.Figure, x: str, y: str) -> None:
+def _lay_out(figure: go.Figure, y: str = "") -> None:
+    """What all charts share; ``y`` is the title of the vertical axis, and a variant sets that of the other."""
     grid: dict[str, Any] = {"gridcolor": "#e3e6ea", "zerolinecolor": "#e3e6ea", "linecolor": "#8a929e"}
     grid |= {"ticks": "outside", "automargin": True}
     figure.update_layout(
@@ -208,7 +209,7 @@ def _lay_out(figure: go.Figure, x: str, y: str) -> None:
         margin={"l": 70, "r": 20, "t": 20, "b": 60},
         height=460,
         hoverlabel={"align": "left"},
-        xaxis={**grid, "title": {"text": x, "standoff": 10}},
+        xaxis={**grid, "title": {"text": "", "standoff": 10}},
         yaxis={**grid, "title": {"text": y, "standoff": 10}},
     )
 

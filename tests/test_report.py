@@ -389,7 +389,7 @@ def test_methods_with_the_same_number_of_steps_are_compared(budgets, said):
     assert sentences.budget_sentences(table, "big", "F1", budgets) == said
 
 
-def test_planted_findings_by_hand(arguments):
+def test_where_groups_lie_by_hand(arguments):
     page = written(arguments)
     for statement in (
         "0 of 2 counter_example examples (0.0 %) lie in the hard-to-learn region, against 0.4 (20.0 %) expected by "
@@ -417,7 +417,7 @@ def test_every_subset_of_a_reference_is_counted_and_the_plainly_ambiguous_ones_a
     assert page.text.count("expected by chance") == before.text.count("expected by chance")
 
 
-def test_findings_are_means_over_seeds(arguments, tmp_path):
+def test_counts_of_groups_are_means_over_seeds(arguments, tmp_path):
     # In the second seed one of the two wrong labels, and no other example, is hard to learn; it has no subset.
     regions = [EASY] * 6 + [AMBIGUOUS] * 3 + [HARD]
     arguments["datamaps"].append({"reference": "small", "seed": 1, **write_datamap(tmp_path / "map1.parquet", regions)})

@@ -13,11 +13,10 @@ import plotly.graph_objects as go
 from ftft.display.data import Agreement, Curves, Robustness
 from ftft.display.method_styles import MethodStyle
 
-_GREY = "#555555"  # of what is no method
-# Of the kinds of things in the graph of the experiment (Okabe and Ito 2008).
+_GREY = "#555555"  # for lines that belong to no method
+# In the graph of the experiment each kind of thing has one of these (Okabe and Ito 2008).
 _COLOURS = ("#E69F00", "#0072B2", "#009E73", "#56B4E9", "#D55E00", "#CC79A7")
-# Where training stopped early.
-_STOP = "x"
+_STOP = "x"  # the marker where training stopped early
 
 Chart = dict[str, Any]
 Styles = Mapping[tuple[str, str], MethodStyle]
@@ -92,7 +91,7 @@ def robustness(found: Robustness, styles: Styles, score: str) -> Chart:
         name="Pareto front (FLOPs)",
         hoverinfo="skip",
     )
-    # The front is one of FLOPs: of seconds, which vary with the machine, none is drawn.
+    # Seconds vary with the machine, so the front is drawn against FLOPs alone.
     axes: dict[str, list[list[float] | None]] = {"FLOPs": [best["FLOPs"].round(3).tolist()], "seconds": [[]]}
     unit = " (ERM = 100)" if found.relative else ""
     for key, row in found.points.iterrows():

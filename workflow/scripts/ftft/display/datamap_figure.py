@@ -18,12 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from ftft.display.figure_style import GREY, WIDTH, styled
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 
-# Of more examples than this, points would only cover each other.
+# Points of more examples than this would only cover each other.
 MAX_POINTS = 25_000
-# Columns of cells, of which each shows the examples in it.
-CELLS = 45
+CELLS = 45  # hexagonal cells in a row, where there are too many examples for points
 
-# Safe for colour-blind readers; without the last tenth, whose yellow is too light on white.
+# These colours are safe for colour-blind readers. The last tenth is left out: its yellow is too light on white.
 _COLOURS = ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256)))
 _CORRECTNESS = ScalarMappable(Normalize(0, 1), _COLOURS)
 _HEXAGON = np.array([(np.sin(angle), np.cos(angle)) for angle in np.arange(6) * np.pi / 3]) / np.sqrt(3)
@@ -46,7 +45,7 @@ def datamap_figure(table: pd.DataFrame, title: str) -> Figure:
     right = max(float(table["variability"].max()) * 1.03, 0.05) if len(table) else 0.5
     plane.set(xlabel="variability", ylabel="confidence", xlim=(-0.015 * right, right), ylim=(-0.02, 1.02))
     plane.set_title(f"{title}: {len(table):,} examples", loc="left")
-    # Of its own, so that its colours are as opaque as many points on top of each other.
+    # The bar is not made from the points: its colours are opaque, as many points on top of each other are.
     figure.colorbar(_CORRECTNESS, ax=plane, label="correctness", aspect=40, pad=0.02).outline.set_visible(False)
     _histograms([figure.add_subplot(grid[row, 1]) for row in range(3)], table, right)
     _regions(plane, table, right)
@@ -59,7 +58,7 @@ def datamap_figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _points(plane: Axes, table: pd.DataFrame) -> None:
-    # Shuffled, so that no end of the data is painted over the other.
+    # The order is random, so that no end of the data is painted over the other.
     shown = table.iloc[np.random.default_rng(0).permutation(len(table))]
     plane.scatter(
         shown["variability"],
@@ -127,7 +126,7 @@ def binned(
     second = (np.floor(points / pitch) + 0.5) * pitch
     nearer = ((points - first) ** 2).sum(axis=1) <= ((points - second) ** 2).sum(axis=1)
     centres = np.where(nearer[:, None], first, second)
-    # As whole numbers, so that a cell has one name.
+    # Cells are named by whole numbers: fractions of one cell may differ in their last digit.
     names = np.round(2 * centres / pitch).astype(np.int64)
     cells, of, counts = np.unique(names, axis=0, return_inverse=True, return_counts=True)
     means = np.bincount(of.ravel(), weights=np.asarray(values, dtype=float), minlength=len(cells)) / counts
@@ -144,7 +143,7 @@ def _regions(plane: Axes, table: pd.DataFrame, right: float) -> None:
     plane.axvline(start, **border)
     plane.hlines(0.5, plane.get_xlim()[0], start, **border)
     gap = 0.012 * right
-    # Beside the line where there is room on both sides, else at the edges.
+    # Names stand beside the line where there is room on both sides, else at the edges.
     room = 0.3 * right < start < 0.75 * right
     left_of, right_of = ((start - gap, "right"), (start + gap, "left")) if room else ((gap, "left"), (right, "right"))
     for name, (x, side), y in ((EASY, left_of, 0.985), (HARD, left_of, 0.015), (AMBIGUOUS, right_of, 0.985)):
@@ -163,7 +162,7 @@ def _histograms(axes: list[Axes], table: pd.DataFrame, right: float) -> None:
     confidence, variability, correctness = axes
     confidence.hist(table["confidence"], bins=40, range=(0, 1), color="0.5")
     variability.hist(table["variability"], bins=40, range=(0, right), color="0.5")
-    # A share of a few epochs has few values; of many epochs, neighbours go together.
+    # Over a few epochs correctness has few values, and each gets its bar; over many, neighbours share one.
     values, counts = np.unique(np.round(table["correctness"].to_numpy(dtype=float) * 20) / 20, return_counts=True)
     width = 0.8 * min(np.diff(values).min(initial=0.2), 0.2)
     correctness.bar(values, counts, width=width, color=_CORRECTNESS.to_rgba(values))

@@ -23,21 +23,19 @@ from ftft.dynamics.datamap import REGIONS
 from ftft.dynamics.measures import softmax
 from ftft.dynamics.schemas import DATAMAP, read_subset
 
-# What the page carries at most. The bytes are those of texts and numbers before compression, which makes a third of it.
+# The page carries no more than this. Bytes are those of texts and numbers; compression leaves a third of them.
 MAX_EXAMPLES = 20_000
 MAX_BYTES = 12_000_000
-# Digits of the numbers of one example in one data map, roughly: fixed ones, and those per epoch.
+# The numbers of one example in one data map take about so many bytes: once, and for each epoch.
 _BYTES, _BYTES_PER_EPOCH = 26, 6
 
 # A column with more values than this is no grouping; the page then shows the most common ones.
 MAX_GROUPS = 20
 
-# Cells of the grid in each direction.
-GRID = 50
+GRID = 50  # cells of the grid in each direction
 # Confidence and variability are given in these parts: enough for a screen, and shorter than a fraction.
 PARTS = 10_000
-# Bits of a number that JavaScript can mask.
-_MAX_SUBSETS = 31
+_MAX_SUBSETS = 31  # bits of a number that JavaScript can mask
 
 Ints = NDArray[np.int64]
 
@@ -270,7 +268,7 @@ def _cells(each: _Map, labels: Ints, group: Ints) -> dict[str, list[int]]:
         "region": each.region,
         "selected": each.selected,
     }
-    # As one number per example, which is sorted faster than rows of several.
+    # A row of several numbers becomes one number, which is sorted faster.
     found, codes = zip(*(np.unique(column, return_inverse=True) for column in columns.values()), strict=True)
     shape = tuple(len(values) for values in found)
     cells, counts = np.unique(np.ravel_multi_index(codes, shape), return_counts=True)

@@ -13,9 +13,9 @@ from ftft.core.artifacts import atomic_path
 WIDTH = 6.8
 # Dots per inch of a PNG, and of the points of a scatter plot inside an SVG.
 DPI, SCATTER_DPI = 300, 200
-GREY = "0.35"  # of what is no method
+GREY = "0.35"  # for lines that belong to no method
 
-# Names of markers and dashes, and what matplotlib has for them.
+# The names that plotly has for markers and dashes, and what matplotlib has for them.
 MARKERS = {
     "circle": "o",
     "square": "s",
@@ -43,9 +43,9 @@ _LOOK = {
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "legend.frameon": False,
-    # Letters as outlines: the same on every machine, whatever fonts it has.
+    # Letters are outlines, and so the same on every machine, whatever fonts it has.
     "svg.fonttype": "path",
-    # Names inside a file that are the same each time.
+    # Names inside a file are made from this, and so the same each time.
     "svg.hashsalt": "ftft",
 }
 

@@ -25,13 +25,12 @@ from ftft.results.schemas import COST_CURVE, REFERENCES, SUMMARY, TRANSFER
 
 Styles = Mapping[tuple[str, str], MethodStyle]
 
-# Of the lines that are no method's.
-_LONG_DASHES = (0, (6, 3))
+_LONG_DASHES = (0, (6, 3))  # for lines that belong to no method
 # Markers of one size do not look equally large.
 _SIZES = {"diamond": 0.85, "star": 1.5} | dict.fromkeys(
     ("triangle-up", "triangle-down", "cross", "bowtie", "pentagon", "hexagon"), 1.15
 )
-# More runs than this, and the cells of a matrix are too small for numbers.
+# With more runs than this the cells of a matrix are too small for numbers.
 _MAX_NUMBERED = 12
 
 
@@ -162,7 +161,7 @@ def robustness_figure(summary: pa.Table, main: str, styles: Styles, metric: str)
     axes.margins(0.08)
     corners = sorted(points.loc[points["best"], ["FLOPs", "score"]].itertuples(index=False, name=None))
     if corners:
-        # From the foot of the cheapest to the right edge: whoever pays so much can have that much.
+        # The front begins below the cheapest method and goes on to the right edge: the best can be had for more too.
         low, right = axes.get_ylim()[0], axes.get_xlim()[1]
         x, y = np.array([(corners[0][0], low), *corners, (right, corners[-1][1])]).T
         axes.step(x, y, where="post", color=GREY, linewidth=0.9, linestyle=_LONG_DASHES, zorder=1.5)
@@ -216,7 +215,7 @@ def _numbers(axes: Axes, values: np.ndarray, lowest: float, size: float) -> None
 
 
 def _mark(axes: Axes, x: float, y: float, look: MethodStyle, *, size: float = 5, filled: bool = True) -> None:
-    # Above the lines; an edge keeps markers on top of each other apart.
+    # Markers lie above the lines, and an edge keeps those on top of each other apart.
     axes.plot(x, y, linestyle="", zorder=3, **_marker(look, size, filled))
 
 

@@ -125,7 +125,7 @@ def details_table(rows: pa.Table, main: str) -> dict[str, Any] | None:
     if "ece" not in metrics:
         return None
     classes = sorted(metric for metric in metrics if metric.startswith("f1/"))
-    # All at once: an overview of each metric takes its time where there are many classes.
+    # All metrics are taken at once: an overview of each would be slow where there are many classes.
     scores = tested(rows.filter(pc.equal(rows["main"], main)).to_pandas())
     means = scores.pivot_table("value", ["method", "reference"], ["dataset", "metric"], sort=False)
     sets = {name: means[name] for name in means.columns.unique("dataset")}
@@ -168,7 +168,7 @@ def outcomes_table(
     }
 
 
-def group_findings(
+def group_tables(
     datamaps: Sequence[DataMap], subsets: Sequence[Subset], train_data: str | Path, group: str | None
 ) -> list[dict[str, Any]]:
     """For each reference, how the groups spread over its regions and the subsets selected from it."""
@@ -177,14 +177,12 @@ def group_findings(
     groups = sentences.groups_of(train_data, group)
     names = dict.fromkeys(datamap["reference"] for datamap in datamaps)
     return [
-        {
-            "name": name,
-            "findings": sentences.of_groups(
-                [datamap for datamap in datamaps if datamap["reference"] == name],
-                [subset for subset in subsets if subset["reference"] == name],
-                groups,
-            ),
-        }
+        {"name": name}
+        | sentences.of_groups(
+            [datamap for datamap in datamaps if datamap["reference"] == name],
+            [subset for subset in subsets if subset["reference"] == name],
+            groups,
+        )
         for name in names
     ]
 

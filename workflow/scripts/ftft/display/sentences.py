@@ -29,7 +29,7 @@ MAX_COLLAPSED = 3  # runs that are named
 def sentence(table: pd.DataFrame, main: str, metric: str) -> str:
     """What the table says about one main model: the best method, its lead over ERM, its price, and how sure that is."""
     part = table.xs(main, level="main")
-    # Of equals the cheapest.
+    # The cheapest of equals comes first.
     part = part.sort_values([(headline(table), "mean"), (COSTS, "FLOPs")], ascending=[False, True], kind="stable")
     score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"
     best = part.iloc[0]
@@ -197,7 +197,7 @@ def of_groups(datamaps: list[DataMap], subsets: list[Subset], groups: pd.Series)
         name = f"{subset['by']} subset of {100 * subset['fraction']:g} %"
         places.setdefault(name, []).append(members)
 
-    # How often each example is there, as a mean over seeds.
+    # Each example counts as often as it is there, as a mean over seeds.
     hits = pd.DataFrame({name: np.mean(masks, axis=0) for name, masks in places.items()}, index=groups.index)
     sizes = groups.value_counts()
     values = sorted(sizes.index, key=lambda value: (-sizes[value], value))

@@ -16,7 +16,7 @@ from ftft.results.schemas import COMPARISON, ERM, OOD_MEAN, REFERENCES, SUMMARY
 from ftft.results.text import formatted
 from ftft.results.writing import harmless
 
-# What pdflatex has no letter for without more packages, and an en dash as LaTeX types it.
+# Without more packages pdflatex has no letter for the first two; the last is how LaTeX types an en dash.
 _LETTERS = {MINUS: "$-$", "±": r"$\pm$", EN_DASH: "--"}
 _REFERENCES = {
     "reference": "reference",
@@ -168,7 +168,7 @@ def _in_percent(table: pd.DataFrame) -> pd.DataFrame:
 
 def _write_csv(table: pd.DataFrame, output: str | Path) -> None:
     with atomic_path(output) as temporary:
-        # Ten digits: enough to compute with, and no 0.9524999999999999.
+        # Ten digits are enough to compute with, and avoid 0.9524999999999999.
         table = table.map(harmless).rename(columns=harmless)
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 

@@ -1,4 +1,4 @@
-"""The report of an experiment: one interactive HTML page that stands on its own."""
+"""The page of an experiment: one interactive HTML file that stands on its own."""
 
 import base64
 import gzip
@@ -119,7 +119,6 @@ def _shown(told: Page, made: Inputs) -> dict[str, Any]:
         pairs = artifacts.read(made.transfer, TRANSFER).to_pandas()
         drawn["transfer"] = charts.transfer(data.agreement(pd.DataFrame(verdicts), pairs))
     drawn["lineage"] = charts.lineage(told["lineage"]["edges"], told["lineage"]["nodes"])
-    groups = sections.group_findings(datamaps, subsets, made.train, group)
     explored = explore(datamaps, subsets, made.train, told["labels"], group) if datamaps else None
     budgets = told["budgets"]
     return {
@@ -147,7 +146,7 @@ def _shown(told: Page, made: Inputs) -> dict[str, Any]:
             for main in mains
             if references is not None and (methods := told["judging"][main])
         ],
-        "groups": groups,
+        "groups": sections.group_tables(datamaps, subsets, made.train, group),
         "group": group,
         "has_maps": bool(datamaps),
         "blur_text": told["blur_text"],
@@ -186,10 +185,10 @@ def _commit() -> str | None:
 
 
 def _versions() -> list[tuple[str, str]]:
-    found = [("Python", platform.python_version())]
+    versions = [("Python", platform.python_version())]
     for package in PACKAGES:
         try:
-            found.append((package, version(package)))
+            versions.append((package, version(package)))
         except PackageNotFoundError:
-            continue  # the report itself needs only some of them
-    return found
+            continue  # the page itself needs only some of them
+    return versions

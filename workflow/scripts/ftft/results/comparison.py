@@ -126,7 +126,7 @@ def _methods(entries: Sequence[Entry]) -> list[tuple[dict[str, str], list[tuple[
 
 def _row(runs: list[tuple[int, int | None]], scores: Scores, resamples: int) -> dict[str, float | int | None]:
     numbers = [number for number, _ in runs]
-    # The same draws of seeds for every method and dataset.
+    # Seeds are drawn in the same way for every method and dataset.
     weights = statistics.seed_weights(len(runs), resamples, np.random.default_rng([0, len(runs)]))
     row: dict[str, float | int | None] = {"seeds": len(runs)}
     row |= _described("", scores.found[numbers], scores.resampled[numbers], weights)

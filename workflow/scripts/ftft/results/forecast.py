@@ -172,7 +172,7 @@ def _reason(row: dict[str, Any]) -> str:
             f"it can stop at step {row['earliest_stop']} at the earliest, and is cheaper than ERM only up to step "
             f"{row['break_even_step']}; a lower stop.patience or stop.every would change that"
         )
-    # Rounded down: as a budget, it has to be enough.
+    # The budget is rounded down, so that the method does not cost more than ERM after all.
     budget = math.floor(100 * row["break_even_share"]) / 100
     ways = f"a stop rule that ends it sooner{f', or budget: {budget:g},' if budget else ''} would change that"
     return f"it takes all its {row['steps']} steps and costs {_percent(row['share'])} % of ERM; {ways}"

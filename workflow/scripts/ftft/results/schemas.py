@@ -9,7 +9,7 @@ ERM = "erm"  # the method that all others are compared to
 
 RUN = ["main", "method", "reference", "seed"]  # the columns that say which run a row is about
 
-# What a row about a method begins with.
+# A row about a method begins with these columns.
 _METHOD = {"task": pa.string(), "main": pa.string(), "method": pa.string(), "reference": pa.string()}
 
 SUMMARY = pa.schema(

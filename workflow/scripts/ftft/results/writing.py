@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from ftft.core.artifacts import atomic_path, write_table
 
-# What spreadsheets take as a formula (OWASP, *CSV injection*): all that begins so, but for a plain number.
+# Spreadsheets take for a formula what begins with one of these signs, but for a plain number (OWASP, *CSV injection*).
 _FORMULA = re.compile(r"(?![+-]?\d+(\.\d+)?(e[+-]?\d+)?$)[=+\-@\t\r\n]", re.ASCII | re.IGNORECASE)
 
 

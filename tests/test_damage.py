@@ -215,7 +215,7 @@ NAN = float("nan")
         ("references: cost", lambda table: table.filter(pc.field("stage") != "train"), "has 0 rows for stage train"),
         ("references: dev", first_is("label", 9), "label 9 in row 0"),
         ("compare: predictions", first_is("logits", [NAN, 0.0, 0.0]), "row 0 are not finite"),
-        ("compare: predictions", first_is("label", 7), "label 7 in row 0|not of the same examples"),
+        ("compare: predictions", first_is("label", 7), "label 7 in row 0|not those of the other runs"),
         ("summarize: metrics", first_is("value", NAN), "value has numbers that are not finite"),
         ("summarize: cost", first_is("flops", float("inf")), "flops has numbers that are not finite"),
         ("page: data map", first_is("region", "elsewhere"), "regions 'elsewhere'"),

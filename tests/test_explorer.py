@@ -175,7 +175,7 @@ def test_a_data_map_of_other_data(write, tmp_path):
     arguments = write([[0.9, 0.2], [0.7, 0.4]], [0, 1])
     table = read_table(arguments["train_data"])
     write_table(table.slice(1), tmp_path / "other.parquet", table.schema.remove_metadata())
-    with pytest.raises(UserError, match=r"map.parquet does not have the rows of the train set; delete the file"):
+    with pytest.raises(UserError, match=r"map.parquet is damaged: it does not have the rows of the train set; delete"):
         explorer.explore(**arguments | {"train_data": tmp_path / "other.parquet"})
 
 

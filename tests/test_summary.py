@@ -148,7 +148,7 @@ def test_same_bytes_twice(entries, tmp_path):
 
 def test_a_missing_checkpoint_is_named(entries, tmp_path):
     entries[0]["checkpoint"] = "stopped"
-    with pytest.raises(UserError, match=r"^cost table .*erm0-cost.parquet has 0 rows .*'stopped'.*rerun$"):
+    with pytest.raises(UserError, match=r"erm0-cost.parquet is damaged: it has 0 rows .*'stopped'.*; delete"):
         summarized(entries, tmp_path)
     assert not (tmp_path / "summary.parquet").exists()
 

@@ -171,5 +171,5 @@ def test_maps_of_other_examples_are_refused(runs, dev, tmp_path):
     other = write_run(
         tmp_path, "other", 0, confidence=[0.9] * 3, variability=[0.1] * 3, dev=scores(0.9, 0.8), uids=["a", "b", "c"]
     )
-    with pytest.raises(UserError, match=r"other0\.map is not of the same examples as .*strong0\.map"):
+    with pytest.raises(UserError, match=r"other0\.map is damaged: its examples are not .*strong0\.map; delete"):
         reported([*runs, other], dev, tmp_path)

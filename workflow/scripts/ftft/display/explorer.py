@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft.core.artifacts import column_names, damaged, read, read_number, read_table
-from ftft.core.errors import UserError, listed, named
+from ftft.core.errors import listed, named
 from ftft.data.schemas import check_labels, check_source, text_columns
 from ftft.dynamics.artifact import read_dynamics
 from ftft.dynamics.datamap import REGIONS
@@ -168,16 +168,15 @@ def _read(
     path = datamap["path"]
     table = read(path, DATAMAP, ["uid", "confidence", "variability", "region"])
     if not table["uid"].equals(uids):
-        raise UserError(f"data map {path} does not have the rows of the train set; delete the file and rerun")
+        raise damaged(path, "it does not have the rows of the train set")
     if others := set(table["region"].unique().to_pylist()) - set(REGIONS):
         raise damaged(path, f"it has the regions {listed(others)}; allowed: {named(REGIONS)}")
     check_source(datamap["dynamics"], path)
     start, epochs = (read_number(path, name) for name in ("burn_in", "epochs"))
     logits = read_dynamics(datamap["dynamics"], len(labels), slice(start, start + epochs))
     if len(logits) != epochs:
-        raise UserError(
-            f"{path} is of {epochs} epochs that {datamap['dynamics']} does not have; delete both, run again"
-        )
+        both = "delete both and run again: they are made anew"
+        raise damaged(path, f"it is of {epochs} epochs that {datamap['dynamics']} does not have", both)
     check_labels(train_data, labels, logits.shape[2])
     every = np.arange(len(labels))
     mean = np.zeros(logits.shape[1:])

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ftft.core.artifacts import read, read_table
-from ftft.core.errors import UserError
+from ftft.core.artifacts import damaged, read, read_table
 from ftft.display.explorer import MAX_GROUPS, DataMap, Subset, names_of_groups
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.schemas import DATAMAP, read_subset
@@ -239,5 +238,5 @@ def _count(value: float) -> str:
 def _in_data_order(path: str | Path, column: str, groups: pd.Series) -> NDArray[np.object_]:
     table = read(path, DATAMAP, ["uid", column])
     if table["uid"].to_pylist() != groups.index.to_list():
-        raise UserError(f"data map {path} does not have the rows of the train set; delete the file and rerun")
+        raise damaged(path, "it does not have the rows of the train set")
     return table[column].to_numpy()

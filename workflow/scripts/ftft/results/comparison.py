@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ftft.core.artifacts import damaged, read_table
-from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.evaluation import metrics
 from ftft.results import statistics
@@ -97,9 +96,7 @@ def _predicted(path: str | Path, first: pa.Table) -> NDArray[np.int64]:
     if table["logits"].type != first["logits"].type:
         raise damaged(path, f"its logits are {table['logits'].type}, and the other runs' {first['logits'].type}")
     if not (table["uid"].equals(first["uid"]) and table["label"].equals(first["label"])):
-        raise UserError(
-            f"predictions {path} are not of the same examples as the other runs'; delete the file and rerun"
-        )
+        raise damaged(path, "its examples are not those of the other runs' predictions")
     logits = pc.list_flatten(table["logits"]).to_numpy().reshape(table.num_rows, -1)
     finite = np.isfinite(logits).all(axis=1)
     if not finite.all():

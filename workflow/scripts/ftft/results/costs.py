@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from ftft.compute.schemas import COST
-from ftft.core.artifacts import read
-from ftft.core.errors import UserError, shown
+from ftft.core.artifacts import damaged, read
+from ftft.core.errors import shown
 from ftft.results.entries import Entry
 
 
@@ -31,8 +31,5 @@ def training_cost(path: str | Path, checkpoint: str) -> dict[str, Any]:
     """
     row = read(path, COST).filter((pc.field("stage") == "train") & (pc.field("checkpoint") == checkpoint)).to_pylist()
     if len(row) != 1:
-        raise UserError(
-            f"cost table {path} has {len(row)} rows for stage train at checkpoint {shown(checkpoint)}, expected 1; "
-            "delete the file and rerun"
-        )
+        raise damaged(path, f"it has {len(row)} rows for stage train at checkpoint {shown(checkpoint)} instead of one")
     return row[0]

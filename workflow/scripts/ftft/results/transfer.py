@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ftft.core.artifacts import damaged, read, read_table
-from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION, check_labels
 from ftft.dynamics.datamap import AMBIGUOUS, EASY, HARD
 from ftft.dynamics.ranking import correlations, overlaps, shared
@@ -151,7 +150,7 @@ def _read_maps(paths: Sequence[str | Path]) -> list[pa.Table]:
     maps = [read(path, DATAMAP, ["uid", "variability", "region"]) for path in paths]
     for path, table in zip(paths, maps, strict=True):
         if not table["uid"].equals(maps[0]["uid"]):
-            raise UserError(f"data map {path} is not of the same examples as {paths[0]}; delete the file and rerun")
+            raise damaged(path, f"its examples are not those of {paths[0]}")
     return maps
 
 

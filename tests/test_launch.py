@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_training import prepared  # noqa: F401
+from test_training import files, prepared, settings, train  # noqa: F401
 
 from ftft.jobs import gpus
 from ftft.jobs.environment import Environment, Runtime
@@ -98,6 +99,25 @@ def test_a_process_that_is_killed_is_named(two):
     assert "process 1 of 2 was ended by SIGKILL; SIGKILL often means that memory ran out" in errors
     assert "Traceback" not in errors
     assert not any(map(lives, children))
+
+
+def test_a_run_whose_results_cannot_be_written_keeps_its_state(prepared, tmp_path, caplog):  # noqa: F811
+    """The second process has nothing to write; for the first there is a folder where its dev curve belongs."""
+    cfg, log = settings(micro_batch_size=8, epochs=5), tmp_path / "job.log"  # it is saved at step 20
+    runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
+    paths = json.loads(json.dumps(asdict(files(prepared, tmp_path)), default=str))
+    paths |= {"subset": None, "guide": None, "start": None}
+    arguments = {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}
+    (tmp_path / "metrics.parquet").mkdir()
+    with pytest.raises(SystemExit):
+        launch.run_processes(arguments, 2, str(log))
+    assert "metrics.parquet" in log.read_text(encoding="utf-8")
+    assert list(tmp_path.glob("state/step-*"))
+    (tmp_path / "metrics.parquet").rmdir()
+    with caplog.at_level("INFO"):
+        train(prepared, tmp_path, cfg)
+    assert "going on from step 20 of 25" in caplog.text
+    assert not (tmp_path / "state").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 from ftft.core.errors import InterruptedRunError
 from ftft.jobs import manifest
 from ftft.jobs.environment import Runtime
-from ftft.training import checkpointing, persistence
+from ftft.training import persistence
 from ftft.training.run import Run
 from ftft.training.settings import Files
 
@@ -68,7 +68,6 @@ def train(
                 )
         run.journal.fetch(run.state)
     persistence.write(run, made_from)
-    checkpointing.remove(files.state)
 
 
 @contextmanager

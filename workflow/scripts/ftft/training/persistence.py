@@ -53,7 +53,9 @@ def save(run: Run) -> None:
 
 
 def write(run: Run, made_from: dict[str, Any]) -> None:
-    """Write the results, and from what they were made.
+    """Write the results, and from what they were made; then the state is no longer needed and goes.
+
+    Only the main process does so: if it fails, the state is still there, and the run goes on from it.
 
     Raises:
         UserError: a weight is not finite; nothing is written then.
@@ -87,3 +89,4 @@ def write(run: Run, made_from: dict[str, Any]) -> None:
     outputs.write_dynamics(run.recorder, run.files, run.settings.labels, seed=run.seed)
     run.journal.end()
     manifest.write(made_from, run.files.manifest)
+    checkpointing.remove(run.files.state)

@@ -366,6 +366,17 @@ def test_ordinary_names_stay_as_they_are_in_a_card():
     assert "with the labels not_entailment, no idea, größer, 1, fine-tuned from org/mini_lm-L6.v2 on 2 of 3" in card
 
 
+def test_the_card_of_a_mean_says_so_before_the_scores():
+    text = card_of("org/model", ["no", "yes"], "large")
+    before, after = card.of_mean(text, 0.3).split(
+        "The weights are a mean: 0.3 parts of fine-tuned and 0.7 parts of pretrained ones. The scores are those of the "
+        "fine-tuned ones.\n\n"
+    )
+    assert after.startswith("## Scores on development data\n\n| dataset |")
+    assert before + after == text
+    assert "parts of pretrained ones" in card.of_mean("# A card that its owner wrote\n", 0.3)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_interpolated_weights_lie_between_start_and_end(tmp_path, pretrained_sources, family):
     source = pretrained_sources[family]

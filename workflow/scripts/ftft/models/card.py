@@ -9,6 +9,8 @@ import yaml
 from ftft.core.errors import one_line
 from ftft.models import quantization
 
+SCORES = "## Scores on development data"
+
 
 def text(
     source: dict[str, Any],
@@ -57,7 +59,7 @@ def text(
             "",
             *_of_pairs(source.get("pair_separator")),
             *(_loading(source, base, four_bits=four_bits) if adapter else []),
-            "## Scores on development data",
+            SCORES,
             "",
             "| dataset | split | metric | value |",
             "|---|---|---|---|",
@@ -69,6 +71,18 @@ def text(
             "",
         ]
     )
+
+
+def of_mean(text: str, share: float) -> str:
+    """The card of the mean of a model's fine-tuned weights and those that it started from.
+
+    Args:
+        text: the card of the fine-tuned model.
+        share: of its weights in the mean.
+    """
+    before, heading, scores = text.partition(f"\n{SCORES}\n")
+    mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
+    return f"{before}\n{mean} The scores are those of the fine-tuned ones.\n{heading}{scores}"
 
 
 def _of_pairs(separator: str | None) -> list[str]:

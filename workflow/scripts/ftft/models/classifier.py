@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import adapters, decoders, folders, pretrained, quantization
+from ftft.models import adapters, card, decoders, folders, pretrained, quantization
 from ftft.models.changes import set_dropout, truncate
 from ftft.models.reading import with_padding
 
@@ -215,10 +215,8 @@ def interpolate(fine_tuned: Path, start: Path, source: Path, folder: Path, *, sh
         for name, value in model.state_dict().items()
     }
     with folders.reading(str(fine_tuned)):
-        card = (fine_tuned / "README.md").read_text(encoding="utf-8", errors="replace")
-    mean = f"The weights are a mean: {share:.15g} parts of fine-tuned and {1 - share:.15g} parts of pretrained ones."
-    card = card.replace("\n## Scores", f"\n{mean} The scores are those of the fine-tuned ones.\n\n## Scores", 1)
-    save(model, state, source, folder, card)
+        text = (fine_tuned / "README.md").read_text(encoding="utf-8", errors="replace")
+    save(model, state, source, folder, card.of_mean(text, share))
 
 
 def read_config(source: Path, layers: int | None = None) -> Any:
@@ -236,7 +234,7 @@ def read_config(source: Path, layers: int | None = None) -> Any:
     return config
 
 
-def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path, card: str) -> None:
+def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, folder: Path, text: str) -> None:
     """Save a trained model with its tokenizer and card, ready for ``pipeline("text-classification", model=folder)``.
 
     One with an adapter is saved as that alone, with links to the weights of its base.
@@ -246,14 +244,14 @@ def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, f
         state: the weights to save, on any device; of a model with an adapter, those of ``adapters.weights``.
         source: folder written by ``pretrained.prepare``, for the tokenizer.
         folder: where to; it is made.
-        card: text of the model card.
+        text: of the model card.
     """
     if adapters.has_adapter(model):
         adapters.save(model, state, source, folder)
     else:
         model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
     AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(text, encoding="utf-8")
     checksums = {path.name: sha256(path) for pattern in _DECIDING for path in folder.glob(pattern)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

@@ -42,11 +42,15 @@ def texts_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
     return texts
 
 
+def row_uids(rows: int) -> pa.Array:
+    """Uids made from row numbers, zero-padded so that their order is that of the rows."""
+    return pa.array([f"row{number:08d}" for number in range(1, rows + 1)], pa.string())
+
+
 def uids_of(where: str, table: pa.Table, column: str | None) -> pa.Array | pa.ChunkedArray:
     """A column of uids, each there once; without a column they are made from row numbers."""
     if column is None:
-        # Zero-padded, so that the order by uid is the order of the rows.
-        return pa.array([f"row{number:08d}" for number in range(1, table.num_rows + 1)], pa.string())
+        return row_uids(table.num_rows)
     uids = strings_of(where, table, column)
     empty = _rows(pc.equal(uids, ""))
     if empty.size:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
-from ftft.core.artifacts import read_groups, read_metadata, read_number
+from ftft.core.artifacts import read_metadata, read_number, read_table
 from ftft.core.errors import UserError, shown
+from ftft.dynamics.artifact import count_epochs, read_dynamics
 from ftft.interop.cartography_files import NEVER_LEARNT, epoch_files
 from ftft.interop.json_lines import JSON, write_lines
 from ftft.interop.named_artifacts import check_columns, read_columns, read_examples
@@ -25,7 +25,7 @@ def export_dynamics(dynamics: str | Path, data: str | Path, folder: str | Path) 
             further epochs.
     """
     uids, labels = read_examples(data)
-    epochs = _read_dynamics(dynamics, len(uids))
+    epochs = _read_dynamics(dynamics, data, len(uids))
     surplus = [name for epoch, name in epoch_files(folder).items() if epoch >= len(epochs)]
     if surplus:
         raise UserError(
@@ -87,21 +87,13 @@ def export_ids(subset: str | Path, output: str | Path) -> None:
     write_lines(Path(output), uids)
 
 
-def _read_dynamics(path: str | Path, n_rows: int) -> list[np.ndarray]:
-    """The (N, C) logits of each epoch of a dynamics artifact."""
+def _read_dynamics(path: str | Path, data: str | Path, n_rows: int) -> np.ndarray:
+    """The (E, N, C) logits of a dynamics artifact, which belongs to data of N examples."""
     check_columns(path, ["epoch", "row", "logits"], "training dynamics")
-    epochs = []
-    for epoch, group in enumerate(read_groups(path)):
-        if not np.array_equal(group["row"].to_numpy(), np.arange(n_rows)) or set(group["epoch"].to_numpy()) != {epoch}:
-            raise UserError(
-                f"row group {epoch} of training dynamics {path} is not epoch {epoch} with rows 0 to {n_rows - 1} "
-                "in order; name the data that they belong to"
-            )
-        logits = pc.list_flatten(group["logits"]).to_numpy().reshape(n_rows, -1)
-        if not np.isfinite(logits).all():
-            raise UserError(
-                f"training dynamics {path} have logits that are not finite in epoch {epoch}, and JSON has no such "
-                "numbers: training has diverged; lower the reference's learning_rate and rerun"
-            )
-        epochs.append(logits)
-    return epochs
+    epochs, rows = count_epochs(path), read_table(path, ["row"]).num_rows
+    if rows != epochs * n_rows:
+        raise UserError(
+            f"training dynamics {path} have {rows} rows in {epochs} epochs, but {data} has {n_rows} examples; name the "
+            "data that they belong to"
+        )
+    return read_dynamics(path, n_rows)

@@ -60,7 +60,7 @@ class Recording:
 
     def save(self, checkpoint: Path) -> None:
         """Put the dynamics so far beside a checkpoint."""
-        kept = torch.stack([*self.recorder.epochs, self.recorder.current.cpu()])
+        kept = torch.stack([logits.cpu() for logits in self.recorder.state()])
         seen, labels = self.seen.cpu().numpy(), self.labels.cpu().numpy()
         np.savez(checkpoint / _STATE, logits=kept.numpy(), seen=seen, labels=labels)
 
@@ -77,14 +77,15 @@ class Recording:
                 seen, labels = torch.from_numpy(state["seen"]), torch.from_numpy(state["labels"])
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as failure:
             raise damaged(checkpoint / _STATE, reason(failure), "resume from an earlier checkpoint") from None
-        if current.shape != self.recorder.current.shape:
+        found, needed = tuple(current.shape), (len(self.seen), self.classes)
+        if found != needed:
             raise UserError(
-                f"DynamicsCallback: {checkpoint / _STATE} has (examples, classes) {tuple(current.shape)}, but the run "
-                f"{tuple(self.recorder.current.shape)}; resume with the data that it was saved with"
+                f"DynamicsCallback: {checkpoint / _STATE} has (examples, classes) {found}, but the run {needed}; "
+                "resume with the data that it was saved with"
             )
-        self.recorder.epochs = epochs
-        for kept, saved in ((self.recorder.current, current), (self.seen, seen), (self.labels, labels)):
-            kept.copy_(saved)
+        self.recorder.restore([*epochs, current], main_process=True)
+        self.seen.copy_(seen)
+        self.labels.copy_(labels)
         self.close_epoch()  # the checkpoint of an epoch's last step may be saved before its end
 
     @torch.compiler.disable

@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from transformers.training_args import ParallelMode
 
 from ftft.core.errors import UserError, listed, shown
+from ftft.data.columns import row_uids
 from ftft.data.schemas import LABEL_LIMIT
 
 _LABEL_NAMES = "labels", "label", "label_ids"  # as transformers' own collators take them
@@ -57,7 +58,7 @@ def class_names(model: Any) -> list[str]:
 def checked_uids(uids: Any, rows: int) -> pa.Array:
     """A uid per row as text: those given, or numbers of rows."""
     if uids is None:
-        return pa.array([f"row{row:08d}" for row in range(1, rows + 1)], pa.string())
+        return row_uids(rows)
     given = uids.tolist() if hasattr(uids, "tolist") else list(uids)  # as Python's own, from whatever has them
     for row, uid in enumerate(given):
         if not isinstance(uid, str | Integral) or isinstance(uid, bool):

@@ -26,8 +26,7 @@ import importlib, pkgutil, sys
 import ftft.dynamics, ftft.interop.cartography
 
 for module in pkgutil.iter_modules(ftft.dynamics.__path__, "ftft.dynamics."):
-    if module.name != "ftft.dynamics.recorder":  # for whoever trains
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 modules = [(name, getattr(module, "__file__", None) or "") for name, module in sys.modules.items()]
 print(*sorted({name.split(".")[0] for name, file in modules if "site-packages" in file}))
 print(ftft.dynamics.__file__)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 try:
-    import accelerate  # noqa: F401  the recorder gathers logits with it
+    import accelerate  # noqa: F401  the Trainer needs it
     import torch
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 except ModuleNotFoundError as failure:

@@ -10,7 +10,7 @@ import torch
 from ftft.core.artifacts import write_table
 from ftft.core.errors import UserError, reason
 from ftft.data.schemas import LABEL
-from ftft.dynamics.recorder import DynamicsRecorder
+from ftft.training.recorder import DynamicsRecorder
 
 EXAMPLES = pa.schema({"uid": pa.string(), "label": LABEL})
 

@@ -2,8 +2,8 @@
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,22 @@ import torch
 
 from ftft.core.artifacts import damaged
 from ftft.core.errors import UserError, reason
-from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.interop.numbered_examples import LABELS, ROWS
 from ftft.interop.trainer_checks import check_labels
+from ftft.training.recorder import DynamicsRecorder
 
 _STATE = "ftft_dynamics.npz"
+
+
+@dataclass(frozen=True)
+class _OneProcess:
+    """The processes of a training where there is one."""
+
+    device: torch.device
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        """Return a copy: there is nothing to combine it with."""
+        return tensor.clone()
 
 
 class Recording:
@@ -29,8 +40,7 @@ class Recording:
 
     def __init__(self, rows: int, classes: int, device: torch.device) -> None:
         self.classes = classes
-        alone = SimpleNamespace(device=device, num_processes=1)
-        self.recorder = DynamicsRecorder(rows, classes, alone)
+        self.recorder = DynamicsRecorder(rows, classes, _OneProcess(device))
         self.seen = torch.zeros(rows, dtype=torch.bool, device=device)
         self.labels = torch.zeros(rows, dtype=torch.int64, device=device)
         self.batch: tuple[torch.Tensor, torch.Tensor] | None = None

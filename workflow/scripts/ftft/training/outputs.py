@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from ftft.compute.schemas import COST
 from ftft.core import artifacts
 from ftft.core.errors import UserError
-from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.evaluation.schemas import METRICS
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.training.inputs import Inputs
 from ftft.training.journal import CALMER
+from ftft.training.recorder import DynamicsRecorder
 from ftft.training.settings import Files, Settings
 from ftft.training.state import State, Weights
 

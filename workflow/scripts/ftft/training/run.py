@@ -13,13 +13,13 @@ from ftft.compute.batching import FeatureDataset
 from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
-from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.jobs.environment import Runtime
 from ftft.models import adapters, classifier, heads, quantization
 from ftft.models.saved import FINAL
 from ftft.training import steps
 from ftft.training.inputs import Inputs, Order, monitored
 from ftft.training.journal import FETCH_EVERY, Journal
+from ftft.training.recorder import DynamicsRecorder
 from ftft.training.scoring import AskedToStopError, Scoring
 from ftft.training.settings import Files, Settings
 from ftft.training.state import State, Weights

@@ -17,11 +17,11 @@ from ftft.compute.batching import FeatureDataset
 from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
 from ftft.core.errors import UserError, reason
-from ftft.dynamics.recorder import DynamicsRecorder
 from ftft.jobs.environment import Runtime
 from ftft.models import quantization
 from ftft.training import passes
 from ftft.training.inputs import Inputs
+from ftft.training.recorder import DynamicsRecorder
 from ftft.training.settings import Optimization
 from ftft.training.update import Update
 

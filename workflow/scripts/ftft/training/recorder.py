@@ -1,11 +1,24 @@
-"""Training dynamics: the logits of every example in every epoch, from the training forward pass itself."""
+"""Recording training dynamics: the logits of every example in every epoch, from the training forward pass itself."""
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from accelerate import Accelerator
 
 from ftft.dynamics.artifact import write_dynamics
+
+
+class Processes(Protocol):
+    """The processes of a training, for which an ``Accelerator`` stands in the workflow."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        ...
+
+    def reduce(self, tensor: torch.Tensor, reduction: str) -> torch.Tensor:
+        """Combine a tensor of each process into a new one, which all of them get; ``reduction`` is ``sum``."""
+        ...
 
 
 class DynamicsRecorder:
@@ -14,13 +27,13 @@ class DynamicsRecorder:
     Args:
         rows: number of examples N.
         labels: number of classes C.
-        accelerator: says where to keep them and, with several processes, how to gather them.
+        processes: say where to keep the logits, and add up those of all.
     """
 
-    def __init__(self, rows: int, labels: int, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, rows: int, labels: int, processes: Processes) -> None:
+        self.processes = processes
         self.epochs: list[torch.Tensor] = []
-        self.current = torch.zeros(rows, labels, device=accelerator.device)
+        self.current = torch.zeros(rows, labels, device=processes.device)
 
     def record(self, rows: torch.Tensor, logits: torch.Tensor) -> None:
         """Store the logits (B, C) of the examples ``rows`` (B,); nothing waits for the device."""
@@ -28,14 +41,12 @@ class DynamicsRecorder:
 
     def end_epoch(self) -> None:
         """Close the epoch. One that is never closed is incomplete and is not written."""
-        whole = self.accelerator.reduce(self.current, "sum") if self.accelerator.num_processes > 1 else self.current
-        self.epochs.append(whole.cpu().clone())
+        self.epochs.append(self.processes.reduce(self.current, "sum").cpu())
         self.current.zero_()
 
     def state(self) -> list[torch.Tensor]:
         """The logits of the complete epochs, and of the running one as far as it is; all processes have to ask."""
-        several = self.accelerator.num_processes > 1
-        return [*self.epochs, self.accelerator.reduce(self.current, "sum") if several else self.current]
+        return [*self.epochs, self.processes.reduce(self.current, "sum")]
 
     def restore(self, state: list[torch.Tensor], *, main_process: bool) -> None:
         """Go on from a state."""

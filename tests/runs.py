@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ftft.experiment.config import Training
+from ftft.training import launch
 from ftft.training.run import Run
-from ftft.training.settings import Files
+from ftft.training.settings import Call, Files
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -28,6 +29,15 @@ def interrupt_after(monkeypatch: Any, steps: int) -> list[int]:
 
     monkeypatch.setattr(Run, "advance", interrupted)
     return taken
+
+
+def train_in_two_processes(
+    cfg: dict[str, Any], files: Files, *, seed: int = 0, log: Path | None = None, **runtime: Any
+) -> None:
+    """A training with the title ``two``, on the CPU."""
+    told = {"device": "cpu", "progress": False} | runtime
+    call = Call(cfg, files, seed, told, threads=1, code="", title="two", log=str(log) if log else None)
+    launch.run_processes(call, 2)
 
 
 def files(folder: Path, **inputs: Any) -> Files:

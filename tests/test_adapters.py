@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +32,8 @@ from ftft.jobs.environment import Runtime
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.models.lora import Lora
 from ftft.results import replay
-from ftft.training import launch, loop
+from ftft.training import loop
 from ftft.training.run import Run
-from ftft.training.settings import Files
 
 OF_DECODERS = ("gpt2", "llama")  # of which the former has linear layers of its own kind
 ADAPTED = ("bert", "roberta", "deberta-v2", *OF_DECODERS)
@@ -553,12 +551,6 @@ def test_gradient_checkpointing_computes_the_same(train, tmp_path):
 def test_two_processes_train_what_one_does(train, examples, pretrained_sources, tmp_path):
     cfg = settings(dropout=0.1, micro_batch_size=5)
     one, two = train(tmp_path / "one", cfg), tmp_path / "two"
-    of = files(examples, pretrained_sources["bert"], "bert", two)
-    given = json.loads(json.dumps({field.name: getattr(of, field.name) for field in fields(Files)}, default=str))
-    given |= {name: None for name, value in given.items() if value == "None"}
-    runtime = {"device": "cpu", "progress": False}
-    launch.run_processes(
-        {"cfg": cfg, "files": given, "seed": SEED, "runtime": runtime, "threads": 1, "code": "", "title": "two"}, 2
-    )
+    runs.train_in_two_processes(cfg, files(examples, pretrained_sources["bert"], "bert", two), seed=SEED)
     found = [read_dynamics(folder / "dynamics.parquet", N) for folder in (one, two)]
     np.testing.assert_allclose(*found, atol=1e-4)

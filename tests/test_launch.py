@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import runs
 from test_training import files, prepared, settings, train  # noqa: F401
 
 from ftft.jobs import gpus
@@ -21,18 +21,12 @@ from ftft.training import launch, loop
 RUNNER = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from dataclasses import fields
-from test_training import Path, files, settings, Files
-from ftft.training import launch
+from test_training import Path, files, runs, settings
 from ftft.jobs.job import reporting
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
-paths = {field.name: getattr(files(prepared, folder), field.name) for field in fields(Files)}
-paths = json.loads(json.dumps(paths, default=str))
-runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
-cfg = settings(micro_batch_size=8, epochs=100_000, evaluate_every=100_000)
-arguments = {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}
-with reporting(str(folder / "job.log")):
-    launch.run_processes(arguments, 2, str(folder / "job.log"))
+cfg, log = settings(micro_batch_size=8, epochs=100_000, evaluate_every=100_000), folder / "job.log"
+with reporting(str(log)):
+    runs.train_in_two_processes(cfg, files(prepared, folder), log=log, checkpoint_minutes=0.0)
 """
 
 
@@ -104,13 +98,9 @@ def test_a_process_that_is_killed_is_named(two):
 def test_a_run_whose_results_cannot_be_written_keeps_its_state(prepared, tmp_path, caplog):  # noqa: F811
     """The second process has nothing to write; for the first there is a folder where its dev curve belongs."""
     cfg, log = settings(micro_batch_size=8, epochs=5), tmp_path / "job.log"  # it is saved at step 20
-    runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
-    paths = json.loads(json.dumps(asdict(files(prepared, tmp_path)), default=str))
-    paths |= {"subset": None, "guide": None, "start": None}
-    arguments = {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}
     (tmp_path / "metrics.parquet").mkdir()
     with pytest.raises(SystemExit):
-        launch.run_processes(arguments, 2, str(log))
+        runs.train_in_two_processes(cfg, files(prepared, tmp_path), log=log, checkpoint_minutes=0.0)
     assert "metrics.parquet" in log.read_text(encoding="utf-8")
     assert list(tmp_path.glob("state/step-*"))
     (tmp_path / "metrics.parquet").rmdir()
@@ -127,9 +117,9 @@ def test_there_is_a_process_for_each_gpu_and_one_on_a_cpu(monkeypatch, tmp_path,
     """`device: cpu` takes an experiment for two GPUs to a machine without."""
     monkeypatch.setenv(gpus.VISIBLE, visible)
     monkeypatch.setenv(gpus.SHARED, str(tmp_path))
-    asked: dict = {}
-    monkeypatch.setattr(launch, "_train", asked.update)
-    monkeypatch.setattr(launch, "run_processes", lambda given, number, *_, **__: asked.update(given, number=number))
+    asked: list = []
+    monkeypatch.setattr(launch, "_train", lambda call: asked.append((None, call)))
+    monkeypatch.setattr(launch, "run_processes", lambda call, number, *, keep: asked.append((number, call)))
     job = SimpleNamespace(
         input={"source": "source/source.json", "train": "train", "dev": []},
         output=dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file"),
@@ -141,4 +131,5 @@ def test_there_is_a_process_for_each_gpu_and_one_on_a_cpu(monkeypatch, tmp_path,
         log=None,
     )
     launch.train(job, "a training")
-    assert (asked.get("number"), asked["threads"]) == (processes, threads)
+    [(number, call)] = asked
+    assert (number, call.threads) == (processes, threads)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -859,8 +859,8 @@ def read_terminal(terminal: int) -> bytes:
 
 @pytest.mark.parametrize(("threads", "cores", "bar"), [(1, 2, False), (2, 2, True), (1, None, True)])
 def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, threads, cores, bar):
-    asked = {}
-    monkeypatch.setattr(launch, "_train", asked.update)
+    asked = []
+    monkeypatch.setattr(launch, "_train", asked.append)
     outputs = dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file")
     job = SimpleNamespace(
         input={"source": "source/source.json", "train": "train", "dev": []},
@@ -873,7 +873,7 @@ def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, thre
         log=None,
     )
     launch.train(job, "a training")
-    assert asked["runtime"] == {"device": "cpu", "progress": bar}
+    assert asked[0].runtime == {"device": "cpu", "progress": bar}
 
 
 @pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])
@@ -882,17 +882,7 @@ def test_two_processes_compute_what_one_does(prepared, tmp_path, settings_of_run
     cfg = settings(**{"micro_batch_size": 5, "epochs": 3} | settings_of_run)
     one = train(prepared, tmp_path / "one", cfg)
     two = tmp_path / "two"
-    paths = {
-        field.name: (
-            {name: str(path) for name, path in value.items()} if isinstance(value, dict) else value and str(value)
-        )
-        for field in fields(Files)
-        for value in [getattr(files(prepared, two), field.name)]
-    }
-    runtime = {"device": "cpu", "progress": False}
-    launch.run_processes(
-        {"cfg": cfg, "files": paths, "seed": 0, "runtime": runtime, "threads": 1, "code": "", "title": "two"}, 2
-    )
+    runs.train_in_two_processes(cfg, files(prepared, two))
     np.testing.assert_allclose(dynamics(one), dynamics(two), atol=1e-4)
     for folder in (one, two):
         uids = pa.table({"uid": [f"train{row:03d}" for row in range(N)], "label": pa.array([0] * N, pa.int16())})

@@ -1,10 +1,10 @@
 """Start the training that a job asks for, in one process or in one per GPU.
 
-Run as ``python -m ftft.launch`` by ``run_processes``, it is one of several processes.
+Run as ``python -m ftft.training.launch`` by ``run_processes``, it is one of several processes.
 """
 
-import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -20,63 +20,76 @@ from ftft.jobs.job import Job, reporting
 from ftft.jobs.running import end_after
 from ftft.models import heads
 from ftft.training import loop
-from ftft.training.settings import Files
+from ftft.training.settings import Call, Files
 
 
 def train(job: Job, title: str) -> None:
     """Run ``loop.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
-    inputs, outputs = dict(job.input.items()), dict(job.output.items())
-    files = {
-        "source": str(Path(inputs["source"]).parent),
-        "train": inputs["train"],
-        "dev": dict(zip(job.params.cfg["dev"], inputs["dev"], strict=True)),
-        # Snakemake gives an input that a run does not have as an empty list.
-        "subset": inputs.get("subset") or None,
-        "guide": inputs.get("guide") or None,
-        "start": inputs.get("start") or None,
-        "models": outputs["models"],
-        "metrics": outputs["metrics"],
-        "cost": outputs["cost"],
-        "dynamics": outputs.get("dynamics"),
-        "manifest": outputs["manifest"],
-        # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
-        "state": str(Path(outputs["metrics"]).parent / "state"),
-    }
+    runtime = _runtime(job)
+    with gpus.assigned(job.gpus, device=runtime["device"]) as assigned:
+        processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
+        call = Call(
+            cfg=job.params.cfg,
+            files=_files(job),
+            seed=int(job.wildcards.seed),
+            runtime=runtime,
+            threads=max(1, job.threads // processes),
+            code=job.params.code,
+            title=title,
+            log=job.log,
+        )
+        if processes > 1:
+            run_processes(call, processes, keep=assigned.locks)
+        else:
+            _train(call)
+
+
+def _runtime(job: Job) -> dict[str, Any]:
+    """The configuration's ``runtime``, with what follows from the job."""
     runtime = job.environment.runtime
     # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
     alone = job.threads >= (job.environment.cores or job.threads)
     runtime = replace(runtime, progress=runtime.progress and alone)
     if job.params.cfg["tune"] in heads.ON_FEATURES:  # a head is trained in seconds and has no use for a GPU
         runtime = replace(runtime, device="cpu")
-    arguments = {
-        "cfg": job.params.cfg,
-        "files": files,
-        "seed": int(job.wildcards.seed),
-        "runtime": asdict(runtime),
-        "code": job.params.code,
-        "title": title,
-    }
-    with gpus.assigned(job.gpus, device=runtime.device) as assigned:
-        processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
-        arguments["threads"] = max(1, job.threads // processes)
-        if processes > 1:
-            run_processes(arguments, processes, job.log, keep=assigned.locks)
-        else:
-            _train(arguments)
+    return asdict(runtime)
 
 
-def run_processes(
-    arguments: dict[str, Any], processes: int, log: str | None = None, *, keep: tuple[int, ...] = ()
-) -> None:
+def _files(job: Job) -> Files:
+    """The inputs and outputs of a job."""
+    inputs, outputs = dict(job.input.items()), dict(job.output.items())
+
+    def path_of(name: str) -> Path | None:
+        # Snakemake gives an input that a run does not have as an empty list.
+        return Path(inputs[name]) if inputs.get(name) else None
+
+    metrics = Path(outputs["metrics"])
+    return Files(
+        source=Path(inputs["source"]).parent,
+        train=Path(inputs["train"]),
+        dev=dict(zip(job.params.cfg["dev"], map(Path, inputs["dev"]), strict=True)),
+        subset=path_of("subset"),
+        guide=path_of("guide"),
+        start=path_of("start"),
+        models=Path(outputs["models"]),
+        metrics=metrics,
+        cost=Path(outputs["cost"]),
+        dynamics=Path(outputs["dynamics"]) if "dynamics" in outputs else None,
+        manifest=Path(outputs["manifest"]),
+        # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
+        state=metrics.parent / "state",
+    )
+
+
+def run_processes(call: Call, processes: int, *, keep: tuple[int, ...] = ()) -> None:
     """Run one training in several processes on this machine; they find each other through the environment.
 
     A signal to stop is passed on. When one process fails, the others are ended, and all end with this one, however it
     ends.
 
     Args:
-        arguments: of ``loop.train``.
+        call: what each of them is asked for.
         processes: how many.
-        log: log file.
         keep: open files that the processes inherit.
 
     Raises:
@@ -93,7 +106,7 @@ def run_processes(
         "LOCAL_WORLD_SIZE": str(processes),
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    children: list[subprocess.Popen[str]] = []
+    children: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, _: Any) -> None:
         for child in children:
@@ -105,10 +118,10 @@ def run_processes(
         for rank in range(processes):
             environment = common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             command = [sys.executable, "-m", "ftft.training.launch"]
-            child = subprocess.Popen(command, env=environment, pass_fds=keep, stdin=subprocess.PIPE, text=True)
+            child = subprocess.Popen(command, env=environment, pass_fds=keep, stdin=subprocess.PIPE)
             children.append(child)
         for child in children:
-            _tell(child, {"arguments": arguments, "log": log})
+            _tell(child, call)
         failed = _wait(children)
     finally:
         for child in children:  # after a failure of our own, they end by this
@@ -126,16 +139,16 @@ def run_processes(
     sys.exit(1)
 
 
-def _tell(child: subprocess.Popen[str], given: dict[str, Any]) -> None:
-    """Give a process its arguments. The pipe stays open: when it ends, the process knows that this one is gone."""
+def _tell(child: subprocess.Popen[bytes], call: Call) -> None:
+    """Tell a process what to do. The pipe stays open: when it ends, the process knows that this one is gone."""
     assert child.stdin is not None
     with suppress(BrokenPipeError):  # it has failed already, and is waited for
-        child.stdin.write(json.dumps(given) + "\n")
+        pickle.dump(call, child.stdin)
         child.stdin.flush()
 
 
-def _wait(children: list[subprocess.Popen[str]]) -> subprocess.Popen[str] | None:
-    """Until all processes have ended; once one has failed, the others get a moment to say so too and are ended.
+def _wait(children: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes] | None:
+    """Wait until all processes have ended; once one has failed, the others get a moment to say so too and are ended.
 
     Returns:
         the process that failed first.
@@ -163,21 +176,24 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def _train(arguments: dict[str, Any]) -> None:
-    paths: dict[str, Any] = dict(arguments["files"])
-    dev = {name: Path(path) for name, path in paths.pop("dev").items()}
-    others: dict[str, Any] = {name: Path(path) if path else None for name, path in paths.items()}
-    files = Files(dev=dev, **others)
-    settings = {name: value for name, value in arguments.items() if name != "files"}
-    loop.train(files=files, **settings)
+def _train(call: Call) -> None:
+    loop.train(
+        call.cfg,
+        call.files,
+        seed=call.seed,
+        runtime=call.runtime,
+        threads=call.threads,
+        code=call.code,
+        title=call.title,
+    )
 
 
 if __name__ == "__main__":
-    line = sys.stdin.readline()
-    if not line:
+    try:
+        call = pickle.load(sys.stdin.buffer)
+    except (EOFError, pickle.UnpicklingError):
         sys.exit(1)  # the process that started this one is gone already
-    given = json.loads(line)
     rank = int(os.environ["RANK"])
-    with reporting(given["log"], rank=rank):
+    with reporting(call.log, rank=rank):
         end_after(lambda: os.read(sys.stdin.fileno(), 1))  # nothing more is written: it returns at the end of the pipe
-        _train(given["arguments"])
+        _train(call)

@@ -50,6 +50,25 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Call:
+    """A training as a process is asked for it: the arguments of ``loop.train``, and the log file.
+
+    Attributes:
+        cfg, files, seed, runtime, threads, code, title: see ``loop.train``.
+        log: log file, or None.
+    """
+
+    cfg: dict[str, Any]
+    files: Files
+    seed: int
+    runtime: dict[str, Any]
+    threads: int
+    code: str
+    title: str
+    log: str | None
+
+
+@dataclass(frozen=True)
 class Optimization:
     """How the weights are changed, and how often it is looked how good they are; see ``config.Training``."""
 

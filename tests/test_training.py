@@ -39,7 +39,7 @@ from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
 from ftft.jobs.environment import Runtime
 from ftft.models import classifier, pretrained
-from ftft.training import launch, loop, persistence, scoring
+from ftft.training import launch, loop, outputs, scoring
 from ftft.training.inputs import Inputs
 from ftft.training.run import Run
 from ftft.training.settings import Files
@@ -607,7 +607,7 @@ def test_a_saved_model_that_has_diverged_is_refused_whoever_saves_it(prepared, t
     run.state.best[STOP]["classifier.bias"][1] = torch.nan
     run.state.stops[STOP].best_step = 3
     with pytest.raises(UserError, match=r"run: 1 weights of step 3, such as classifier\.bias, are not finite"):
-        persistence.write(run, {})
+        outputs.write(run, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -861,10 +861,9 @@ def read_terminal(terminal: int) -> bytes:
 def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, threads, cores, bar):
     asked = []
     monkeypatch.setattr(launch, "_train", asked.append)
-    outputs = dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file")
     job = SimpleNamespace(
         input={"source": "source/source.json", "train": "train", "dev": []},
-        output=outputs,
+        output=dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file"),
         params=SimpleNamespace(cfg={"dev": [], "tune": "all"}, code=""),
         wildcards=SimpleNamespace(seed="0"),
         runtime={"runtime": {"device": "cpu"}, "cores": cores},

@@ -333,7 +333,7 @@ def test_a_new_column_of_a_result_table_trains_nothing_again(finished, clone):
 @pytest.mark.parametrize(
     ("module", "old", "new"),
     [
-        ("training/persistence.py", "going on from step %d of %d", "continued at step %d of %d"),  # logged
+        ("training/resuming.py", "going on from step %d of %d", "continued at step %d of %d"),  # logged
         ("training/outputs.py", "are not finite: {CALMER}", "are no numbers: {CALMER}"),  # raised
         ("models/card.py", "Scores on development data", "Dev scores"),
         ("jobs/gpus.py", "time.sleep(0.5)", "time.sleep(1)"),

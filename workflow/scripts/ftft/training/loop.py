@@ -1,8 +1,8 @@
 """The training loop: one for reference and main models, whole or a head on frozen features.
 
 ``train`` reads like the method: take a step, record what the model says of the examples, score the dev sets now and
-then, and stop when the rules say so. What a step is, is in ``step``; what is said about it, in ``journal``; what it
-leaves, in ``persistence``.
+then, and stop when the rules say so. What a step is, is in ``step``; what is said about it, in ``journal``; how an
+interrupted run goes on, in ``resuming``; what a run leaves, in ``outputs``.
 """
 
 import signal
@@ -14,7 +14,7 @@ from typing import Any
 from ftft.core.errors import InterruptedRunError
 from ftft.jobs import manifest
 from ftft.jobs.environment import Runtime
-from ftft.training import persistence
+from ftft.training import outputs, resuming
 from ftft.training.run import Run
 from ftft.training.settings import Files
 
@@ -48,7 +48,7 @@ def train(
     run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
     packages = run.settings.lora.packages if run.settings.lora is not None else []
     made_from = manifest.describe(cfg, seed, code, files.inputs, packages) | {"precision": run.precision}
-    persistence.resume(run, manifest.fingerprint(made_from))
+    resuming.resume(run, manifest.fingerprint(made_from))
     run.state.meter.stages["start"].seconds += time.perf_counter() - started
     with _signals() as asked_to_stop, run.journal.begin(run.state), run.journal.lines_above():
         saved = time.monotonic()
@@ -60,14 +60,14 @@ def train(
             stop = bool(run.state.due) or run.agreed(asked_to_stop())
             late = run.agreed(time.monotonic() - saved >= 60 * run.runtime.checkpoint_minutes)
             if (late or stop) and not run.over:
-                persistence.save(run)
+                resuming.save(run)
                 saved = time.monotonic()
             if stop and not run.over:
                 raise InterruptedRunError(
                     f"{title}: asked to stop at step {run.state.step}; the state is saved, start it again to go on"
                 )
         run.journal.fetch(run.state)
-    persistence.write(run, made_from)
+    outputs.write(run, made_from)
 
 
 @contextmanager

@@ -1,14 +1,11 @@
-"""What a run leaves on the disk: the state from which it goes on, and its results."""
+"""Going on with a run that was interrupted: what its state consists of, saved now and then and read at its start."""
 
 import logging
-from typing import Any
 
 import numpy as np
 
-from ftft.jobs import manifest
 from ftft.models import adapters
-from ftft.models.saved import FINAL
-from ftft.training import checkpointing, outputs
+from ftft.training import checkpointing
 from ftft.training.run import Run
 from ftft.training.state import State
 
@@ -50,43 +47,3 @@ def save(run: Run) -> None:
         if run.accelerator.is_main_process:
             checkpointing.save(run.files.state, run.state.step, saved)
         run.accelerator.wait_for_everyone()
-
-
-def write(run: Run, made_from: dict[str, Any]) -> None:
-    """Write the results, and from what they were made; then the state is no longer needed and goes.
-
-    Only the main process does so: if it fails, the state is still there, and the run goes on from it.
-
-    Raises:
-        UserError: a weight is not finite; nothing is written then.
-    """
-    if not run.accelerator.is_main_process:
-        return
-    state, stop = run.state, run.state.reference_stop
-    if run.settings.final:
-        run.charge(FINAL)
-        state.best[FINAL] = adapters.weights(run.model)
-    for name, rule in state.stops.items():
-        if rule.stopped is None:  # the run ended before the rule fired
-            run.charge(name)
-    if run.recording and stop is not None:
-        run.charge(stop.name)
-        if not run.settings.final:
-            state.best[stop.name] = adapters.weights(run.model)
-    outputs.write_models(
-        run.cfg,
-        run.settings,
-        run.files,
-        run.inputs,
-        state,
-        run.model,
-        seed=run.seed,
-        precision=run.precision,
-        title=run.title,
-    )
-    per_epoch = run.order.steps_per_epoch
-    outputs.write_tables(run.files, state, steps=run.steps, steps_per_epoch=per_epoch, seed=run.seed)
-    outputs.write_dynamics(run.recorder, run.files, run.settings.labels, seed=run.seed)
-    run.journal.end()
-    manifest.write(made_from, run.files.manifest)
-    checkpointing.remove(run.files.state)

@@ -14,8 +14,9 @@ from ftft.compute.cost import CostMeter, Stage
 from ftft.dynamics import selection
 from ftft.dynamics.criteria import CRITERIA
 from ftft.experiment import config
+from ftft.training.schedule import Schedule
 from ftft.training.state import State
-from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
+from ftft.training.stopping import EarlyStopping, RankingStop
 
 # The same examples in every run: a test that fails now and then tells nothing.
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)

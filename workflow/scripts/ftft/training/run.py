@@ -20,11 +20,12 @@ from ftft.training import steps
 from ftft.training.inputs import Inputs, Order, monitored
 from ftft.training.journal import FETCH_EVERY, Journal
 from ftft.training.recorder import DynamicsRecorder
+from ftft.training.schedule import Schedule
 from ftft.training.scoring import AskedToStopError, Scoring
 from ftft.training.settings import Files, Settings
 from ftft.training.state import State, Weights
 from ftft.training.step import Step
-from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
+from ftft.training.stopping import EarlyStopping, RankingStop
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ftft.compute.cost import CostMeter
-from ftft.training.stopping import EarlyStopping, RankingStop, Schedule
+from ftft.training.schedule import Schedule
+from ftft.training.stopping import EarlyStopping, RankingStop
 
 Weights = dict[str, torch.Tensor]
 

@@ -1,8 +1,8 @@
-"""Early stopping and learning-rate schedules: pure rules on steps and dev scores, with a state that can be saved."""
+"""Stop rules: pure rules on dev scores and on how examples are ranked, with a state that can be saved."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,7 @@ class EarlyStopping:
         every: steps between the rule's own looks; None: it looks whenever all dev sets are scored.
         chance: the score of a model that predicts one class, the most common.
         best, best_step: the best score so far and its step.
+        waited: evaluations since then; those before the first score above chance do not count.
         stopped: the step at which the rule said stop, or None.
     """
 
@@ -96,45 +97,3 @@ class RankingStop:
             self.agreement = overlap(*subsets)
         if self.agreement >= self.bound:
             self.stopped = step
-
-
-@dataclass
-class Schedule:
-    """The learning rate of a step: a linear rise over the warm-up, then linear, cosine, constant or plateau.
-
-    All but ``plateau`` are those of transformers (``get_linear_schedule_with_warmup`` and so on), to the last bit.
-
-    Attributes:
-        kind: shape after the warm-up. ``linear`` and ``cosine`` fall to 0 at the last step; ``plateau`` is constant,
-            and halves when the dev score has not improved for two evaluations.
-        peak: rate at the end of the warm-up.
-        warmup: steps of the warm-up, the first of which has a rate of 0.
-        steps: steps of the whole run.
-    """
-
-    kind: Literal["linear", "cosine", "constant", "plateau"]
-    peak: float
-    warmup: int
-    steps: int
-    scale: float = 1.0
-    watch: EarlyStopping = field(default_factory=lambda: EarlyStopping("dev", patience=2))
-
-    def rate(self, step: int) -> float:
-        """The learning rate of optimizer step ``step``, counted from 0."""
-        if step < self.warmup:
-            return self.peak * (step / self.warmup)
-        after = max(self.steps - self.warmup, 1)
-        factor = 1.0
-        if self.kind == "linear":
-            factor = (self.steps - step) / after
-        elif self.kind == "cosine":
-            factor = (1 + math.cos(math.pi * ((step - self.warmup) / after))) / 2
-        return self.peak * factor * self.scale
-
-    def observe(self, step: int, score: float) -> None:
-        """Take in a dev score; only ``plateau`` minds it."""
-        if self.kind == "plateau":
-            self.watch.update(step, score)
-            if self.watch.stopped is not None:
-                self.scale /= 2
-                self.watch = EarlyStopping("dev", patience=2, best=self.watch.best, best_step=self.watch.best_step)

@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all, and a damaged or foreign one is passed over."""
+"""A state is there whole or not at all, and a damaged or foreign one is passed over."""
 
 import errno
 import hashlib
@@ -43,7 +43,7 @@ def test_truncated_file_falls_back_to_the_one_before(tmp_path, caplog):
     newest.write_bytes(newest.read_bytes()[:-100])
     with caplog.at_level(logging.WARNING):
         assert checkpointing.load(tmp_path, "mine")["step"] == 1
-    assert f"checkpoint {newest.name} is damaged" in caplog.text
+    assert f"the state {newest.name} is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("position", [0, 0.5, -1])
@@ -89,14 +89,14 @@ def test_empty_files_only(tmp_path):
     assert checkpointing.load(tmp_path, "mine") is None
 
 
-def test_checkpoint_of_another_run_is_not_used(tmp_path):
+def test_a_state_of_another_run_is_not_used(tmp_path):
     checkpointing.save(tmp_path, 1, state(1, "mine"))
     checkpointing.save(tmp_path, 2, state(2, "other"))
     assert checkpointing.load(tmp_path, "mine")["step"] == 1
     assert checkpointing.load(tmp_path, "third") is None
 
 
-def test_later_checkpoints_of_another_run_do_not_push_out_new_ones(tmp_path):
+def test_later_states_of_another_run_do_not_push_out_new_ones(tmp_path):
     """A run of other settings was interrupted at step 900; this one started anew."""
     for step in (800, 900):
         checkpointing.save(tmp_path, step, state(step, "other"))

@@ -729,8 +729,8 @@ def finish(process: subprocess.Popen) -> None:
     assert process.returncode == 0, errors.decode()
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen, step: int) -> None:
-    """Until the run has a checkpoint of ``step`` or later, or has ended."""
+def wait_for_state(folder: Path, process: subprocess.Popen, step: int) -> None:
+    """Until the run has a state of ``step`` or later, or has ended."""
     while process.poll() is None:
         names = [path.name for path in (folder / "state").glob("step-*.pt")] if (folder / "state").is_dir() else []
         if any(int(name.split("-")[1]) >= step for name in names):
@@ -739,13 +739,13 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen, step: int) -> N
 
 
 def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(prepared, tmp_path):
-    """Ten times SIGKILL at a random moment; with a checkpoint after each step, many fall into its writing."""
+    """Ten times SIGKILL at a random moment; with a state after each step, many fall into its writing."""
     finish(start(prepared, tmp_path / "whole"))
     generator = random.Random(0)
     folder = tmp_path / "killed"
     for kill in range(10):
         process = start(prepared, folder)
-        wait_for_checkpoint(folder, process, step=3 + 5 * kill)
+        wait_for_state(folder, process, step=3 + 5 * kill)
         time.sleep(generator.uniform(0, 0.03))
         process.kill()
         process.communicate()
@@ -760,7 +760,7 @@ def test_a_run_killed_again_and_again_ends_as_if_it_had_not_been(prepared, tmp_p
 def test_a_run_asked_to_stop_saves_its_state_and_goes_on(prepared, tmp_path):
     finish(start(prepared, tmp_path / "whole"))
     process = start(prepared, tmp_path / "stopped")
-    wait_for_checkpoint(tmp_path / "stopped", process, step=8)
+    wait_for_state(tmp_path / "stopped", process, step=8)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode != 0

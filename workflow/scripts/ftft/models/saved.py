@@ -18,16 +18,16 @@ class Mean(TypedDict):
     share: float  # of its weights
 
 
-def read_step(curve: str | os.PathLike[str], checkpoint: str) -> int:
+def read_step(curve: str | os.PathLike[str], name: str) -> int:
     """The step of a saved model, which the metadata of the run's dev curve know.
 
     Raises:
         UserError: as ``read_metadata``; there is no such saved model.
     """
     try:
-        step = json.loads(read_metadata(curve, "checkpoints")["checkpoints"])[checkpoint]
+        step = json.loads(read_metadata(curve, "checkpoints")["checkpoints"])[name]
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
         step = None
     if type(step) is not int:
-        raise damaged(curve, f"checkpoints in its metadata do not say the step of {shown(checkpoint)}")
+        raise damaged(curve, f"checkpoints in its metadata do not say the step of {shown(name)}")
     return step

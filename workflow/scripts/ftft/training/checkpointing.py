@@ -1,4 +1,4 @@
-"""Checkpoints that survive: written whole, verified when read, the newest two kept."""
+"""Files of states to resume from, which survive: written whole, verified when read, the newest two kept."""
 
 import hashlib
 import io
@@ -19,10 +19,10 @@ KEEP = 2
 
 
 def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``state`` as the checkpoint of ``step`` and delete all others but the ``KEEP - 1`` before it.
+    """Write the state of ``step`` and delete all others but the ``KEEP - 1`` before it.
 
     The file takes its name, which carries the checksum of its content, only once it is safely on disk. A write that
-    fails (a full disk) leaves the older checkpoints as they are.
+    fails (a full disk) leaves the older files as they are.
     """
     _check(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,31 +48,31 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
 
 
 def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """The newest checkpoint in ``folder`` that is undamaged and belongs to the run ``fingerprint``, or None."""
+    """The newest state in ``folder`` that is undamaged and belongs to the run ``fingerprint``, or None."""
     _check(folder)
     for path in _newest_first(folder):
         try:
             content = path.read_bytes()
         except OSError as failure:
-            log.warning("checkpoint %s cannot be read (%s); falling back to the one before", path.name, reason(failure))
+            log.warning("the state %s cannot be read (%s); falling back to the one before", path.name, reason(failure))
             continue
         if hashlib.sha256(content).hexdigest()[:16] != path.stem.rsplit("-", 1)[1]:
-            log.warning("checkpoint %s is damaged; falling back to the one before", path.name)
+            log.warning("the state %s is damaged; falling back to the one before", path.name)
             continue
         try:
             state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
             of_this_run = state["fingerprint"] == fingerprint
         except Exception:  # whatever torch raises for a file that holds something else, with advice that is of no use
-            log.warning("checkpoint %s is no state; falling back to the one before", path.name)
+            log.warning("%s is no state; falling back to the one before", path.name)
             continue
         if of_this_run:
             return state
-        log.info("checkpoint %s is of other settings, data or code, and is not used", path.name)
+        log.info("the state %s is of other settings, data or code, and is not used", path.name)
     return None
 
 
 def remove(folder: Path) -> None:
-    """Delete the checkpoints of a run that has ended."""
+    """Delete the states of a run that has ended."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -65,7 +65,7 @@ class RankingStop:
     A ranking needs two epochs, so the first comparison is after three.
 
     Attributes:
-        name: the checkpoint that costs are charged to.
+        name: the saved model that costs are charged to.
         monitor: ``ranking`` compares the scores of all examples by Spearman's rank correlation, ``subset`` the first
             ``fraction`` of them by their Jaccard overlap.
         by: a key of ``CRITERIA``.

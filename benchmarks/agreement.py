@@ -84,7 +84,7 @@ def gold(run: Path, labels: np.ndarray) -> np.ndarray:
 
 
 def moves(datamap: pd.DataFrame, data: pd.DataFrame, probability: np.ndarray) -> dict[str, float]:
-    """Of one run, in percent."""
+    """How the probability of the gold label moves in one run, in percent."""
     row: dict[str, float] = {}
     for region in REGIONS:
         chosen = (datamap["region"] == region).to_numpy()

@@ -42,7 +42,7 @@ FRACTION = 0.33  # what ``select`` takes by default
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a head; these are the defaults of ``tune: head``, on three layers."""
+    """The settings of a head; these are the defaults of ``tune: head``, on three layers."""
 
     layers: int = 3
     features: str = "mean"  # or first, both

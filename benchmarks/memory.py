@@ -33,7 +33,7 @@ from ftft.results.memory_count import needed
 from ftft.results.replay import replay
 
 CASE = CPU_CASES[0]
-STEPS = 20  # of a training that is held against its forecast
+STEPS = 20  # a training that is held against its forecast has so many
 SHAPES = [
     Case("next to nothing, posts", "single", shape("bert", 1, 16, 2, 200)),
     *CPU_CASES[:2],

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[1]
-THERE = ("torch", "transformers", "accelerate", "pandas", "pyarrow")  # with all that they need
+THERE = ("torch", "transformers", "accelerate", "pandas", "pyarrow")  # they are there, with all that they need
 NEEDED = ("snakemake", "humanfriendly")
 NEWER = ("pydantic",)  # may be there, but as an older version that Snakemake's libraries do not fit
 SOLVER = "pulp"  # 16 MiB for a better scheduler

@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def parse(description: str | None) -> argparse.Namespace:
-    """What these benchmarks were asked for."""
+    """Read what these benchmarks are asked for."""
     return options(description).parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What the parts share: their options, the library's path, and small trainings that need no corpus."""
+"""Shared by the parts: their options, the library's path, and small trainings that need no corpus."""
 
 import argparse
 import random
@@ -43,7 +43,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was asked for, and the time at which to end."""
+    """Read what is asked for, and note the time at which to end."""
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + arguments.seconds
     return arguments

@@ -196,7 +196,7 @@ def out_of_memory(folder: Path) -> tuple[str, bool | None]:
         return "needs a GPU", None
     small = Small(folder / "memory", "bert", rows=2048, batch_size=2048, steps=4, evaluate_every=4)
     free()
-    kept = torch.cuda.memory_reserved()  # by libraries
+    kept = torch.cuda.memory_reserved()  # libraries hold so much
     torch.cuda.reset_peak_memory_stats()
     whole = weights(small.train("whole", "cuda", cuda_graphs=False).models)
     needed = torch.cuda.max_memory_allocated() - kept

@@ -26,7 +26,7 @@ from ftft.experiment.plan import Plan
 
 EXPERIMENT = ROOT / "config" / "hsd-cad-budget.yaml"
 SMOKE = {"steps": 18, "evaluate_every": 6, "max_length": 32, "batch_size": 8}
-OF_A_DEVICE = 0.125  # is what each training gets: eight go on side by side
+OF_A_DEVICE = 0.125  # each training gets so much: eight go on side by side
 TO_END = 20.0  # seconds for the tables, and for jobs that are told to stop
 
 
@@ -91,7 +91,7 @@ def sources(section: Any) -> list[dict[str, Any]]:
 def snakemake(out: Path, experiment: dict[str, Any], target: str, seconds: float) -> bool:
     """Bring a target up to date in so many seconds; whether it is."""
     out.mkdir(parents=True, exist_ok=True)
-    locked = any((out / ".snakemake/locks").glob("*"))  # by a call that was killed
+    locked = any((out / ".snakemake/locks").glob("*"))  # a call that was killed has left it so
     for arguments in ([["--unlock"]] if locked else []) + [[target]]:
         (out / "experiment.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", *arguments, "--snakefile", str(ROOT / "Snakefile")]

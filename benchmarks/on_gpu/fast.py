@@ -26,7 +26,7 @@ CASES = [*speed.CPU_CASES[:1], *speed.GPU_CASES]
 SMOKE = speed.Case("a small BERT, posts", "single", speed.shape("bert", 2, 32, 2, 500))
 TEXTS = 960  # an epoch of thirty batches
 ROUNDS = 3  # epochs that are timed, of which the median counts
-# What the device's time goes into, by words in the names of kernels; the first that fits counts.
+# Kinds of work that take the device's time, by words in the names of kernels; the first that fits counts.
 KINDS = {
     "matrix products": ("gemm", "nvjet", "cutlass", "xmma", "splitk"),
     "optimizer, gradient norm": ("multi_tensor", "adam"),
@@ -41,7 +41,7 @@ KINDS = {
 
 @dataclass
 class Row:
-    """What was measured of one case: examples per second, by contender."""
+    """The measurements of one case; ``rates`` are examples per second, by contender."""
 
     case: speed.Case
     folder: Path

@@ -72,7 +72,7 @@ class DynamicsCallback(TrainerCallback):
     ) -> None:
         """Number the examples and watch the model."""
         model, loader = kwargs["model"], kwargs["train_dataloader"]
-        loader = getattr(loader, "base_dataloader", loader)  # what accelerate wraps
+        loader = getattr(loader, "base_dataloader", loader)  # accelerate wraps the loader
         check_supported(args, model, loader.dataset)
         check_folder(self.folder)
         rows = len(loader.dataset)

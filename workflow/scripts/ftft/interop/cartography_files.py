@@ -18,7 +18,7 @@ from pathlib import Path
 from ftft.core.errors import UserError, named
 from ftft.interop.json_lines import Record
 
-# What dataset cartography writes for the forgetfulness of an example that is never predicted correctly.
+# Dataset cartography writes this as the forgetfulness of an example that is never predicted correctly.
 NEVER_LEARNT = 1000
 
 _EPOCH_FILE = re.compile(r"dynamics_epoch_(\d+)\.jsonl", re.ASCII)

@@ -18,7 +18,7 @@ from ftft.core.errors import UserError, listed, shown
 from ftft.data.columns import row_uids
 from ftft.data.schemas import LABEL_LIMIT
 
-_LABEL_NAMES = "labels", "label", "label_ids"  # as transformers' own collators take them
+_LABEL_NAMES = "labels", "label", "label_ids"  # transformers' own collators know these names
 
 
 def check_supported(args: TrainingArguments, model: Any, dataset: Any) -> None:
@@ -41,7 +41,7 @@ def check_supported(args: TrainingArguments, model: Any, dataset: Any) -> None:
 
 
 def class_names(model: Any) -> list[str]:
-    """Those of the model, in the order of its logits."""
+    """Names of the model's classes, in the order of its logits."""
     names, classes = model.config.id2label, model.config.num_labels
     if not 2 <= classes <= LABEL_LIMIT:
         raise UserError(
@@ -59,7 +59,7 @@ def checked_uids(uids: Any, rows: int) -> pa.Array:
     """A uid per row as text: those given, or numbers of rows."""
     if uids is None:
         return row_uids(rows)
-    given = uids.tolist() if hasattr(uids, "tolist") else list(uids)  # as Python's own, from whatever has them
+    given = uids.tolist() if hasattr(uids, "tolist") else list(uids)  # numbers of NumPy and PyTorch become Python's own
     for row, uid in enumerate(given):
         if not isinstance(uid, str | Integral) or isinstance(uid, bool):
             raise UserError(
@@ -114,6 +114,6 @@ def _extremes(dataset: Any) -> list[int]:
         return []
     try:
         labels = np.array([int(label) for label in found])
-    except (TypeError, ValueError):  # no class indices, unless the collator makes some of them
+    except (TypeError, ValueError):  # they are no class indices, unless the collator makes some of them
         return [0]
     return [int(labels.argmin()), int(labels.argmax())] if len(labels) else []

@@ -1,4 +1,4 @@
-"""What an experiment changes about an architecture: its depth and its dropout."""
+"""Changes that an experiment makes to an architecture: to its depth and its dropout."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def truncate(config: Any, layers: int) -> None:
         for key, value in vars(config).items():
             if key.endswith(("layers", "layer_types")) and isinstance(value, list) and len(value) == depth:
                 setattr(config, key, value[:layers])
-        type(config)(**config.to_dict())  # as it is read from a saved model
+        type(config)(**config.to_dict())  # fails now, if reading the saved model would
 
 
 def set_dropout(config: Any, rate: float) -> None:

@@ -1,4 +1,4 @@
-"""What a model from elsewhere has to be: one that reads text, without code of its own, with a tokenizer that fits."""
+"""Checks of a model from elsewhere: it reads text, has no code of its own, and its tokenizer fits."""
 
 import copy
 import json
@@ -65,7 +65,7 @@ def check_kind(config: Any, name: str) -> None:
             "decoder, such as Llama, Qwen or GPT-2"
         )
     depth = getattr(config, "num_hidden_layers", 0)
-    if isinstance(depth, int) and depth > DEEPEST:  # or they would be made until memory is full
+    if isinstance(depth, int) and depth > DEEPEST:  # else they would be made until memory is full
         raise UserError(f"{name} has {shown(depth)} layers by its config.json; allowed: {DEEPEST} at most")
     with loading(f"{name} has a configuration that makes no model"), torch.device("meta"):
         AutoModelForSequenceClassification.from_config(copy.deepcopy(config), trust_remote_code=False)

@@ -20,7 +20,7 @@ from ftft.models.reading import with_padding
 
 log = logging.getLogger(__name__)
 
-CHECKSUMS = "checksums.json"  # of the files of a saved model that decide what it predicts
+CHECKSUMS = "checksums.json"  # has those of the files that decide what a saved model predicts
 _DECIDING = ("config.json", adapters.CONFIG, quantization.FILE, "*.safetensors", "*.bin", "*.index.json")
 REMAKE = "delete the folder models that it is in and run again: it is made anew"
 # Settings that a classifier of another task brings along, by which a pipeline would give other scores than a softmax.
@@ -120,13 +120,13 @@ def architecture(
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
         model = kind.from_config(config, trust_remote_code=False)
-    if not decoders.is_decoder(config):  # whose head needs it
-        model.config.pad_token_id = None  # or a model looks for padding among ids that have no values
+    if not decoders.is_decoder(config):  # the head of a decoder needs it
+        model.config.pad_token_id = None  # else a model looks for padding among ids that have no values
     return model
 
 
 def _own_head(config: Any, names: Collection[str]) -> set[str]:
-    """Those of a model's weights that are a classifier's head, of another task and perhaps another size.
+    """Names of those of a model's weights that are a classifier's head, of another task and perhaps another size.
 
     Such a head has the layer whose size is the number of classes. Where that is not there, what lies outside the
     encoder was pretrained with it, as the head of ModernBERT's language model, and is kept.

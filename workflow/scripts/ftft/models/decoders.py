@@ -20,7 +20,7 @@ def decodes(kind: str) -> bool:
     """Whether models of an architecture do; ``kind`` is its name in transformers."""
     from transformers.models.auto import modeling_auto
 
-    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - {"xlnet"}  # which reads in both directions
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.keys() - {"xlnet"}  # it reads in both directions
     return kind in causal - modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.keys()
 
 

@@ -19,14 +19,14 @@ from ftft.core.files import sha256
 INDEX = "model.safetensors.index.json"
 PARTS = "model-*.safetensors"
 WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
-# What says which model the weights are of and how text becomes tokens. No more: other files change nothing.
+# These say which model the weights are of and how text becomes tokens. Other files change nothing.
 DESCRIPTION = (
     "config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
 )  # fmt: skip
 
 
 def title(identity: Mapping[str, Any]) -> str:
-    """What to call a model in messages, by its source keys."""
+    """The name of a model in messages, by its source keys."""
     if identity["hub"]:
         return f"the model {identity['hub']}"
     if identity["package"]:
@@ -38,7 +38,7 @@ def installed(package: str) -> Path | None:
     """The folder of an installed Python package, or None."""
     try:
         spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError, TypeError):  # a name that no package can have, or of a part of none
+    except (ImportError, ValueError, TypeError):  # no package can have this name, or it is of a part of none
         return None
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 

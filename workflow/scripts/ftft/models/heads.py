@@ -1,4 +1,4 @@
-"""What is trained on the features of a frozen encoder: a small head of our own, or the architecture's.
+"""Heads that are trained on the features of a frozen encoder: a small one of our own, or the architecture's.
 
 Both take ``inputs_embeds`` (B, 1, D), the features of B examples, and return logits (B, C) as a transformers classifier
 does, so the training loop needs to know nothing of them.
@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAtte
 
 from ftft.core.errors import UserError
 
-ON_FEATURES = ("head", "probe")  # what is trained on frozen features, as the setting ``tune`` of a run names it
+ON_FEATURES = ("head", "probe")  # values of ``tune`` in the settings of a run that trains on frozen features
 
 
 class HeadConfig(PretrainedConfig):
@@ -86,7 +86,7 @@ def build(
     torch.manual_seed(seed)
     for module in head.modules():
         if isinstance(module, nn.Linear):
-            module.reset_parameters()  # PyTorch's own: uniform within 1 / sqrt(fan-in)
+            module.reset_parameters()  # they are PyTorch's own: uniform within 1 / sqrt(fan-in)
     values = train.astype(np.float64)
     deviation = values.std(axis=0)
     head.mean.copy_(torch.from_numpy(values.mean(axis=0)))

@@ -1,4 +1,4 @@
-"""What an adapter is, as a training is told; ``adapters`` makes it."""
+"""The settings of an adapter, as a training is told them; ``adapters`` makes it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Lora:
-    """What an adapter is; see ``config.Lora``, and ``config.Model`` for ``quantize``."""
+    """The settings of an adapter; see ``config.Lora``, and ``config.Model`` for ``quantize``."""
 
     rank: int
     alpha: int

@@ -24,7 +24,7 @@ from ftft.models.folders import INDEX, PARTS, WEIGHTS, loading, title
 from ftft.models.scratch import ROBERTA_LIKE, from_scratch
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
-# What a hub model's folder holds beside its weights: configuration, vocabulary, tokenizer.
+# Files in the folder of a hub model beside its weights: configuration, vocabulary, tokenizer.
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 
 
@@ -217,7 +217,7 @@ def _fetch(model: str, revision: str | None) -> str:
         if weights is None:
             raise UserError(f"the model {model} has no weights this can read; allowed: {' or '.join(WEIGHTS)}")
         wanted = [*SMALL_FILES, weights, *([PARTS] if weights == INDEX else [])]
-        # By the name that the config gives, not by its commit: the cache then knows that name without the network too.
+        # It has the name that the config gives, not its commit: the cache then knows that name without the network too.
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted)).name
     except GatedRepoError:
         raise UserError(f"the model {model} is gated: accept its terms on the hub and set HF_TOKEN") from None
@@ -228,7 +228,7 @@ def _fetch(model: str, revision: str | None) -> str:
     except (RepositoryNotFoundError, HFValidationError):
         raise UserError(f"no model {shown(model)} on the hub: check the id, and HF_TOKEN if it is private") from None
     except (OSError, HTTPError) as failure:
-        folder = _cached(model, revision)  # what an earlier run or a copied cache left
+        folder = _cached(model, revision)  # an earlier run or a copied cache may have left it
         if folder is None:
             raise UserError(
                 f"the model {model} cannot be fetched ({reason(failure)}) and is not in the local cache: run the rule "

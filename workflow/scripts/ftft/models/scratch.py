@@ -114,7 +114,7 @@ def _tokenizer(architecture: str, size: int, train: Path) -> Any:
     vocabulary = [*special, *pieces, *words[: max(size - len(special) - len(pieces), 0)]]
     if kind is BertTokenizer:
         return BertTokenizer(vocab={piece: index for index, piece in enumerate(vocabulary)})
-    # Log-probabilities under which a word is split only where it is not in the vocabulary.
+    # With these log-probabilities a word is split only where it is not in the vocabulary.
     return kind(vocab=[(piece, 0.0 if piece in special else -1.0) for piece in vocabulary])
 
 

@@ -62,7 +62,7 @@ def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> 
         try:
             state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
             of_this_run = state["fingerprint"] == fingerprint
-        except Exception:  # whatever torch raises for a file that holds something else, with advice that is of no use
+        except Exception:  # torch raises all kinds of things, with advice that is of no use here
             log.warning("%s is no state; falling back to the one before", path.name)
             continue
         if of_this_run:

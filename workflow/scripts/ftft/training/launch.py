@@ -27,7 +27,7 @@ def train(job: Job, title: str) -> None:
     """Run ``loop.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
     runtime = _runtime(job)
     with gpus.assigned(job.gpus, device=runtime["device"]) as assigned:
-        processes = max(len(assigned.devices), 1)  # one where the CPU is to do the work of several GPUs
+        processes = max(len(assigned.devices), 1)  # a CPU does the work of several GPUs in one
         call = Call(
             cfg=job.params.cfg,
             files=_files(job),

@@ -25,8 +25,9 @@ from ftft.dynamics.artifact import read_dynamics
 from ftft.dynamics.datamap import REGIONS
 from ftft.dynamics.measures import gold_values, softmax
 from ftft.dynamics.ranking import first
+from ftft.experiment.config import Select
 
-FRACTION = 0.33  # what ``select`` takes by default
+FRACTION: float = Select.model_fields["fraction"].default
 
 
 def main() -> None:

@@ -15,19 +15,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 import yaml
+from basis import ROOT, tokenized
 from training_speed import BATCH, CPU_CASES, Case, header, load, parse, plain
 
 # isort: split
 import runs
 
 from ftft.compute.batching import TokenizedDataset
-from ftft.data import prepare, tokens
 from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
 from ftft.training import loop
 from ftft.training.settings import Files
 
-EXPERIMENT = Path(__file__).parents[1] / "config" / "hsd-cad-minilm.yaml"
+EXPERIMENT = ROOT / "config" / "hsd-cad-minilm.yaml"
 CASE = CPU_CASES[0]
 MODEL = "minilm-l6"
 PLAIN_EVALUATED = 320  # texts that stand for all texts of an evaluation
@@ -59,12 +59,8 @@ def main() -> None:
 
 def inputs(folder: Path, plan: Plan, corpora: Path) -> Files:
     """Tokens of the experiment's train and dev sets."""
-    paths = {}
-    for dataset in ("train", *plan.dev_sets.values()):
-        prepare.download(stages.download(plan, dataset), folder / f"{dataset}.parquet", corpora)
-        inputs = (folder / f"{dataset}.parquet", folder / "source/tokenizer.json", folder / "source/source.json")
-        paths[dataset] = folder / f"tokens-{dataset}.parquet"
-        tokens.tokenize(*inputs, paths[dataset], max_length=300)
+    datasets = ("train", *plan.dev_sets.values())
+    paths = {dataset: tokenized(plan, dataset, corpora, folder, 300)[1] for dataset in datasets}
     dev = {name: paths[dataset] for name, dataset in plan.dev_sets.items()}
     return runs.files(folder, source=folder / "source", train=paths["train"], dev=dev)
 

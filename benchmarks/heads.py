@@ -21,23 +21,23 @@ import pandas as pd
 import torch
 import transformers
 import yaml
+from agreement import FRACTION
+from basis import ROOT, tokenized
 from torch import nn
 from torch.nn import functional
 from training_speed import BATCH, MINILM
 
 from ftft.compute.batching import TokenizedDataset
-from ftft.data import prepare, tokens
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics import datamap
 from ftft.dynamics.ranking import correlation, first
 from ftft.evaluation import metrics
-from ftft.experiment import config, stages
+from ftft.experiment import config
 from ftft.experiment.plan import Plan
 from ftft.models import pretrained
 
-CONFIGS = Path(__file__).parents[1] / "config"
+CONFIGS = ROOT / "config"
 EXPERIMENTS = {"planted": "planted.yaml", "cad": "hsd-cad-minilm.yaml", "nli": "nli-minilm.yaml"}
-FRACTION = 0.33  # what ``select`` takes by default
 
 
 @dataclass(frozen=True)
@@ -211,22 +211,20 @@ def load(name: str, corpora: Path, folder: Path, cache: Path) -> Task:
     pretrained.prepare(MINILM, folder / "source")
     splits = {}
     for dataset in ("train", *plan.dev_sets.values()):
-        path, tokenized = folder / "data.parquet", folder / "tokens.parquet"
-        prepare.download(stages.download(plan, dataset), path, corpora)
-        inputs = (path, folder / "source/tokenizer.json", folder / "source/source.json")
-        tokens.tokenize(*inputs, tokenized, max_length=plan.config.training_of("minilm-l6").max_length)
+        longest = plan.config.training_of("minilm-l6").max_length
+        data, tokens = tokenized(plan, dataset, corpora, folder, longest)
         file = cache / f"{name}-{dataset}.npy"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            np.save(file, encode(tokenized, folder / "source"))
-        splits[dataset] = Split(np.load(file), pd.read_parquet(path))
+            np.save(file, encode(tokens, folder / "source"))
+        splits[dataset] = Split(np.load(file), pd.read_parquet(data))
     dev = {dataset: splits[artifact] for dataset, artifact in plan.dev_sets.items()}
     return Task(splits["train"], dev, len(plan.config.data.labels), plan.config.data.metric)
 
 
-def encode(tokenized: Path, source: Path) -> np.ndarray:
+def encode(tokens: Path, source: Path) -> np.ndarray:
     """(N, layers, 2, width) states without dropout; what MiniLM has after L layers is what it gives when cut to L."""
-    dataset = TokenizedDataset.read(tokenized)
+    dataset = TokenizedDataset.read(tokens)
     weights = pretrained.weights_folder(source)
     assert weights is not None
     encoder = transformers.AutoModel.from_pretrained(weights, dtype=torch.float32).eval()

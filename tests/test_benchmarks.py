@@ -11,6 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ftft.core.artifacts import read_table
+from ftft.experiment import config
+from ftft.experiment.plan import Plan
+
 ROOT = Path(__file__).parents[1]
 TEXTS = 64
 
@@ -54,6 +58,19 @@ def test_single_steps_can_be_taken(speed, case, tmp_path):
     run = speed.start(tmp_path / "case", case)
     assert where_time_goes.take(run, 1) > 0
     assert len(run.journal.losses) == 1
+
+
+def test_tokens_of_an_experiments_data(speed, case, tmp_path):
+    import basis
+
+    (tmp_path / "train.csv").write_text("words,class\na day in town ends,no\nends,yes\n", encoding="utf-8")
+    data = {"text": "words", "label": "class", "labels": ["no", "yes"], "train": {"path": "train.csv"}}
+    models = {"models": {"model": {"path": "nowhere"}}, "mains": ["model"], "methods": {"erm": {}}, "seeds": [0]}
+    training = {"training": {"epochs": 1, "learning_rate": 1e-3}}
+    plan = Plan(config.load({"task": "t", "data": data | {"dev": {"path": "none.csv"}}} | models | training))
+    (texts, tokens) = basis.tokenized(plan, "train", tmp_path, tmp_path / "case", max_length=4)
+    assert read_table(texts)["label"].to_pylist() == [0, 1]
+    assert [len(ids) for ids in read_table(tokens)["input_ids"].to_pylist()] == [4, 3]  # [CLS] ends [SEP]
 
 
 def test_the_forecast_of_memory_stands_beside_the_peak_of_a_training(speed, case, tmp_path, monkeypatch):

@@ -4,24 +4,22 @@ import argparse
 import random
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / folder) for folder in ("workflow/scripts", "benchmarks", "tests")]
-warnings.filterwarnings("ignore")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from basis import plan_of
+
+# isort: split
 import pyarrow as pa
 import runs
-import torch
 import transformers
 
 from ftft.core import artifacts
 from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION, LABEL, data_schema
-from ftft.experiment import config, stages
-from ftft.experiment.plan import Plan
+from ftft.experiment import stages
 from ftft.models import pretrained
 from ftft.training import loop
 from ftft.training.settings import Files
@@ -49,11 +47,6 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
-def device() -> str:
-    """The kind of device that is measured."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 class Small:
     """A model of a few weights of one family, and texts for it.
 
@@ -65,18 +58,9 @@ class Small:
     def __init__(self, folder: Path, family: str, rows: int = 640, **settings: Any) -> None:
         self.folder = folder
         scratch = {"architecture": family, "layers": 2, "hidden_size": 64, "heads": 4, "intermediate_size": 128}
-        nowhere = {"path": "none.csv"}  # nothing reads it
         defaults = {"batch_size": 32, "steps": 20, "evaluate_every": 20, "learning_rate": 5e-4, "max_length": 64}
-        experiment = {
-            "task": "gpu",
-            "data": {"text": "text", "labels": LABELS, "train": nowhere, "dev": nowhere},
-            "models": {"model": {"scratch": scratch | {"max_positions": 128}}},
-            "mains": ["model"],
-            "methods": {"erm": {}},
-            "seeds": [0],
-            "training": defaults | {"dropout": 0.0, "precision": "fp32"} | settings,
-        }
-        self.plan = Plan(config.load(experiment))
+        training = defaults | {"dropout": 0.0, "precision": "fp32"} | settings
+        self.plan = plan_of({"scratch": scratch | {"max_positions": 128}}, LABELS, training)
         if not (folder / "source").exists():
             self._prepare(rows)
 

@@ -22,11 +22,12 @@ from unittest import mock
 
 os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA starts; stronger than what training sets
 
-from common import FAMILIES, LABELS, ROOT, Small, device, options, parse
+from common import FAMILIES, LABELS, Small, options, parse
 
 # isort: split
 import numpy as np
 import torch
+from basis import ROOT, device
 from safetensors.torch import load_file
 from torch.nn import functional
 

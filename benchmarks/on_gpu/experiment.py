@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, device, options, parse
+from common import options, parse
 
 # isort: split
 import yaml
+from basis import ROOT, device
 from snakemake.utils import update_config
 from training_speed import MINILM
 

@@ -20,10 +20,10 @@ from common import options, parse
 # isort: split
 import torch
 import training_speed as speed
+from basis import device
 from torch.profiler import ProfilerActivity, profile
 
 CASES = [*speed.CPU_CASES[:1], *speed.GPU_CASES]
-SMOKE = speed.Case("a small BERT, posts", "single", speed.shape("bert", 2, 32, 2, 500))
 TEXTS = 960  # an epoch of thirty batches
 ROUNDS = 3  # epochs that are timed, of which the median counts
 # Kinds of work that take the device's time, by words in the names of kernels; the first that fits counts.
@@ -60,7 +60,7 @@ def main() -> None:
     peak = None if arguments.smoke else speed.header(torch.get_num_threads())
     with tempfile.TemporaryDirectory() as name:
         rows = []
-        for number, case in enumerate([SMOKE] if arguments.smoke else CASES):
+        for number, case in enumerate([speed.SMOKE] if arguments.smoke else CASES):
             row = Row(case, Path(name) / str(number))
             case.prepare(row.folder, arguments.data)
             rows.append(row)
@@ -72,7 +72,7 @@ def main() -> None:
         table(rows, peak)
         if arguments.smoke:
             return
-        if speed.device() == "cuda":
+        if device() == "cuda":
             for row in rows:
                 if time.monotonic() + 20 < arguments.deadline:
                     row.rates["this loop, kernel by kernel"] = ours(row, cuda_graphs=False)
@@ -92,14 +92,14 @@ def as_it_is(row: Row) -> None:
 
 def ours(row: Row, *, compiled: bool = False, cuda_graphs: bool = True) -> float:
     """Examples per second of this loop, with training dynamics; on a GPU its passes are recorded unless compiled."""
-    if speed.device() == "cuda":
+    if device() == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     run = speed.start(row.folder, row.case, compile=compiled, cuda_graphs=cuda_graphs and not compiled)
     row.flops = speed.useful_flops(row.folder, run.step.flops) / speed.TEXTS
     epoch(run)
     rates = [speed.TEXTS / epoch(run) for _ in range(ROUNDS)]
-    if speed.device() == "cuda" and not compiled:
+    if device() == "cuda" and not compiled:
         row.memory = row.memory or torch.cuda.max_memory_reserved()
         with profile(activities=[ProfilerActivity.CUDA]) as profiled:
             epoch(run)
@@ -134,7 +134,7 @@ def epoch(run: Any) -> float:
 
 def trainer(row: Row, *, compiled: bool = False) -> float:
     """Examples per second of the Trainer in bf16 with its best settings."""
-    on_gpu = speed.device() == "cuda"
+    on_gpu = device() == "cuda"
     return statistics.median(
         speed.hf_epochs(row.folder, row.case, bf16=on_gpu, compiled=compiled, epochs=1 + ROUNDS)[1:]
     )

@@ -16,9 +16,9 @@ from common import options, parse
 # isort: split
 import torch
 import training_speed as speed
+from basis import device
 
 TOGETHER = (1, 2, 4, 8)
-SMOKE = speed.Case("a small BERT, posts", "single", speed.shape("bert", 2, 32, 2, 500))
 SECONDS = 6.0
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     if sys.argv[1] == "one":
         return one(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]), smoke=sys.argv[5] == "smoke")
     arguments = parse(options(__doc__))
-    case, seconds = (SMOKE, 1.0) if arguments.smoke else (speed.CPU_CASES[0], SECONDS)
+    case, seconds = (speed.SMOKE, 1.0) if arguments.smoke else (speed.CPU_CASES[0], SECONDS)
     if arguments.smoke:
         speed.TEXTS = 256
     print(
@@ -68,7 +68,7 @@ def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
     if smoke:
         speed.TEXTS = 256
     torch.set_num_threads(1)
-    run = speed.start(folder, SMOKE if smoke else speed.CPU_CASES[0])
+    run = speed.start(folder, speed.SMOKE if smoke else speed.CPU_CASES[0])
     for _ in range(run.steps - 1):  # passes of all shapes are recorded
         run.advance()
     run.journal.losses.clear()
@@ -82,7 +82,7 @@ def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
         steps += 1
         speed.synchronize()  # or a queue of work would be counted that is not done yet
     rate = steps * speed.BATCH / (time.perf_counter() - begin)
-    memory = torch.cuda.max_memory_reserved() / 1e6 if speed.device() == "cuda" else 0.0
+    memory = torch.cuda.max_memory_reserved() / 1e6 if device() == "cuda" else 0.0
     print(rate, memory)
 
 

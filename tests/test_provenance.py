@@ -170,6 +170,16 @@ def test_every_script_is_in_the_table():
     assert set(REACHED) == {path.stem for path in SCRIPTS.glob("*.py")}
 
 
+def test_modules_and_classes_are_short_enough_to_read():
+    long = []
+    for module in sorted(provenance.LIBRARY.rglob("*.py")):
+        text = module.read_text(encoding="utf-8")
+        classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+        long += [f"{module.name} {node.name}" for node in classes if node.end_lineno - node.lineno >= 160]
+        long += [module.name] if text.count("\n") > 300 else []
+    assert long == []
+
+
 def test_imports_run_one_way_down_the_floors():
     library = SCRIPTS / "ftft"
     assert {path.parent.name for path in library.glob("*/__init__.py")} == set(FLOORS)

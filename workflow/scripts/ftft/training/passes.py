@@ -7,10 +7,9 @@ import torch
 from torch.nn import functional
 
 from ftft.compute import devices
-from ftft.compute.batching import fixed_rows, micro_batches
+from ftft.compute.batching import Examples, fixed_rows, micro_batches
 from ftft.compute.cost import Stage
 from ftft.compute.flops import FlopCount
-from ftft.training.inputs import Inputs
 
 NO_LABEL = -100  # of a row that only fills a pass up to its size
 
@@ -63,12 +62,12 @@ def cut(
     ]
 
 
-def collated(each: Pass, batch_size: int, inputs: Inputs) -> dict[str, np.ndarray]:
+def collated(each: Pass, batch_size: int, data: Examples, *, pad_id: int) -> dict[str, np.ndarray]:
     """The model's inputs of a pass; (B,) ``rows`` and ``labels`` of its examples; and ``of``, the size of its batch."""
-    data, filled = inputs.data, each.filled
+    filled = each.filled
     labels = np.where(np.arange(len(filled)) < len(each.rows), data.labels[filled], NO_LABEL)
     targets = {"rows": filled, "labels": labels, "of": np.array(batch_size, np.float32)}
-    return data.collate(filled, pad_id=inputs.pad_id, positions=each.positions) | targets
+    return data.collate(filled, pad_id=pad_id, positions=each.positions) | targets
 
 
 def loss(logits: torch.Tensor, batch: dict[str, torch.Tensor], expert: torch.Tensor | None) -> torch.Tensor:

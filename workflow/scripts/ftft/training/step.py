@@ -132,11 +132,12 @@ class Step:
                 continue
             # A mask belongs to its pass, not to the process that computes it or to what came before.
             seed = ((self.seed * 1_000_003 + number) * 1_009 + index) % 2**63
-            given = devices.to_device(passes.collated(each, len(batch), self.inputs), self.device)
-            loss, logits = self.passes(given, seed)
+            given = passes.collated(each, len(batch), self.inputs.data, pad_id=self.inputs.pad_id)
+            moved = devices.to_device(given, self.device)
+            loss, logits = self.passes(moved, seed)
             total += loss
             if recorder is not None:
-                recorder.record(given["rows"][: len(each.rows)], logits[: len(each.rows)])
+                recorder.record(moved["rows"][: len(each.rows)], logits[: len(each.rows)])
             self.taken += 1
             if self.taken % GIVE_BACK_EVERY == 0 and self.inputs.features is None:  # a head holds next to nothing
                 devices.give_back_memory(self.device)
@@ -158,14 +159,7 @@ class Step:
         )
 
     def _compute(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """A forward and a backward pass, which adds to the gradients.
-
-        Args:
-            batch: see ``passes.collated``.
-
-        Returns:
-            the loss and the (B, C) logits.
-        """
+        """Loss and (B, C) logits of a pass over a batch of ``passes.collated``; adds to the gradients."""
         inputs = {name: tensor for name, tensor in batch.items() if name not in ("rows", "labels", "of")}
         with self.accelerator.autocast():
             logits = self.forward(**inputs).logits.float()

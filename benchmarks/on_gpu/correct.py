@@ -221,8 +221,8 @@ def free() -> None:
 
 
 def not_finite(folder: Path) -> tuple[str, bool]:
-    """A learning rate that no model survives."""
-    small = Small(folder / "diverging", "bert", learning_rate=1e30, optimizer="sgd", max_grad_norm=0.0, warmup=0.0)
+    """A learning rate and a weight decay that no model survives."""
+    small = Small(folder / "diverging", "bert", learning_rate=1e9, weight_decay=1e9, optimizer="sgd", warmup=0.0)
     try:
         small.train("run", device())
     except UserError as failure:

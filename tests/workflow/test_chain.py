@@ -191,6 +191,16 @@ def test_a_finished_run_has_nothing_to_do(finished):
     assert planned_jobs(finished) == []
 
 
+def test_an_evaluation_of_a_run_that_the_experiment_does_not_have_is_one_line(finished):
+    wanted = "results/topics/evaluation/reference/large/seed9/final/metrics.parquet"
+    done = snakemake(finished, "--dry-run", wanted)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "results/topics/reference/large/seed9: the configuration has no such training run; needed: one of its models, "
+        "methods and seeds (0)"
+    )
+
+
 def test_a_second_run_in_another_folder_gives_the_same_bytes(finished, tmp_path):
     again = write_experiment(tmp_path)
     done = snakemake(again)

@@ -37,7 +37,7 @@ from ftft.dynamics import datamap, selection
 from ftft.dynamics.artifact import write_dynamics
 from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
-from ftft.jobs.environment import Runtime
+from ftft.jobs.environment import Environment, Runtime
 from ftft.models import classifier, pretrained
 from ftft.training import launch, loop, outputs, scoring
 from ftft.training.inputs import Inputs
@@ -861,13 +861,13 @@ def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, thre
         output=dict.fromkeys(("models", "metrics", "cost", "manifest"), "folder/file"),
         params=SimpleNamespace(cfg={"dev": [], "tune": "all"}, code=""),
         wildcards=SimpleNamespace(seed="0"),
-        runtime={"runtime": {"device": "cpu"}, "cores": cores},
+        environment=Environment(runtime=Runtime(device="cpu"), cores=cores),
         threads=threads,
         gpus=0,
         log=None,
     )
     launch.train(job, "a training")
-    assert asked[0].runtime == {"device": "cpu", "progress": bar}
+    assert asked[0].runtime == asdict(Runtime(device="cpu", progress=bar))
 
 
 @pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])

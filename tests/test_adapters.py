@@ -1,5 +1,6 @@
 """LoRA: what is trained, saved and loaded, against PyTorch, PEFT and transformers on their own."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -503,7 +504,7 @@ def test_a_base_from_the_hub_is_named_by_id_and_commit(pretrained_sources, saved
 
 def test_without_peft_an_adapter_is_refused_in_one_line(train, pretrained_sources, tmp_path, monkeypatch):
     folder = train(tmp_path) / "models/final"
-    monkeypatch.setattr(adapters.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for attempt in (lambda: adapted(pretrained_sources["bert"]), lambda: classifier.load(folder)):
         with pytest.raises(UserError, match="needs the Python package peft, which is not installed: pip install peft"):
             attempt()

@@ -225,8 +225,8 @@ def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(
     assert snakemake(folder).returncode != 0  # refused before anything runs
     assert not (folder / "results").exists()
     config["training"]["batch_size"] = 16
-    config["models"]["large"]["learning_rate"] = 1e30  # the main model breaks after the reference is done
-    config["models"]["large"] |= {"optimizer": "sgd", "max_grad_norm": 0.0, "warmup": 0.0}
+    diverging = {"optimizer": "sgd", "learning_rate": 1e9, "weight_decay": 1e9, "warmup": 0.0}
+    config["models"]["large"] |= diverging  # the main model breaks after the reference is done
     write_config(folder, config)
     done = snakemake(folder, "mains")
     assert done.returncode != 0
@@ -238,7 +238,7 @@ def test_an_interrupted_run_leaves_no_half_written_artifact_and_repeats_nothing(
     ]
     run = folder / "results/topics/main/large/small/ambiguous-0.33/seed0"
     assert not [path for path in run.rglob("*") if path.is_file()]
-    for key in ("learning_rate", "optimizer", "max_grad_norm", "warmup"):
+    for key in diverging:
         del config["models"]["large"][key]
     write_config(folder, config)
     jobs = planned_jobs(folder, "mains")

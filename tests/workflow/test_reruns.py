@@ -460,16 +460,16 @@ def test_targeted_reruns_are_as_documented(finished, command, expected):
 @pytest.mark.parametrize(
     ("target", "rules"),
     [
-        ("tokens", {"download", "download_model", "tokenize"}),
+        ("tokens", {"download", "download_model", "tokenize"} | CHECKED),
         ("forecast", {"download", "download_model", "tokenize"} | CHECKED | FORECAST),
-        ("references", {"download", "download_model", "tokenize", "train_reference"}),
-        ("datamaps", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}),
+        ("references", {"download", "download_model", "tokenize", "train_reference"} | CHECKED),
+        ("datamaps", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"} | CHECKED),
         ("transfer", {"download", "download_model", "tokenize", "train_reference", "compute_datamap"}
          | COMPARED | CHECKED | FORECAST),
-        ("subsets", RESULTS_ALONE - TABLES - COMPARED - {"train_main", "evaluate_ood"}),
-        ("mains", RESULTS_ALONE - TABLES - COMPARED - {"evaluate_ood"}),
-        ("evaluations", RESULTS_ALONE - TABLES - COMPARED),
-        ("summary", RESULTS_ALONE - COMPARED - SHOWN),
+        ("subsets", RESULTS_ALONE - TABLES - COMPARED - {"train_main", "evaluate_ood"} | CHECKED),
+        ("mains", RESULTS_ALONE - TABLES - COMPARED - {"evaluate_ood"} | CHECKED),
+        ("evaluations", RESULTS_ALONE - TABLES - COMPARED | CHECKED),
+        ("summary", RESULTS_ALONE - COMPARED - SHOWN | CHECKED),
         ("report", ALL - SHOWN | {"report"}),
         ("draw_figures", RESULTS_ALONE - SHOWN | {"draw_figures"}),
         ("write_tables", RESULTS_ALONE - SHOWN - {"trace_costs"} | {"write_tables"}),

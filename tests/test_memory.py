@@ -11,12 +11,15 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from ftft.compute import kernels, memory
-from ftft.compute.memory import KeptCount, Pass
+from ftft.compute.memory import Conditions, KeptCount
 from ftft.models.classifier import architecture, build
 
 LABELS = ["a", "b", "c"]
 SHAPES = [(3, 7), (5, 33), (16, 12)]
-CPU, CPU_BF16 = Pass(gpu=False, bf16=False, checkpointing=False), Pass(gpu=False, bf16=True, checkpointing=False)
+CPU, CPU_BF16 = (
+    Conditions(gpu=False, bf16=False, checkpointing=False),
+    Conditions(gpu=False, bf16=True, checkpointing=False),
+)
 
 
 def saved(model: torch.nn.Module, batch: int, length: int, *, bf16: bool) -> int:
@@ -116,7 +119,7 @@ def test_the_most_is_what_pytorch_asks_for(sources, family):
 def test_layers_that_are_computed_again_keep_their_inputs_alone(sources):
     with memory.without_values():
         again = KeptCount.of(
-            architecture(sources["bert"], labels=3, dropout=0.0, device="cpu"), Pass(False, False, True)
+            architecture(sources["bert"], labels=3, dropout=0.0, device="cpu"), Conditions(False, False, True)
         )
         kept = KeptCount.of(architecture(sources["bert"], labels=3, dropout=0.0, device="cpu"), CPU)
     assert again.of_pass(8, 60) < kept.of_pass(8, 60) / 4
@@ -126,7 +129,7 @@ def test_attention_on_a_gpu_keeps_no_scores(sources):
     """But once in each layer the mask, for all heads, in the numbers that it is added to."""
     config = architecture(sources["bert"], labels=3).config
     with memory.without_values():
-        on_gpu = KeptCount.of(architecture(sources["bert"], labels=3, device="cpu"), Pass(True, False, False))
+        on_gpu = KeptCount.of(architecture(sources["bert"], labels=3, device="cpu"), Conditions(True, False, False))
         on_cpu = KeptCount.of(architecture(sources["bert"], labels=3, device="cpu"), CPU)
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     assert on_gpu.bytes[5] == pytest.approx(4 * layers)  # bytes per example and pair of tokens
@@ -141,7 +144,7 @@ def test_on_a_gpu_dropout_keeps_a_byte_per_number_and_softmax_is_in_fp32():
             return SimpleNamespace(logits=self.second(functional.dropout(hidden, 0.5, self.training)))
 
     with memory.without_values():
-        on_gpu = KeptCount.of(Dropped(), Pass(True, True, False), width=4)
+        on_gpu = KeptCount.of(Dropped(), Conditions(True, True, False), width=4)
     # Of a token: the input in bf16; softmax in fp32; the mask; the second layer's input in bf16, as its weights.
     assert on_gpu.of_pass(5, 7) == 5 * 7 * (4 * 2 + 6 * 4 + 6 + 6 * 2) + 6 * 2 * 2
 

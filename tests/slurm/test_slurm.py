@@ -319,7 +319,7 @@ def test_jobs_with_a_share_of_a_gpu_ask_for_shards_or_a_whole_one(send, finished
 
 
 def test_the_error_message_leads_to_the_log(send, finished, tmp_path):
-    config = slurm_config(learning_rate=1e30, optimizer="sgd", max_grad_norm=0.0, warmup=0.0)
+    config = slurm_config(learning_rate=1e9, weight_decay=1e9, optimizer="sgd", warmup=0.0)
     folder = copy(finished, tmp_path / "failing", config)
     sent = send(folder, f"{ERM.format(seed=0)}/metrics.parquet", "--retries", "0")
     sent.wait(fails=True)

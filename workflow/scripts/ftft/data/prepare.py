@@ -53,7 +53,7 @@ def download(cfg: Download, output: Path, data_dir: str | Path = ".", url: str |
     data = data.filter(pc.is_valid(data["label"]))
     if source["part"]:
         data = data.filter(_in_part(data["uid"], *source["part"]))
-    if source["rows"] and not source["builtin"]:  # of which so many are made
+    if source["rows"] and not source["builtin"]:  # a builtin makes so many itself
         if data.num_rows < source["rows"]:
             log.warning("%s: rows is %d, but there are only %d", where, source["rows"], data.num_rows)
         data = data.slice(0, source["rows"])

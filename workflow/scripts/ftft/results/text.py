@@ -57,5 +57,5 @@ def as_text(overview: pd.DataFrame, metric: str) -> str:
         title.append(f"{table.pop('seeds').iloc[0]} seed{'s' if several else ''}")
     title.append(f"{metric} in percent{' ± spread over seeds' if several else ''}")
     if "cost" in table:
-        title.append("cost in FLOPs (ERM = 100)")
+        title.append(f"cost in {FLOPS}")
     return f"{', '.join(title)}\n\n{aligned(table, [name for name in ROW if name in table])}"

@@ -1,5 +1,6 @@
 """What all sections of a configuration share: strict keys, names fit for paths, texts and lists as YAML has them."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -80,11 +81,10 @@ class Section(BaseModel):
                 raise ValueError(f"YAML reads this as the truth value {str(each).lower()}; a number is expected")
             if int not in kinds or str in kinds:
                 continue
-            if isinstance(each, str) and not re.fullmatch(r"[-+]?[0-9]+", each.strip()):
+            endless = isinstance(each, float) and math.isinf(each)
+            if endless or (isinstance(each, str) and not re.fullmatch(r"[-+]?[0-9]+", each.strip())):
                 several = ", or several as in [0, 1, 2, 3]" if get_origin(annotation) is list else ""
                 raise ValueError(f"a whole number is expected{several}; found {shown(each)}")
-            if isinstance(each, int | float) and abs(each) > LARGEST:
-                raise ValueError(f"a whole number is at most {LARGEST}; found {shown(each)}")
         return value
 
     @field_validator("*", mode="after")

@@ -3,6 +3,7 @@
 #
 # A cluster job parses this again: it must stay light, use no network and print nothing.
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -61,19 +62,24 @@ Environment(
 ).pass_on()
 
 
+def one_of(names):
+    """A wildcard that stands for one of these names: a path with another one, or any without names, no rule makes."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
 wildcard_constraints:
-    dataset=r"[^/]+",
-    tokenizer=r"[^/]+",
-    source=r"[^/]+",
-    encoder=r"[^/]+",
-    model=r"[^/]+",
-    reference=r"[^/]+",
-    main=r"[^/]+",
-    subset=r"[^/]+(/[^/]+)?",
-    recipe=r"[^/]+(/[^/]+)?",
-    seed=r"\d+",
-    run=r"(reference|main)/.+/seed\d+",
-    checkpoint=r"[^/]+",
+    dataset=one_of(CONTENT),
+    source=one_of(MODEL_CONTENT),
+    tokenizer=one_of({name for name, _ in PLAN.tokenized}),
+    encoder=one_of(PLAN.embedded),
+    model=one_of({model for model, _ in PLAN.probes}),
+    reference=one_of({run.model for run in PLAN.runs if not run.recipe}),
+    main=one_of({run.model for run in PLAN.runs if run.recipe}),
+    subset=one_of(PLAN.subsets),
+    recipe=one_of({run.recipe for run in PLAN.runs if run.recipe}),
+    seed=one_of(PLAN.config.seeds),
+    run=one_of(PLAN.run_at),
+    checkpoint=one_of(PLAN.evaluated),
 
 
 def code(script):

@@ -2,20 +2,10 @@
 # Out: input functions: the files that a job reads, by the model, run or subset that its wildcards name.
 
 
-def run_of(wildcards):
-    """The training run that the wildcards of an evaluation name."""
-    if wildcards.run not in PLAN.run_at:
-        sys.exit(
-            f"{LAYOUT.run(wildcards.run).folder}: the configuration has no such training run; needed: one of its models, "
-            f"methods and seeds ({', '.join(map(str, PLAN.config.seeds))})"
-        )
-    return PLAN.run_at[wildcards.run]
-
-
 def model_of(wildcards):
     """Name of the model that a job trains or evaluates."""
     if "run" in wildcards.keys():
-        return run_of(wildcards).model
+        return PLAN.run_at[wildcards.run].model
     if "encoder" in wildcards.keys():
         return PLAN.model_of_encoder(wildcards.encoder)
     names = (wildcards.get(key) for key in ("reference", "main", "model"))
@@ -95,7 +85,7 @@ def start_of(wildcards):
 
 def start_of_run(wildcards):
     """The model with a trained head that the run of an evaluated model started from."""
-    run = run_of(wildcards)
+    run = PLAN.run_at[wildcards.run]
     return LAYOUT.probe(run.model, run.seed).models
 
 

@@ -24,6 +24,7 @@ import runs
 from ftft.compute.batching import TokenizedDataset
 from ftft.experiment import config, stages
 from ftft.experiment.plan import Plan
+from ftft.jobs.environment import Runtime
 from ftft.training import loop
 from ftft.training.settings import Files
 
@@ -43,8 +44,7 @@ def main() -> None:
         files = inputs(folder, plan, arguments.data)
         plain_loop = [plain_seconds(folder, files, plan)]
         begin = time.perf_counter()
-        runtime = {"progress": False}
-        loop.train(stages.train(plan, MODEL), files, seed=0, runtime=runtime, threads=arguments.threads)
+        loop.train(stages.train(plan, MODEL), files, seed=0, runtime=Runtime(progress=False), threads=arguments.threads)
         seconds = time.perf_counter() - begin
         plain_loop.append(plain_seconds(folder, files, plan))
         print("| stage | steps | texts | seconds | share |\n|---|---|---|---|---|")

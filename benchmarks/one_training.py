@@ -23,6 +23,5 @@ if __name__ == "__main__":
     folder = Path(given["folder"])
     tokens = folder / "tokens.parquet"
     files = runs.files(folder, source=folder / "source", train=tokens, dev={IN_DISTRIBUTION: tokens})
-    runtime = {"device": "cpu", "progress": False}
-    loop.train(given["cfg"], files, seed=0, runtime=runtime, threads=given["threads"])
+    loop.train(given["cfg"], files, seed=0, runtime=runs.ON_CPU, threads=given["threads"])
     print(peak_memory_mb())

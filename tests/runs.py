@@ -2,13 +2,17 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ftft.experiment.config import Training
+from ftft.jobs.environment import Runtime
 from ftft.training import launch
 from ftft.training.run import Run
 from ftft.training.settings import Call, Files
+
+ON_CPU = Runtime(device="cpu", progress=False)
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -35,7 +39,7 @@ def train_in_two_processes(
     cfg: dict[str, Any], files: Files, *, seed: int = 0, log: Path | None = None, **runtime: Any
 ) -> None:
     """A training with the title ``two``, on the CPU."""
-    told = {"device": "cpu", "progress": False} | runtime
+    told = replace(ON_CPU, **runtime)
     call = Call(cfg, files, seed, told, threads=1, code="", title="two", log=str(log) if log else None)
     launch.run_processes(call, 2)
 

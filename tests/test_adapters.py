@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,6 @@ from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.dynamics.artifact import read_dynamics
 from ftft.evaluation.evaluate import evaluate
-from ftft.jobs.environment import Runtime
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.models.lora import Lora
 from ftft.results import replay
@@ -105,9 +105,8 @@ def train(examples, pretrained_sources):
 
     def train(folder, cfg=None, family="bert", **runtime):
         AcceleratorState._reset_state(reset_partial_state=True)
-        runtime = {"device": "cpu", "progress": False} | runtime
         wanted = files(examples, pretrained_sources[family], family, folder)
-        loop.train(cfg or settings(), wanted, seed=SEED, runtime=runtime, threads=1)
+        loop.train(cfg or settings(), wanted, seed=SEED, runtime=replace(runs.ON_CPU, **runtime), threads=1)
         return folder
 
     return train
@@ -120,7 +119,7 @@ def begun(examples, pretrained_sources, tmp_path):
     def begun(cfg=None, family="bert"):
         AcceleratorState._reset_state(reset_partial_state=True)
         wanted = files(examples, pretrained_sources[family], family, tmp_path / "begun")
-        return Run(cfg or settings(), wanted, SEED, Runtime(device="cpu", progress=False), 1, "begun")
+        return Run(cfg or settings(), wanted, SEED, runs.ON_CPU, 1, "begun")
 
     return begun
 

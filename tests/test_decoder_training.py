@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def prepare(folder: Path, data: Path, source: dict[str, Any]) -> dict[str, Any]:
 def train(folder: Path, inputs: dict[str, Any], seed: int = 0) -> Path:
     AcceleratorState._reset_state(reset_partial_state=True)
     cfg = runs.settings(LABELS, [IN_DISTRIBUTION], TRAINING)
-    runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
+    runtime = replace(runs.ON_CPU, checkpoint_minutes=0.0)
     loop.train(cfg, runs.files(folder, **inputs), seed=seed, runtime=runtime, threads=1)
     return folder
 

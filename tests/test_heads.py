@@ -55,7 +55,7 @@ def train(prepared, source, folder, cfg):
     AcceleratorState._reset_state(reset_partial_state=True)
     data = {"train": prepared / "train.parquet", "dev": {IN_DISTRIBUTION: prepared / "dev.parquet"}}
     files = runs.files(folder, source=source, **data)
-    loop.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=SEED, runtime=runs.ON_CPU, threads=1)
     return folder
 
 

@@ -86,7 +86,7 @@ def train(
         guide=prepared / "guide.parquet" if guide else None,
         dynamics=None,
     )
-    loop.train(cfg, files, seed=0, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=0, runtime=runs.ON_CPU, threads=1)
     curve = pq.read_table(files.metrics).to_pandas()
     return curve[(curve["metric"] == "accuracy") & (curve["dataset"] == "reversed")]["value"].iloc[-1]
 

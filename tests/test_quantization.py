@@ -22,7 +22,6 @@ from ftft.core.errors import InterruptedRunError, UserError
 from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.evaluation.evaluate import evaluate
-from ftft.jobs.environment import Runtime
 from ftft.models import adapters, classifier, pretrained, quantization
 from ftft.models.lora import Lora
 from ftft.training import loop
@@ -86,7 +85,7 @@ def begun(examples, prepared, tmp_path):
     def begun(cfg, family, folder=tmp_path / "begun"):
         AcceleratorState._reset_state(reset_partial_state=True)
         of = {"source": prepared[family], "train": examples[family], "dev": {IN_DISTRIBUTION: examples[family]}}
-        return Run(cfg, runs.files(folder, **of), SEED, Runtime(device="cpu", progress=False), 1, "begun")
+        return Run(cfg, runs.files(folder, **of), SEED, runs.ON_CPU, 1, "begun")
 
     return begun
 
@@ -96,8 +95,7 @@ def train(examples, prepared):
     def train(folder, cfg=None, family="llama"):
         AcceleratorState._reset_state(reset_partial_state=True)
         of = {"source": prepared[family], "train": examples[family], "dev": {IN_DISTRIBUTION: examples[family]}}
-        runtime = {"device": "cpu", "progress": False}
-        loop.train(cfg or settings(), runs.files(folder, **of), seed=SEED, runtime=runtime, threads=1)
+        loop.train(cfg or settings(), runs.files(folder, **of), seed=SEED, runtime=runs.ON_CPU, threads=1)
         return folder
 
     return train

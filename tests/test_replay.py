@@ -90,7 +90,7 @@ def trained(prepared, folder, job, stops=None):
         folder, source=Path(job["source"]), train=data, dev={IN_DISTRIBUTION: data}, subset=subset, dynamics=None
     )
     AcceleratorState._reset_state(reset_partial_state=True)
-    loop.train(cfg, files, seed=SEED, runtime={"device": "cpu", "progress": False}, threads=1)
+    loop.train(cfg, files, seed=SEED, runtime=runs.ON_CPU, threads=1)
     cost = pq.read_table(folder / "cost.parquet").to_pandas()
     return cost[cost["stage"] == "train"].set_index("checkpoint")
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,10 +89,12 @@ def settings(*, stops=None, reference_stop=None, final=True, upweight=None, expe
     return runs.settings(LABELS, [IN_DISTRIBUTION, "other"], defaults | training_settings, **changes)
 
 
-def train(prepared: Path, folder: Path, cfg: dict | None = None, *, seed: int = 0, runtime=None, **changes) -> Path:
-    runtime = {"device": "cpu", "progress": False} | (runtime or {})
+def train(
+    prepared: Path, folder: Path, cfg: dict | None = None, *, seed: int = 0, runtime: dict | None = None, **changes
+) -> Path:
+    told = replace(runs.ON_CPU, **runtime or {})
     AcceleratorState._reset_state(reset_partial_state=True)  # a process has one precision; these tests want several
-    loop.train(cfg or settings(), files(prepared, folder, **changes), seed=seed, runtime=runtime, threads=1)
+    loop.train(cfg or settings(), files(prepared, folder, **changes), seed=seed, runtime=told, threads=1)
     return folder
 
 
@@ -697,12 +699,12 @@ def test_a_device_that_is_not_there_is_one_line(prepared, tmp_path):
 RUNNER = """
 import json, sys
 sys.path[:0] = json.loads(sys.argv[1])
-from test_training import Path, files, settings, loop, STOP
+from test_training import Path, Runtime, files, settings, loop, STOP
 prepared, folder = Path(sys.argv[2]), Path(sys.argv[3])
 stops = {STOP: {"monitor": "ood_dev", "patience": 3, "min_delta": 0.0}}
 settles = {"name": "settled", "monitor": "ranking", "by": "ambiguous", "fraction": 0.33, "bound": 0.97}
 cfg = settings(stops=stops, reference_stop=settles, epochs=12, evaluate_every=4)
-runtime = {"device": "cpu", "progress": False, "checkpoint_minutes": 0.0}
+runtime = Runtime(device="cpu", progress=False, checkpoint_minutes=0.0)
 loop.train(cfg, files(prepared, folder), seed=0, runtime=runtime, threads=1)
 """
 
@@ -827,7 +829,7 @@ def test_what_is_left_counts_evaluations_too(prepared, tmp_path):
 @pytest.mark.parametrize("progress", [True, False])
 def test_a_terminal_gets_a_bar_and_whole_lines(prepared, tmp_path, progress):
     """On a terminal the bar is drawn over and over, and the lines of the log stay whole above it."""
-    runner = RUNNER.replace('"progress": False', f'"progress": {progress}')
+    runner = RUNNER.replace("progress=False", f"progress={progress}")
     runner = runner.replace("loop.train(", "from ftft.jobs.job import reporting\nwith reporting(None): loop.train(")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 120))
@@ -867,7 +869,7 @@ def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, thre
         log=None,
     )
     launch.train(job, "a training")
-    assert asked[0].runtime == asdict(Runtime(device="cpu", progress=bar))
+    assert asked[0].runtime == Runtime(device="cpu", progress=bar)
 
 
 @pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])

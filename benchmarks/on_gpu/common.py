@@ -4,6 +4,7 @@ import argparse
 import random
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ftft.core import artifacts
 from ftft.data import tokens
 from ftft.data.schemas import IN_DISTRIBUTION, LABEL, data_schema
 from ftft.experiment import stages
+from ftft.jobs.environment import Runtime
 from ftft.models import pretrained
 from ftft.training import loop
 from ftft.training.settings import Files
@@ -91,6 +93,6 @@ class Small:
         """Train it on a kind of device; returns the files."""
         files = self.files(name)
         files.metrics.parent.mkdir(parents=True, exist_ok=True)
-        runtime = {"device": kind, "progress": False, "compile": False} | runtime
-        loop.train(stages.train(self.plan, "model"), files, seed=0, runtime=runtime, threads=2)
+        told = replace(Runtime(device=kind, progress=False, compile=False), **runtime)
+        loop.train(stages.train(self.plan, "model"), files, seed=0, runtime=told, threads=2)
         return files

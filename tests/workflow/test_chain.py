@@ -355,6 +355,7 @@ def test_whatever_is_made_the_data_are_checked(tmp_path, target):
         # Four seeds: four models on all data, and two of them at a third of the steps on all data, a random third and
         # two models'.
         ("hsd-cad-smollm2.yaml", 4 * (4 + 2 * 4)),
+        ("hsd-cad-smollm2.yaml overlays/hsd-cad-smollm2-short.yaml", 2 * (4 + 2 * 4)),
         # Two seeds: four models on all data, and the subsets: random, the main model's own and three references'.
         ("hsd-cad-minilm.yaml", 2 * (4 + 1 + 1 + 3)),
         # One seed: the same, a fifth model, its subset, JTT, the product of experts, three fractions and a criterion.

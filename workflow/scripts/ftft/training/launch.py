@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ftft.core.errors import UserError
 from ftft.jobs import gpus
+from ftft.jobs.environment import Runtime
 from ftft.jobs.job import Job, reporting
 from ftft.jobs.running import end_after
 from ftft.models import heads
@@ -26,7 +27,7 @@ from ftft.training.settings import Call, Files
 def train(job: Job, title: str) -> None:
     """Run ``loop.train`` on the inputs, outputs and settings of a job of rule train_reference or train_main."""
     runtime = _runtime(job)
-    with gpus.assigned(job.gpus, device=runtime["device"]) as assigned:
+    with gpus.assigned(job.gpus, device=runtime.device) as assigned:
         processes = max(len(assigned.devices), 1)  # a CPU does the work of several GPUs in one
         call = Call(
             cfg=job.params.cfg,
@@ -44,7 +45,7 @@ def train(job: Job, title: str) -> None:
             _train(call)
 
 
-def _runtime(job: Job) -> dict[str, Any]:
+def _runtime(job: Job) -> Runtime:
     """The configuration's ``runtime``, with what follows from the job."""
     runtime = job.environment.runtime
     # Where jobs run side by side, they and Snakemake write into each other's bars; lines stay whole.
@@ -52,7 +53,7 @@ def _runtime(job: Job) -> dict[str, Any]:
     runtime = replace(runtime, progress=runtime.progress and alone)
     if job.params.cfg["tune"] in heads.ON_FEATURES:  # a head is trained in seconds and has no use for a GPU
         runtime = replace(runtime, device="cpu")
-    return asdict(runtime)
+    return runtime
 
 
 def _files(job: Job) -> Files:

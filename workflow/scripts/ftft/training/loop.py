@@ -24,7 +24,7 @@ def train(
     files: Files,
     *,
     seed: int,
-    runtime: dict[str, Any] | None = None,
+    runtime: Runtime | None = None,
     threads: int | None = None,
     code: str = "",
     title: str = "train",
@@ -45,7 +45,7 @@ def train(
         InterruptedRunError: SIGTERM, SIGINT or SIGUSR1 arrived; the state is saved and the same call continues.
     """
     started = time.perf_counter()
-    run = Run(cfg, files, seed, Runtime(**runtime or {}), threads, title)
+    run = Run(cfg, files, seed, runtime or Runtime(), threads, title)
     packages = run.settings.lora.packages if run.settings.lora is not None else []
     made_from = manifest.describe(cfg, seed, code, files.inputs, packages) | {"precision": run.precision}
     resuming.resume(run, manifest.fingerprint(made_from))

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from ftft.jobs.environment import Runtime
 from ftft.models.lora import Lora
 from ftft.models.saved import FINAL
 from ftft.training import steps
@@ -61,7 +62,7 @@ class Call:
     cfg: dict[str, Any]
     files: Files
     seed: int
-    runtime: dict[str, Any]
+    runtime: Runtime
     threads: int
     code: str
     title: str

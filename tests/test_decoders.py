@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import DECODERS
-from tokenizers import processors
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, pipeline
+from tokenizers import Tokenizer, pre_tokenizers, processors
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, BertTokenizer, pipeline
 
 from ftft.core.errors import UserError
 from ftft.models import classifier, decoders, pretrained
@@ -143,18 +143,18 @@ def test_the_padding_token(case):
     """Words with a number each; the model has an embedding of a hundred."""
     own, more, expected = CHOICES[case]
     vocab = {"<|endoftext|>": 0, "tall": 1, "a": 2} | more
-    tokenizer = Tokenizer(vocab, {"eos_token": "<|endoftext|>", "unk_token": None, "bos_token": None} | own)
+    tokenizer = Asked(vocab, {"eos_token": "<|endoftext|>", "unk_token": None, "bos_token": None} | own)
     tokenizer.ends = case.startswith("not what")
     config = SimpleNamespace(vocab_size=100)
     decoders.prepare(config, tokenizer, "it")
     assert (tokenizer.pad_token, config.pad_token_id, tokenizer.padding_side) == (expected, vocab[expected], "right")
 
 
-class Tokenizer(SimpleNamespace):
+class Asked(SimpleNamespace):
     """What ``decoders.prepare`` asks of one."""
 
     def __init__(self, vocab: dict[str, int], names: dict[str, str | None]) -> None:
-        super().__init__(vocab=vocab, ends=False, **names)
+        super().__init__(vocab=vocab, ends=False, init_kwargs={}, **names)
 
     @property
     def pad_token_id(self) -> int:
@@ -170,7 +170,7 @@ class Tokenizer(SimpleNamespace):
 def test_a_tokenizer_without_a_token_that_can_pad_is_one_line():
     names = {"pad_token": None, "eos_token": None, "unk_token": None, "bos_token": None}
     with pytest.raises(UserError) as line:
-        decoders.prepare(SimpleNamespace(vocab_size=9), Tokenizer({"a": 2}, names), "the model x")
+        decoders.prepare(SimpleNamespace(vocab_size=9), Asked({"a": 2}, names), "the model x")
     assert str(line.value) == (
         "the tokenizer of the model x has no token that can pad, without which texts make no batch: add pad_token to "
         "its tokenizer_config.json"
@@ -205,3 +205,45 @@ def test_a_model_of_text_and_images_is_one_line(tmp_path, decoder_sources):
         UserError, match=r"is a model of more than text \(gemma3\), which is not supported: choose an encod"
     ):
         pretrained.prepare({"path": str(folder)}, tmp_path / "source")
+
+
+def test_a_saved_tokenizer_gives_what_it_gave(tmp_path):
+    """Also one of a class that gives token types, which GPT-2 would add to each position."""
+    vocabulary = {token: number for number, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])}
+    tokenizer = BertTokenizer(vocab=vocabulary, padding_side="left")
+    config = AutoConfig.for_model("gpt2", vocab_size=len(vocabulary))
+    decoders.prepare(config, tokenizer, "it")
+    config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert list(again("a")) == list(tokenizer("a")) == ["input_ids", "attention_mask"]
+    assert again.padding_side == "right"
+
+
+@pytest.mark.parametrize("named", ["GPT2Tokenizer", None])
+def test_texts_are_cut_as_the_file_of_a_tokenizer_says(tmp_path, decoder_sources, named):
+    """Whatever the class does that its settings name."""
+    folder = saved(tmp_path / "lm", decoder_sources["llama"], **({"tokenizer_class": named} if named else {}))
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    own.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), own.pre_tokenizer])
+    own.save(str(folder / "tokenizer.json"))
+    pretrained.prepare({"path": str(folder)}, tmp_path / "source")
+    model = classifier.build(tmp_path / "source", LABELS, seed=0)
+    classifier.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "")
+    for place in ("source", "model"):
+        found = AutoTokenizer.from_pretrained(tmp_path / place).backend_tokenizer
+        for text in ("in 2026", "a\n\n12"):
+            pieces = [piece for piece, _ in own.pre_tokenizer.pre_tokenize_str(text)]
+            assert [piece for piece, _ in found.pre_tokenizer.pre_tokenize_str(text)] == pieces
+            assert found.encode(text).ids == own.encode(text).ids
+
+
+def test_scores_that_are_capped_are_computed_in_the_plain_implementation(tmp_path, decoder_sources):
+    """PyTorch's own leaves the cap out."""
+    model = classifier.build(decoder_sources["gemma2"], LABELS, seed=0, attention="sdpa")
+    assert model.config._attn_implementation == "eager"
+    classifier.save(model, model.state_dict(), decoder_sources["gemma2"], tmp_path / "model", "")
+    assert classifier.load(tmp_path / "model", "sdpa").config._attn_implementation == "eager"
+    assert classifier.build(decoder_sources["llama"], LABELS, seed=0, attention="sdpa").config._attn_implementation == (
+        "sdpa"
+    )

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,12 +131,16 @@ def test_never_more_on_a_device_than_its_shares_and_a_killed_job_frees_its_own()
 def test_a_job_with_a_share_gets_no_more_of_the_memory(monkeypatch):
     limits = []
     monkeypatch.setattr(gpus.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpus.torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=16e9))
     monkeypatch.setattr(gpus.torch.cuda, "set_per_process_memory_fraction", limits.append)
     with gpus.assigned(0.25):
         pass
     with gpus.assigned(1), gpus.assigned(0.25, device="cpu"):
         pass
-    assert limits == [0.25]
+    with gpus.assigned(0.125):
+        pass
+    # What each process takes beside has room too.
+    assert limits == [(4_000 - gpus.OUTSIDE) / 16_000, (2_000 - gpus.OUTSIDE) / 16_000]
 
 
 def test_where_the_memory_cannot_be_limited_the_share_and_what_is_visible_are_given_back(monkeypatch):
@@ -143,6 +148,7 @@ def test_where_the_memory_cannot_be_limited_the_share_and_what_is_visible_are_gi
         raise RuntimeError("CUDA error: device busy")
 
     monkeypatch.setattr(gpus.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpus.torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=1e9))
     monkeypatch.setattr(gpus.torch.cuda, "set_per_process_memory_fraction", refuse)
     monkeypatch.setenv(gpus.VISIBLE, "0,1")
     with pytest.raises(RuntimeError, match="device busy"), gpus.assigned(0.5):
@@ -165,12 +171,36 @@ def test_the_process_sees_its_devices_only_and_afterwards_what_it_saw_before(mon
     assert os.environ[gpus.VISIBLE] == "3,4"
 
 
-def test_what_a_scheduler_gave_is_taken_as_it_is(monkeypatch):
-    """Each job of a node may call its device 0; a lock would make them wait for each other."""
+def test_allocations_of_a_node_do_not_wait_for_each_other(monkeypatch):
+    """Each of them may call its device 0."""
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with gpus.assigned(1) as one:
+        monkeypatch.setenv("SLURM_JOB_ID", "8")
+        with gpus.assigned(1) as other:
+            assert one.devices == other.devices == ("0",)
+
+
+def test_jobs_inside_an_allocation_of_one_gpu_take_turns(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv(gpus.VISIBLE, "0")
-    with gpus.assigned(1) as one, gpus.assigned(1) as other:
-        assert one == other == gpus.Assigned(("0",))
+    with gpus.assigned(1):
+        second = start("0")
+        assert not select.select([second.stdout], [], [], 5)[0]
+    assert second.stdout.readline().split()[0] == "0"
+    finish(second)
+
+
+def test_a_device_is_counted_when_no_other_is_visible_any_more(monkeypatch):
+    """The driver may read what is visible to count, as it does for parts of a GPU (MIG), and it reads that once."""
+    seen = []
+    monkeypatch.setenv(gpus.VISIBLE, "MIG-a,MIG-b")
+    monkeypatch.setattr(gpus.torch.cuda, "device_count", lambda: seen.append(os.environ[gpus.VISIBLE]) or 1)
+    with gpus.assigned(1):
+        monkeypatch.setenv(gpus.VISIBLE, "MIG-a,MIG-b")
+        with gpus.assigned(1):
+            pass
+    assert seen == ["MIG-a", "MIG-b"]
 
 
 def test_jobs_inside_one_allocation_share_it(monkeypatch):

@@ -1,6 +1,7 @@
 """Recorded training passes, with recordings that are pretended: a replay computes the pass on what was copied in."""
 
 import logging
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -62,7 +63,7 @@ def test_what_cannot_be_recorded_is_computed_as_it_is_and_reported_once(monkeypa
             recorded({"x": torch.tensor([1.0, 2.0])}, 0)
     assert weight.grad == 6.0  # of two passes
     assert [record.message for record in caplog.records] == [
-        "a pass cannot be recorded as a CUDA graph and is launched as it is: operation not permitted when stream is "
+        "passes cannot be recorded as CUDA graphs and are launched as they are: operation not permitted when stream is "
         "capturing"
     ]
 
@@ -76,3 +77,69 @@ def test_out_of_memory_while_recording_is_for_the_caller(monkeypatch, weight):
     with pytest.raises(torch.OutOfMemoryError):
         graphs.Recorded(compute_with(weight), [weight])({"x": torch.tensor([1.0])}, 0)
     assert weight.grad == 0.0
+
+
+def test_after_one_refusal_no_other_shape_is_tried(monkeypatch, weight):
+    tried = []
+
+    def refused(compute, batch, pool):
+        tried.append(len(batch["x"]))
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(graphs, "record", refused)
+    recorded = graphs.Recorded(compute_with(weight), [weight])
+    for size in (1, 2, 3):
+        recorded({"x": torch.ones(size)}, 0)
+    assert tried == [1]
+    assert weight.grad == 6.0
+
+
+class Streams:
+    """CUDA's streams and recordings, pretended: which stream is current, and who waits for whom."""
+
+    def __init__(self, monkeypatch):
+        self.current, self.waits = "main", []
+        for name, value in {
+            "current_device": lambda: 0,
+            "current_stream": lambda: SimpleNamespace(wait_stream=lambda other: self.waits.append(("main", other))),
+            "stream": self.on,
+            "graph": self.graph,
+            "CUDAGraph": SimpleNamespace,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        side = SimpleNamespace(wait_stream=lambda other: self.waits.append(("side", other)))
+        monkeypatch.setattr(graphs, "_side_stream", lambda device: side)
+
+    @contextmanager
+    def on(self, stream):
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextmanager
+    def graph(self, graph, pool, stream):
+        """As PyTorch's: where ending the recording fails, the stream is not given back."""
+        self.current = stream
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_warm_up_that_fails_is_waited_for(monkeypatch):
+    streams = Streams(monkeypatch)
+
+    def full(batch):
+        raise torch.OutOfMemoryError("pretended")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        graphs.record(full, {})
+    assert [who for who, _ in streams.waits] == ["side", "main"]
+    assert streams.current == "main"
+
+
+def test_a_recording_that_fails_gives_the_stream_back(monkeypatch):
+    streams = Streams(monkeypatch)
+    with pytest.raises(RuntimeError, match="during capture"):
+        graphs.record(lambda batch: (None, None), {})
+    assert streams.current == "main"

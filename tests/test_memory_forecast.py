@@ -1,5 +1,7 @@
 """The forecast of memory: its parts from a model that is really built, and every sentence in full."""
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +12,7 @@ from pyarrow import csv
 
 from ftft.compute import devices, memory
 from ftft.core import artifacts
+from ftft.core.errors import UserError
 from ftft.data.schemas import tokens_schema
 from ftft.experiment.config import Training
 from ftft.models import classifier
@@ -178,7 +181,7 @@ def test_on_a_gpu_a_second_shape_is_recorded_beside_the_first(job):
     assert row_of(job, (3, 16), (3, 8), machine=Machine({"small": 1}, {}))["other_mb"] == 0
 
 
-@pytest.mark.parametrize(("share", "expected"), [(1, 80_000), (0.25, 20_000), (4, 80_000)])
+@pytest.mark.parametrize(("share", "expected"), [(1, 79_300), (0.25, 19_300), (4, 79_300)])
 def test_of_a_gpu_there_is_the_share_that_a_job_gets(monkeypatch, share, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80_000_000_000))
@@ -203,6 +206,29 @@ def test_the_largest_of_many_layers_is_told_from_two(job, monkeypatch):
     )
     job["layers"] = None  # three
     assert (row_of(job, (2, 40), (3, 9))["batch"], built.count(1), built.count(2)) == (2, 1, 1)
+
+
+def test_a_model_that_cannot_be_cut_is_counted_as_a_whole(job, monkeypatch):
+    """As Funnel, or one with an adapter beside its last layers alone."""
+    job["layers"] = None  # three
+    plain = row_of(job, (2, 40), (3, 9))
+
+    def refuse(config, layers):
+        raise UserError("layers: it cannot be cut to its first layers, leave layers out")
+
+    monkeypatch.setattr(classifier, "truncate", refuse)
+    assert row_of(job, (2, 40), (3, 9)) == plain
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["query"]}])
+def test_weights_count_as_they_are_loaded_whatever_they_are_published_in(job, tmp_path, source, lora):
+    if lora is not None:
+        job["training"] |= {"tune": "lora", "lora": lora | {"merge": False, "quantize": None}}
+    plain = row_of(job, (3, 9))
+    job["source"] = shutil.copytree(source, tmp_path / "bf16")
+    config = json.loads((job["source"] / "config.json").read_text())
+    (job["source"] / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+    assert row_of(job, (3, 9)) == plain
 
 
 def test_an_architecture_that_cannot_be_counted_has_no_row_and_a_line(job, monkeypatch, caplog):

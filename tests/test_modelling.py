@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -440,6 +441,15 @@ def test_loading_a_model_in_several_files_takes_little_more_memory_than_the_mode
     size, ratio = map(float, done.stdout.split())
     assert size > 80e6
     assert ratio < 1.2
+
+
+def test_gradient_checkpointing_by_its_name_in_earlier_transformers():
+    told = []
+    earlier = SimpleNamespace(
+        supports_gradient_checkpointing=True, gradient_checkpointing_enable=lambda **how: told.append(how)
+    )
+    devices.checkpoint_activations(earlier)
+    assert told == [{"gradient_checkpointing_kwargs": {"use_reentrant": False}}]
 
 
 def test_gradient_checkpointing_where_there_is_none_is_refused_in_one_line(sources, monkeypatch):

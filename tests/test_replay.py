@@ -175,6 +175,14 @@ def test_passes_are_padded_as_on_the_device(three, source, machine, micro_batch_
     assert found.shapes.tolist() == sorted(map(list, passes))
 
 
+def test_each_of_several_gpus_gets_a_part_of_a_batch(three):
+    three["training"]["settings"]["batch_size"] = 3
+    found = replay.replay({"run": three}, Machine({"small": 2}))["run"]
+    assert found.shapes.tolist() == [[1, 8], [2, 24]]
+    alone = replay.replay({"run": three}, Machine({"small": 2}, device="cpu"))["run"]  # one process does their work
+    assert alone.shapes.tolist() == [[3, 17]]
+
+
 def test_layers_that_are_computed_again_are_not_recorded(three):
     three["training"]["settings"] |= {"gradient_checkpointing": True, "micro_batch_size": 2}
     found = replay.replay({"run": three}, Machine({"small": 1}))["run"]
@@ -260,3 +268,14 @@ def test_what_a_user_can_mend_is_one_line(three, prepared, source):
         replay.replay({"run": three}, CPU)
     with pytest.raises(UserError, match="layers: 9 is more than the 3 layers of bert"):
         replay.replay({"run": work(prepared, source) | {"layers": 9}}, CPU)
+
+
+def test_a_model_that_cannot_be_cut_is_counted_as_a_whole(source, monkeypatch):
+    plain = replay._of_model(source, None, 3)
+
+    def refuse(config, layers):
+        raise UserError("layers: it cannot be cut to its first layers, leave layers out")
+
+    monkeypatch.setattr(classifier, "truncate", refuse)
+    whole = replay._of_model(source, None, 3)
+    assert whole.train_pass(3, 9) == plain.train_pass(3, 9) > whole.forward_pass(3, 9) == plain.forward_pass(3, 9)

@@ -39,10 +39,11 @@ from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
 from ftft.jobs.environment import Environment, Runtime
 from ftft.models import classifier, pretrained
-from ftft.training import launch, loop, outputs, scoring
+from ftft.training import launch, loop, outputs, passes, scoring
 from ftft.training.inputs import Inputs
 from ftft.training.run import Run
 from ftft.training.settings import Files
+from ftft.training.step import Step
 
 N = 70
 LABELS = ["negative", "positive"]
@@ -870,6 +871,26 @@ def test_only_a_training_with_the_terminal_to_itself_has_a_bar(monkeypatch, thre
     )
     launch.train(job, "a training")
     assert asked[0].runtime == Runtime(device="cpu", progress=bar)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch_size", "tokens", "processes", "expected"),
+    [(None, None, 1, None), (None, None, 2, 17), (None, 2_048, 2, None), (4, None, 2, 4), (33, None, 2, 17)],
+)
+def test_each_of_several_processes_gets_a_part_of_a_batch(micro_batch_size, tokens, processes, expected):
+    assert passes.largest(33, micro_batch_size, tokens=tokens, processes=processes) == expected
+
+
+def test_where_nothing_else_cuts_a_batch_several_processes_do(prepared, tmp_path, monkeypatch):
+    """As on GPUs: the second process has passes of its own in every step."""
+    monkeypatch.setattr(devices, "tokens_per_pass", lambda device, *, train: None)
+    step = Run(settings(), files(prepared, tmp_path), 0, runs.ON_CPU, 1, "run").step
+    monkeypatch.setattr(type(step.accelerator), "num_processes", 2)
+    monkeypatch.setattr(type(step.accelerator), "process_index", 1)
+    step = Step(step.update.model, step.inputs, step.training, step.accelerator, runs.ON_CPU, seed=0, steps=1, title="")
+    step.update.clear()
+    step.gradients(0, np.arange(step.training.batch_size), Stage())
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in step.update.model.parameters())
 
 
 @pytest.mark.parametrize("settings_of_run", [{}, {"dropout": 0.0, "micro_batch_size": None}], ids=["dropout", "whole"])

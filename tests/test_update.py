@@ -49,3 +49,21 @@ def test_the_loss_is_a_part_of_the_mean_over_the_batch_and_rows_that_fill_up_cou
     # By the expert, the first example's classes are 3 to 1, and nothing is said of the second.
     expert = torch.log(torch.tensor([[0.5, 0.5], [1.0, 1e-6], [0.75, 0.25]]))
     assert passes.loss(logits, batch, expert).item() == pytest.approx(-(math.log(0.75) + math.log(0.8)) / 4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_room_for_the_optimizer_is_made_first_and_changes_nothing(optimizer):
+    """Where passes are recorded; a recording keeps memory that nothing else can use."""
+    told = Optimization(**Training(steps=1, optimizer=optimizer, weight_decay=0.1).model_dump())
+    updates = []
+    for in_place in (False, True):
+        torch.manual_seed(0)
+        layer: Any = torch.nn.Linear(5, 3)
+        updates.append(Update(layer, told, CPU, in_place=in_place))
+        assert bool(updates[-1].optimizer.state) is in_place
+    for number in range(3):
+        for update in updates:
+            (update.model(torch.full((2, 5), 1.0 + number)) ** 2).sum().backward()
+            update.apply(0.1)
+    for one, other in zip(*(update.model.parameters() for update in updates), strict=True):
+        assert torch.equal(one, other)

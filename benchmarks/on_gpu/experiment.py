@@ -1,6 +1,6 @@
 """A real experiment on a device: hate speech from CAD to DynaHate, as its configuration has it, run by Snakemake.
 
-    python benchmarks/on_gpu/experiment.py --data FOLDER [--config CONFIG OVERLAY…] [--together SEEDS]
+    python benchmarks/on_gpu/experiment.py --data FOLDER [--config CONFIG OVERLAY…] [--together SEEDS] [--share SHARE]
 
 Several jobs share the device. Two seeds at once, then as many more as the time allows: if it is over before all are
 done, the table has those that are. What it made stays in results/gpu, so the next call goes on from there.
@@ -27,7 +27,6 @@ from ftft.experiment.plan import Plan
 
 EXPERIMENT = ROOT / "config" / "hsd-cad-budget.yaml"
 SMOKE = {"steps": 18, "evaluate_every": 6, "max_length": 32, "batch_size": 8}
-OF_A_DEVICE = 0.125  # each training gets so much: eight go on side by side
 TO_END = 20.0  # seconds for the tables, and for jobs that are told to stop
 
 
@@ -37,12 +36,19 @@ def main() -> None:
         "--config", type=Path, nargs="+", default=[EXPERIMENT], help="an experiment and what is laid over it"
     )
     parser.add_argument("--together", type=int, default=2, help="seeds at once; the next ones where the time allows")
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=0.125,
+        choices=[1, 0.5, 0.25, 0.125],
+        help="of the device that each training gets; models of a hundred million weights and more want half of it",
+    )
     arguments = parse(parser)
     out = ROOT / "results" / ("gpu-smoke" if arguments.smoke else "gpu")
     experiment: dict[str, Any] = {}
     for file in arguments.config:
         update_config(experiment, yaml.safe_load(file.read_text(encoding="utf-8")))
-    experiment = changed(experiment, arguments.data)
+    experiment = changed(experiment, arguments.data, arguments.share)
     if arguments.smoke:
         experiment = small(experiment)
     begin, seeds = time.monotonic(), experiment["seeds"]
@@ -59,9 +65,9 @@ def main() -> None:
     print(f"{seconds:.0f} s with Snakemake, on {os.cpu_count()} cores")
 
 
-def changed(experiment: dict[str, Any], data: Path) -> dict[str, Any]:
+def changed(experiment: dict[str, Any], data: Path, share: float) -> dict[str, Any]:
     """The experiment with this machine's data, model and device."""
-    resources = {"threads": 1, "gpu": OF_A_DEVICE if device() == "cuda" else 0}
+    resources = {"threads": 1, "gpu": share if device() == "cuda" else 0}
     for model in experiment["models"].values():
         if "package" in model:
             for key in ("package", "path", "sha256"):

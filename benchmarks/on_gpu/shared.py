@@ -5,6 +5,7 @@
 Each training is a process. All warm up, wait for the last, and are then counted for the same few seconds.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -64,7 +65,8 @@ def together(folder: Path, count: int, seconds: float, *, smoke: bool) -> tuple[
 
 
 def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
-    """One training: warm up, say so, wait for the others, and count."""
+    """One training: warm up, say so, wait for the others, and count; it ends with the process that started it."""
+    parent = os.getppid()
     if smoke:
         speed.TEXTS = 256
     torch.set_num_threads(1)
@@ -74,6 +76,8 @@ def one(folder: Path, name: str, seconds: float, *, smoke: bool) -> None:
     run.journal.losses.clear()
     (folder / f"{name}.ready").touch()
     while not (folder / "go").exists():
+        if os.getppid() != parent:
+            return
         time.sleep(0.01)
     begin, steps = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:

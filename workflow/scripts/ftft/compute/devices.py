@@ -17,6 +17,7 @@ from accelerate.tracking import get_available_trackers
 from transformers import PreTrainedModel
 
 from ftft.compute.batching import bucket, padded
+from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,11 @@ def name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({torch.get_num_threads()} threads)"
+
+
+def peak_mb(device: torch.device) -> float:
+    """MB that this process has held at most: of the GPU's memory, or on any other device of main memory."""
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else peak_memory_mb()
 
 
 def attention(device: torch.device) -> str | None:
@@ -211,7 +217,10 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
             f"training.gradient_checkpointing is true, but transformers has none for {model.config.model_type}: leave "
             "it out, and set training.micro_batch_size lower to save memory"
         )
-    model.activation_checkpointing_enable()
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable()
+    else:  # its name in transformers 5.17
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def to_device(batch: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ftft.compute import devices
 from ftft.compute.batching import FEATURES, TokenizedDataset
-from ftft.compute.cost import CostMeter, Stage, peak_memory_mb
+from ftft.compute.cost import CostMeter, Stage
 from ftft.compute.flops import FlopCount
 from ftft.compute.prediction import passes
 from ftft.compute.schemas import COST, features_schema
@@ -72,7 +72,8 @@ def embed(
             features = _features(encoder, data, accelerator, pad_id=pad_id, stage=stage, flops=flops)
         _write(path, features, outputs[name])
         log.info("%s: features of %d examples", name, len(data))
-    rows = meter.rows(FINAL, devices.name(accelerator.device), devices.precision(accelerator), peak_memory_mb())
+    used = accelerator.device
+    rows = meter.rows(FINAL, devices.name(used), devices.precision(accelerator), devices.peak_mb(used))
     artifacts.write_table(pa.Table.from_pylist(rows, COST), cost, COST)
 
 

@@ -74,16 +74,17 @@ class Recorded:
 
     def __init__(self, compute: Compute, parameters: list[torch.nn.Parameter]) -> None:
         self.compute, self.parameters = compute, parameters
-        self.recordings: dict[tuple[Any, ...], Recording | None] = {}
+        self.recordings: dict[tuple[Any, ...], Recording] = {}
         self.eager = Eager(compute)
         self.pool: Any = None  # memory of all recordings, of which only one runs at a time
+        self.refused = False  # that a pass was recorded: it is not tried again, since a trial keeps memory
 
     def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``Eager``; the result is overwritten by the next pass."""
         shape = tuple((name, *batch[name].shape) for name in sorted(batch))
-        if shape not in self.recordings:
-            self.recordings[shape] = self._record(batch)
-        recording = self.recordings[shape]
+        if shape not in self.recordings and not self.refused:
+            self._record(shape, batch)
+        recording = self.recordings.get(shape)
         if recording is None:
             return self.eager(batch, seed)
         for name, tensor in batch.items():
@@ -97,18 +98,17 @@ class Recorded:
         self.recordings.clear()
         self.pool = None
 
-    def _record(self, batch: Tensors) -> Recording | None:
-        """Record a pass of this shape, leaving the gradients as they were; None if it cannot be recorded."""
+    def _record(self, shape: tuple[Any, ...], batch: Tensors) -> None:
+        """Record a pass of this shape, if that is possible, leaving the gradients as they were."""
         before = [None if each.grad is None else each.grad.clone() for each in self.parameters]
         try:
             recording = record(self.compute, {name: tensor.clone() for name, tensor in batch.items()}, self.pool)
-            self.pool = recording.pool
-            return recording
+            self.recordings[shape], self.pool = recording, recording.pool
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as failure:
-            log.warning("a pass cannot be recorded as a CUDA graph and is launched as it is: %s", reason(failure))
-            return None
+            self.refused = True
+            log.warning("passes cannot be recorded as CUDA graphs and are launched as they are: %s", reason(failure))
         finally:
             for parameter, gradient in zip(self.parameters, before, strict=True):
                 if parameter.grad is not None:
@@ -122,12 +122,15 @@ def record(compute: Compute, batch: Tensors, pool: Any = None) -> Recording:
     """
     side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            compute(batch)
-    torch.cuda.current_stream().wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                compute(batch)
+    finally:  # whoever clears the gradients next must not meet a pass that still adds to them
+        torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool, stream=side):
+    # The inner one does not give the stream back where recording fails.
+    with torch.cuda.stream(side), torch.cuda.graph(graph, pool=pool, stream=side):
         found = compute(batch)
     return Recording(graph, batch, found, graph.pool())
 

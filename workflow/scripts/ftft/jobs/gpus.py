@@ -27,6 +27,8 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A folder in which the jobs of several users meet; without it, those of one user meet in a folder of theirs.
 SHARED = "FTFT_GPU_LOCKS"
 SLOTS = 8  # that each GPU has; one of them is the smallest share
+# MB of a GPU that a process takes beside what PyTorch gives out: the driver's context, libraries, recordings. About.
+OUTSIDE = 700
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Assigned:
 def assigned(gpus: float, *, device: str = "auto") -> Iterator[Assigned]:
     """Let this process see GPUs that no other job uses, or one with room for its share, waiting for them if need be.
 
-    A ``CUDA_VISIBLE_DEVICES`` that is already set says which may be chosen from; from a scheduler that gave the job
-    just what it asked for, it is taken as it is. To be entered before anything is computed on a GPU.
+    A ``CUDA_VISIBLE_DEVICES`` that is already set says which may be chosen from. Inside an allocation of SLURM the jobs
+    of that allocation alone keep out of each other's way. To be entered before anything is computed on a GPU.
 
     A job with a share gets no more than that share of the GPU's memory, so that no job takes what another needs.
 
@@ -67,16 +69,18 @@ def assigned(gpus: float, *, device: str = "auto") -> Iterator[Assigned]:
             f"the job asks for {wanted} GPUs, but sees {len(candidates)} ({named(candidates)}): set resources: "
             f"{{gpu: {len(candidates)}}} for the model, or make more visible"
         )
-    if device != "cpu":
-        _check(gpus, torch.cuda.device_count() if candidates else 0)
     if not candidates or not wanted:
+        if device != "cpu":
+            _check(gpus, 0)
         yield Assigned()
         return
-    granted = len(candidates) == wanted and _scheduled()
-    taken = Assigned(tuple(candidates)) if granted else _take(candidates, wanted, share)
+    taken = _take(candidates, wanted, share)
     before = os.environ.get(VISIBLE)
     try:
         os.environ[VISIBLE] = ",".join(taken.devices)
+        # Not earlier: to count them, the driver may read what is visible, and it reads that once.
+        if device != "cpu":
+            _check(gpus, torch.cuda.device_count())
         if share < 1:
             log.info("computing on GPU %s, with %g of its memory", named(taken.devices), share)
             _limit_memory(share)
@@ -88,9 +92,16 @@ def assigned(gpus: float, *, device: str = "auto") -> Iterator[Assigned]:
         _release(list(taken.locks))
 
 
+def memory_mb(share: float) -> float:
+    """MB that PyTorch can give out in a job with this share of the first GPU, or with all of it."""
+    whole = torch.cuda.get_device_properties(0).total_memory / 1e6
+    return max(share * whole - OUTSIDE, share * whole / 2)
+
+
 def _limit_memory(share: float) -> None:
     if torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(share)
+        whole = torch.cuda.get_device_properties(0).total_memory / 1e6
+        torch.cuda.set_per_process_memory_fraction(memory_mb(share) / whole)
 
 
 def _check(gpus: float, there: int) -> None:
@@ -109,6 +120,11 @@ def _check(gpus: float, there: int) -> None:
 
 def _scheduled() -> bool:
     return "SLURM_JOB_ID" in os.environ
+
+
+def _allocation() -> str:
+    """What the names of locks begin with."""
+    return f"slurm-{os.environ['SLURM_JOB_ID'].replace('/', '_')}." if _scheduled() else ""
 
 
 def _candidates() -> list[str]:
@@ -131,7 +147,8 @@ def _set_visible(value: str | None) -> None:
 def _take(candidates: list[str], wanted: int, share: float) -> Assigned:
     """Lock ``share`` of the slots of ``wanted`` candidates; waits until there are so many at once.
 
-    The first that are free, and jobs with a share spread over the GPUs. A share is a block of slots that starts at a
+    The first that are free, and jobs with a share spread over the GPUs. Inside an allocation of SLURM the locks are
+    its own, since each job of a node may call its device 0. A share is a block of slots that starts at a
     multiple of its size, so that what is free does not fall into pieces.
     """
     waiting = False
@@ -199,7 +216,7 @@ def _lock(name: str, slots: range, folder: int) -> list[int] | None:
     locks: list[int] = []
     try:
         for slot in slots:
-            lock = _lock_slot(f"{name.replace('/', '_')}.{slot}.lock", folder)
+            lock = _lock_slot(f"{_allocation()}{name.replace('/', '_')}.{slot}.lock", folder)
             if lock is None:
                 break
             locks.append(lock)

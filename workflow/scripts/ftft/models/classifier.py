@@ -71,7 +71,7 @@ def build(
     if folder is None:
         torch.manual_seed(seed)
         new = AutoModelForSequenceClassification.from_config(
-            config, attn_implementation=attention, trust_remote_code=False
+            config, attn_implementation=_attention(config, attention), trust_remote_code=False
         )
         return with_padding(new)
     with pretrained.open_weights(folder) as weights:
@@ -119,10 +119,19 @@ def architecture(
         set_dropout(config, dropout)
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
-        model = kind.from_config(config, trust_remote_code=False)
+        # As weights are loaded, whatever the precision that they are published in.
+        model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)
     if not decoders.is_decoder(config):  # the head of a decoder needs it
         model.config.pad_token_id = None  # else a model looks for padding among ids that have no values
     return model
+
+
+def _attention(config: Any, wanted: str | None) -> str | None:
+    """An implementation of attention: the plain one where scores are capped, which others leave out without a word.
+
+    So does PyTorch's own with Gemma 2 in transformers 5.17.
+    """
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else wanted
 
 
 def _own_head(config: Any, names: Collection[str]) -> set[str]:
@@ -170,7 +179,7 @@ def _load(
             config=config,
             state_dict=weights,
             dtype=torch.float32,
-            attn_implementation=attention,
+            attn_implementation=_attention(config, attention),
             output_loading_info=True,
             **how,
         )
@@ -265,6 +274,7 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
     _check_saved(folder)
     how = adapters.loading(folder)
     with folders.loading(f"{folder} is damaged ({REMAKE})"):
+        attention = _attention(AutoConfig.from_pretrained(folder, trust_remote_code=False), attention)
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, **how
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ftft.compute import devices
+from ftft.jobs import gpus
 
 MB = 1e6
 
@@ -34,13 +35,17 @@ class Machine:
         """Whether a model is trained on a GPU."""
         return self.device_of(model).type == "cuda"
 
+    def processes(self, model: str) -> int:
+        """How many processes train a model: one for each of its GPUs."""
+        return max(int(self.gpus.get(model, 0)), 1) if self.has_gpu(model) else 1
+
     def records_passes(self, model: str, *, checkpointing: bool, quantized: bool) -> bool:
         """Whether the model's training passes are recorded; see ``devices.records_passes``."""
         return devices.records_passes(
             self.device_of(model),
             wanted=self.cuda_graphs,
             compiled=self.compile,
-            processes=max(int(self.gpus.get(model, 0)), 1),
+            processes=self.processes(model),
             checkpointing=checkpointing,
             quantized=quantized,
         )
@@ -57,4 +62,4 @@ class Machine:
             return self.mem_mb.get(model)
         if not torch.cuda.is_available():
             return None
-        return torch.cuda.get_device_properties(0).total_memory * min(self.gpus[model], 1) / MB
+        return gpus.memory_mb(min(self.gpus[model], 1))

@@ -5,6 +5,7 @@ Which passes there are comes from ``results.replay``, and what one holds from ``
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 from ftft.compute import memory
 from ftft.compute.batching import FEATURES
 from ftft.core.artifacts import read_table
-from ftft.core.errors import reason
+from ftft.core.errors import UserError, reason
 from ftft.models import adapters, classifier, heads, quantization
 from ftft.models.lora import Lora
 from ftft.results.forecast import Replay
@@ -141,10 +142,12 @@ def _by_size(job: Work, how: memory.Conditions, width: int | None, shapes: Any) 
     """The shapes, those first that hold most: told from two layers where there are more, since many take long."""
     depth = 0 if width is not None else _model(job, how).config.num_hidden_layers
     lora = job["training"] and job["training"]["lora"]
+    count = None
     if depth > 2 and not (lora and Lora.of(lora).numbered):
-        one, two = (memory.KeptCount.of(_model(job, how, layers), how) for layers in (1, 2))
-        count = one.deeper(two, depth)
-    else:
+        with suppress(UserError):  # a family that cannot be cut, or an adapter beside none of the first layers
+            one, two = (memory.KeptCount.of(_model(job, how, layers), how) for layers in (1, 2))
+            count = one.deeper(two, depth)
+    if count is None:
         count = memory.KeptCount.of(_model(job, how), how, width)
     pairs = [(batch, length) for batch, length in shapes.tolist()]
     return sorted(pairs, key=lambda shape: count.of_pass(*shape), reverse=True)

@@ -6,6 +6,7 @@ the run itself, on a device of the kind that is named and as long as its memory 
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -126,7 +127,12 @@ def replay(work: Mapping[str, Work], machine: Machine) -> dict[str, Replay]:
         how = _Batches(
             select=None if select is None else (select["fraction"], select["balance"]),
             batch_size=settings["batch_size"],
-            micro_batch_size=settings["micro_batch_size"],
+            micro_batch_size=passes.largest(
+                settings["batch_size"],
+                settings["micro_batch_size"],
+                tokens=devices.tokens_per_pass(device, train=True),
+                processes=machine.processes(job["model"]) if of_texts else 1,
+            ),
             window=settings["length_window"],
             seed=training["seed"],
             planned=planned,
@@ -166,7 +172,8 @@ class _Batches:
 
     Attributes:
         select: fraction and balance of a subset; None for all data.
-        batch_size, micro_batch_size, window, seed: as in training.
+        batch_size, window, seed: as in training.
+        micro_batch_size: examples in a pass at most.
         planned: number of steps.
         device: None where a head is trained on features, of which every text has one position.
         limit: positions that the model has, if it has a limit.
@@ -258,14 +265,15 @@ def _of_model(source: Path, layers: int | None, labels: int | None, lora: Lora |
         # An adapter that names layers by their numbers need not have one beside the first ones.
         alike = lora is None or not lora.numbered
         if alike and (depth := whole.config.num_hidden_layers) > 2:
-            one, two = FlopCount.of(first(1)), FlopCount.of(first(2))
-            more = depth - 1
-            found = FlopCount(
-                forward=one.forward + more * (two.forward - one.forward),
-                train=one.train + more * (two.train - one.train),
-            )
-            if found.agrees(whole):
-                return found
+            with suppress(UserError):  # a family that cannot be cut, or an adapter beside none of the first layers
+                one, two = FlopCount.of(first(1)), FlopCount.of(first(2))
+                more = depth - 1
+                found = FlopCount(
+                    forward=one.forward + more * (two.forward - one.forward),
+                    train=one.train + more * (two.train - one.train),
+                )
+                if found.agrees(whole):
+                    return found
         return FlopCount.of(whole)
     except (RuntimeError, NotImplementedError):  # some architectures look at values, which meta tensors have none of
         return FlopCount.of(first(layers, "cpu"))

@@ -1,5 +1,6 @@
 """How a batch is cut into forward and backward passes."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,16 @@ class Pass:
     rows: np.ndarray
     filled: np.ndarray
     positions: int
+
+
+def largest(batch_size: int, micro_batch_size: int | None, *, tokens: int | None, processes: int) -> int | None:
+    """Examples in a pass at most; None for the whole batch.
+
+    Of several processes each gets its part of a batch, unless the tokens in a pass are limited, which cuts it anyway.
+    """
+    if processes == 1 or tokens is not None:
+        return micro_batch_size
+    return min(micro_batch_size or batch_size, math.ceil(batch_size / processes))
 
 
 def cut(

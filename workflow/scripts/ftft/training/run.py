@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from ftft.compute import devices
 from ftft.compute.batching import FeatureDataset
-from ftft.compute.cost import peak_memory_mb
 from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.jobs.environment import Runtime
@@ -184,8 +183,7 @@ class Run:
     def charge(self, name: str) -> None:
         """Note what the run has cost up to a saved model."""
         device = self.accelerator.device
-        peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else peak_memory_mb()
-        self.state.costs += self.state.meter.rows(name, devices.name(device), self.precision, peak)
+        self.state.costs += self.state.meter.rows(name, devices.name(device), self.precision, devices.peak_mb(device))
 
 
 def _build(
@@ -216,6 +214,11 @@ def _build(
         model = heads.probe(model) if settings.tune == "probe" else model
         if settings.lora is not None:
             adapters.add(model, settings.lora, seed=seed)
+            if names := adapters.without_adapter(model):
+                log.warning(
+                    "%d weights of %s that are many matrices in one, such as %s, get no adapter and stay in fp32",
+                    len(names), model.config.model_type, names[0],
+                )  # fmt: skip
             if precision == "bf16":
                 adapters.compute_in_bf16(model)
     model.to(device)  # type: ignore[arg-type]

@@ -82,16 +82,17 @@ class Step:
             quantized=quantization.is_quantized(model),
         )
         self.update = Update(model, training, accelerator, in_place=self.fixed)
-        self.forward = devices.compiled(
-            model, steps=steps, wanted=runtime.compile if whole and not self.fixed else False
-        )
+        compiling = runtime.compile if whole and not self.fixed else False
+        self.forward = devices.compiled(model, steps=steps, wanted=compiling)
         self.kernels = kernels.fast_on(self.device) if self.forward is model else nullcontext
         self.exact = devices.varies(self.device)
         self.passes: graphs.Passes = graphs.Eager(self._compute)
         if self.fixed:
             self.passes = graphs.Recorded(self._compute, [each for each in model.parameters() if each.requires_grad])
-        self.micro_batch_size = training.micro_batch_size
-        self.micro_batch_tokens = devices.tokens_per_pass(self.device, train=True)
+        self.micro_batch_tokens = tokens = devices.tokens_per_pass(self.device, train=True)
+        self.micro_batch_size = passes.largest(
+            training.batch_size, training.micro_batch_size, tokens=tokens, processes=accelerator.num_processes
+        )
         self.taken = 0  # passes so far
 
     def take(

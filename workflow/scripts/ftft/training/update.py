@@ -27,6 +27,22 @@ class Update:
         # On CPU, clearing memory is cheaper than giving it back and asking for new.
         self.give_back = accelerator.device.type != "cpu" and not in_place
         self.optimizer = _optimizer(model, training)
+        if in_place:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Have the optimizer take the memory of its state before recordings take theirs, which it could not use.
+
+        A step of size 0 changes no weight, and what it leaves in the state is cleared.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        for state in self.optimizer.state.values():
+            for value in state.values():
+                value.zero_()
 
     def apply(self, rate: float) -> None:
         """Change the weights at a learning rate; the gradients are gone then."""

@@ -174,6 +174,16 @@ def test_targets_that_match_nothing_are_refused_in_one_line(pretrained_sources):
     assert "\n" not in str(failure.value)
 
 
+def test_experts_get_no_adapter_and_are_named():
+    config = AutoConfig.for_model("qwen3_moe", vocab_size=50, hidden_size=8, num_hidden_layers=2, num_attention_heads=2)
+    config.update({"num_key_value_heads": 1, "head_dim": 4, "num_experts": 3, "moe_intermediate_size": 4})
+    config.pad_token_id = 0
+    model = adapters.add(AutoModelForSequenceClassification.from_config(config), Lora.of(LORA), seed=0)
+    names = adapters.without_adapter(model)
+    assert len(names) == 2 * 2
+    assert all("experts" in name for name in names)
+
+
 def test_the_random_weights_come_from_the_seed(pretrained_sources):
     def first(seed):
         model = classifier.build(pretrained_sources["bert"], LABELS, seed=0)

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ftft.core.artifacts import read_metadata, read_table
 from ftft.core.errors import UserError
+from ftft.core.files import sha256
 from ftft.data import tokens
 from ftft.experiment import config
 from ftft.experiment.plan import Plan
@@ -145,3 +146,38 @@ def test_a_text_without_a_token_is_one_of_padding(tmp_path, write_data, decoder_
     (empty, text), _ = tokenize(write_data(tmp_path / "s", ["", "the nurse"], [0, 1]), source, tmp_path / "t")
     assert empty == [json.loads((source / "source.json").read_text())["pad_id"]]
     assert len(text) > 1
+
+
+def test_tokens_that_the_tokenizer_adds_leave_room_for_a_text(tmp_path, write_data, decoder_sources):
+    """Else its library would cut nothing."""
+    folder = saved(tmp_path / "lm", decoder_sources["llama"])
+    plain = AutoTokenizer.from_pretrained(folder)
+    plain.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", "$A $B:1", [])
+    plain.save_pretrained(folder)
+    separator = " and then he said "
+    pretrained.prepare({"path": str(folder), "pair_separator": separator}, tmp_path / "source")
+    source = tmp_path / "source"
+    taken = Tokenizer.from_file(str(source / "tokenizer.json")).num_special_tokens_to_add(is_pair=True)
+    data = write_data(tmp_path / "p", FIRST, [0, 1, 2], SECOND)
+    arguments = (data, source / "tokenizer.json", source / "source.json", tmp_path / "t")
+    with pytest.raises(UserError) as line:
+        tokens.tokenize(*arguments, taken)
+    assert str(line.value) == (
+        f"max_length is {taken}, but the tokenizer of the model source adds {taken} tokens of its own: set "
+        f"training.max_length, or the model's own max_length, to more than {taken}"
+    )
+    tokens.tokenize(*arguments, taken + 1)
+    assert set(read_table(tmp_path / "t")["length"].to_pylist()) == {taken + 1}
+
+
+def test_a_token_that_begins_every_text_says_nothing_of_what_is_known(tmp_path, write_data, caplog):
+    """Also where it is the one of what is unknown, as in OPT's vocabulary."""
+    tokenizer = words("<s> $A")
+    tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    identity = {"max_positions": None, "token_types": False, "pad_id": 1, "unk_id": 0, "vocab_size": 7}
+    identity["files"] = {"tokenizer.json": sha256(tmp_path / "tokenizer.json")}
+    (tmp_path / "source.json").write_text(json.dumps(identity))
+    data = write_data(tmp_path / "data", ["a", "b", "ab"], [0, 1, 2])
+    tokens.tokenize(data, tmp_path / "tokenizer.json", tmp_path / "source.json", tmp_path / "t", 32)
+    assert read_table(tmp_path / "t")["input_ids"].to_pylist() == [[0, 3], [0, 4], [0, 3, 4]]
+    assert caplog.text == ""

@@ -742,7 +742,16 @@ def served(tmp_path, saved) -> Iterator[Hub]:
         torch.save({}, folder / "pytorch_model.bin")  # the same weights a second time
     (tmp_path / "tf-only").mkdir()
     (tmp_path / "tf-only" / "tf_model.h5").write_bytes(b"")
-    server = Hub({"someone/bert": commits, "someone/tf-only": {COMMIT: tmp_path / "tf-only"}})
+    parts = {}
+    for name in ("whole", "torn"):  # weights in files that only the index names
+        folder = Path(shutil.copytree(saved["bert"], tmp_path / name))
+        names = load_file(folder / "model.safetensors").keys()
+        (folder / "model.safetensors").rename(folder / "part-of-it.safetensors")
+        index = {"metadata": {}, "weight_map": dict.fromkeys(names, "part-of-it.safetensors")}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        parts[f"someone/{name}"] = {COMMIT: folder}
+    (tmp_path / "torn" / "part-of-it.safetensors").unlink()
+    server = Hub({"someone/bert": commits, "someone/tf-only": {COMMIT: tmp_path / "tf-only"}} | parts)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -784,6 +793,16 @@ def test_hub(tmp_path, served, saved):
     environment = {"HF_HOME": str(tmp_path / "copy"), "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
     again = in_process(tmp_path, [(hub("someone/bert"), "again"), (hub("someone/bert", EARLIER), "old")], **environment)
     assert [found["source"] for found in again] == [newest["source"], pinned["source"]]
+
+
+def test_hub_model_whose_weights_are_in_files_that_its_index_names(tmp_path, served, saved):
+    jobs = [(hub("someone/whole"), "whole"), (hub("someone/torn"), "out")]
+    environment = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": "", "HF_ENDPOINT": served.url}
+    whole, torn = in_process(tmp_path, jobs, **environment)
+    assert whole["source"]["sha256"] == sha256(saved["bert"] / "model.safetensors")
+    assert torn == (
+        "the model someone/torn: its model.safetensors.index.json names part-of-it.safetensors, which is not on the hub"
+    )
 
 
 def test_cache_put_together_by_hand_needs_no_network(tmp_path, saved):

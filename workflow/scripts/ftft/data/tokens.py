@@ -51,7 +51,6 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
         )
     encoder = _read(tokenizer, identity["files"]["tokenizer.json"])
     encoder.no_padding()
-    encoder.enable_truncation(max_length, strategy="longest_first")
     token_types = identity["token_types"]
     texts = text_columns(artifacts.column_names(data)) or ["text_a"]
     pairs = "text_b" in texts
@@ -61,10 +60,17 @@ def tokenize(data: Path, tokenizer: Path, source: Path, output: Path, max_length
             f"the tokenizer of the model {source.parent.name} puts nothing between the texts of a pair: set "
             "pair_separator of the model to a text that it knows"
         )
+    special = encoder.num_special_tokens_to_add(is_pair=pairs)
+    if max_length <= special:  # the library would then cut nothing
+        raise UserError(
+            f"max_length is {max_length}, but the tokenizer of the model {source.parent.name} adds {special} tokens of "
+            f"its own: set training.max_length, or the model's own max_length, to more than {special}"
+        )
+    own = (encoder.encode("", "") if pairs else encoder.encode("")).ids
+    encoder.enable_truncation(max_length, strategy="longest_first")
     table = artifacts.read_table(data, ["uid", "label", *texts])
     tokens = _encode(table, encoder, identity["pad_id"], token_types)
-    special = encoder.num_special_tokens_to_add(is_pair=pairs)
-    _check(tokens, identity, special, f"the tokenizer of the model {source.parent.name}", data)
+    _check(tokens, identity, own, f"the tokenizer of the model {source.parent.name}", data)
     artifacts.write_table(
         tokens,
         output,
@@ -83,8 +89,11 @@ def _read(tokenizer: Path, checksum: str) -> Tokenizer:
         raise artifacts.damaged(tokenizer, reason(failure)) from None
 
 
-def _check(tokens: pa.Table, identity: dict[str, Any], special: int, name: str, data: Path) -> None:
-    """Refuse tokens that the model has no embedding of, and those that say nothing."""
+def _check(tokens: pa.Table, identity: dict[str, Any], own: list[int], name: str, data: Path) -> None:
+    """Refuse tokens that the model has no embedding of, and those that say nothing.
+
+    Those of a row that are the tokenizer's ``own`` say nothing either way.
+    """
     ids = np.concatenate([chunk.flatten().to_numpy() for chunk in tokens["input_ids"].chunks])
     rows = identity["vocab_size"]
     if rows is not None and ids.max(initial=0) >= rows:
@@ -95,8 +104,8 @@ def _check(tokens: pa.Table, identity: dict[str, Any], special: int, name: str, 
         )
     if identity["unk_id"] is None:
         return
-    words = max(len(ids) - special * tokens.num_rows, 1)
-    unknown = (ids == identity["unk_id"]).sum() / words
+    words = max(len(ids) - len(own) * tokens.num_rows, 1)
+    unknown = ((ids == identity["unk_id"]).sum() - own.count(identity["unk_id"]) * tokens.num_rows) / words
     if unknown > USELESS:
         raise UserError(
             f"{name} knows next to nothing of {data}: {unknown:.0%} of the tokens are unknown to it; give the "

@@ -102,6 +102,17 @@ def compute_in_bf16(model: nn.Module) -> None:
             layer.to(torch.bfloat16)
 
 
+def without_adapter(model: nn.Module) -> list[str]:
+    """Names of frozen weights that are many matrices in one, as the experts of a mixture: they get no adapter."""
+    return [
+        name
+        for name, weight in model.named_parameters()
+        if weight.ndim == 3
+        and not weight.requires_grad
+        and not isinstance(model.get_submodule(name.rpartition(".")[0]), nn.Conv1d)
+    ]
+
+
 def frozen_layers(model: nn.Module) -> Iterator[Any]:
     """The linear layers that an adapter leaves as they are: those of the encoder."""
     for name, module in model.named_modules():

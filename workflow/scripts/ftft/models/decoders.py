@@ -1,8 +1,11 @@
-"""Decoders as classifiers: which models they are, and how their texts are padded.
+"""Decoders as classifiers: which models they are, and how their texts become tokens and are padded.
 
 Each token of a decoder sees only those before it, so its classifier reads the last one.
 """
 
+import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from ftft.core.errors import UserError
@@ -29,6 +32,42 @@ def reads_last(config: Any) -> bool:
     return getattr(config, "summary_type", None) == "last" or is_decoder(config)
 
 
+def own_tokenizer(folder: Path, config: Any, loaded: Any) -> Any:
+    """A decoder's tokenizer that cuts texts as the file beside it says.
+
+    Transformers 5 makes those of some classes anew from the vocabulary, with the rules of the class. SmolLM2's file has
+    each digit alone, but it names the class of GPT-2, which has not.
+
+    Args:
+        folder: of the model.
+        config: its configuration.
+        loaded: the fast tokenizer that transformers loads.
+
+    Returns:
+        the general tokenizer with the file's rules, unless ``loaded`` has them, or a saved one would lose them again.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    if not file.is_file() or _rules(loaded) == (own := _rules_of(file.read_text(encoding="utf-8"))):
+        return loaded
+    general = PreTrainedTokenizerFast.from_pretrained(folder)
+    with tempfile.TemporaryDirectory() as saved:
+        config.save_pretrained(saved)
+        general.save_pretrained(saved)
+        again = AutoTokenizer.from_pretrained(saved, trust_remote_code=False)
+    return general if _rules(again) == own else loaded
+
+
+def _rules(tokenizer: Any) -> dict[str, Any]:
+    return _rules_of(tokenizer.backend_tokenizer.to_str())
+
+
+def _rules_of(text: str) -> dict[str, Any]:
+    described = json.loads(text)
+    return {part: described.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor")}
+
+
 def prepare(config: Any, tokenizer: Any, name: str) -> None:
     """Give a decoder's configuration and tokenizer one padding token, on the right.
 
@@ -51,4 +90,6 @@ def prepare(config: Any, tokenizer: Any, name: str) -> None:
         )
     tokenizer.pad_token, tokenizer.padding_side = token, "right"
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    # What is saved of a tokenizer is what it was made with.
+    tokenizer.init_kwargs |= {name: getattr(tokenizer, name) for name in ("padding_side", "model_input_names")}
     config.pad_token_id, config.use_cache = tokenizer.pad_token_id, False

@@ -17,7 +17,6 @@ from ftft.core.files import sha256
 
 # One file with all weights, or the index of several, the best first.
 INDEX = "model.safetensors.index.json"
-PARTS = "model-*.safetensors"
 WEIGHTS = ("model.safetensors", INDEX, "pytorch_model.bin")
 # These say which model the weights are of and how text becomes tokens. Other files change nothing.
 DESCRIPTION = (
@@ -97,8 +96,12 @@ def weights_and_index(folder: Path) -> list[Path]:
     return files if files[0].name in WEIGHTS else [folder / INDEX, *files]
 
 
-def _parts(index: Path) -> list[Path]:
-    """The files that an index names, in order."""
+def parts_of(index: Path) -> list[Path]:
+    """The files that an index names, in order, whether they are there or not.
+
+    Raises:
+        UserError: the index is damaged.
+    """
     check_beginning(index)
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -107,6 +110,12 @@ def _parts(index: Path) -> list[Path]:
         raise UserError(f"{index} is damaged: it has no weight_map; fetch or save the model again") from None
     if not parts or len(parts) < len(names):
         raise UserError(f"{index} is damaged: it names no files beside it; fetch or save the model again")
+    return parts
+
+
+def _parts(index: Path) -> list[Path]:
+    """The files that an index names, in order, which are there."""
+    parts = parts_of(index)
     if missing := [part.name for part in parts if not part.is_file()]:
         raise UserError(f"{index} names {named(missing)}, which is not there: fetch or save the model again")
     return parts

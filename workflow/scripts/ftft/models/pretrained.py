@@ -12,15 +12,16 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ftft.core import artifacts
-from ftft.core.errors import UserError, reason, shown
+from ftft.core.errors import UserError, named, reason, shown
 from ftft.core.files import sha256
 from ftft.models import decoders, folders, pairs
 from ftft.models.checks import check_kind, check_no_code, check_tokenizer
-from ftft.models.folders import INDEX, PARTS, WEIGHTS, loading, title
+from ftft.models.folders import INDEX, WEIGHTS, loading, title
 from ftft.models.scratch import ROBERTA_LIKE, from_scratch
 
 FILES = ("source.json", "config.json", "tokenizer.json", "tokenizer_config.json")
@@ -62,7 +63,7 @@ def prepare(source: dict[str, Any], output: Path, train: Path | None = None) -> 
         "token_type_ids" in tokenizer.model_input_names and (getattr(config, "type_vocab_size", 0) or 0) > 1
     )
     if getattr(config, "summary_type", None) == "last":  # the position that its classifier reads
-        tokenizer.padding_side = "left"
+        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     identity["pad_id"] = tokenizer.pad_token_id
     identity["unk_id"] = tokenizer.unk_token_id
     identity["vocab_size"] = getattr(config, "vocab_size", None)
@@ -197,6 +198,9 @@ def _load(folder: Path, name: str) -> tuple[Any, Any]:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name} has no fast tokenizer: choose a model with a tokenizer.json")
     check_tokenizer(folder, name, config, tokenizer)
+    if decoders.is_decoder(config):
+        with loading(f"the tokenizer of {name} is none that transformers can load"):
+            tokenizer = decoders.own_tokenizer(folder, config, tokenizer)
     return config, tokenizer
 
 
@@ -216,9 +220,15 @@ def _fetch(model: str, revision: str | None) -> str:
         weights = next((name for name in WEIGHTS if name in names), None)
         if weights is None:
             raise UserError(f"the model {model} has no weights this can read; allowed: {' or '.join(WEIGHTS)}")
-        wanted = [*SMALL_FILES, weights, *([PARTS] if weights == INDEX else [])]
         # It has the name that the config gives, not its commit: the cache then knows that name without the network too.
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted)).name
+        fetch = partial(snapshot_download, model, revision=revision)
+        found = Path(fetch(allow_patterns=[*SMALL_FILES, weights]))
+        if weights == INDEX:
+            parts = [part.name for part in folders.parts_of(found / INDEX)]
+            if missing := sorted(set(parts) - set(names)):
+                raise UserError(f"the model {model}: its {INDEX} names {named(missing)}, which is not on the hub")
+            fetch(allow_patterns=parts)
+        return found.name
     except GatedRepoError:
         raise UserError(f"the model {model} is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RevisionNotFoundError:

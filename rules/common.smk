@@ -42,6 +42,23 @@ try:
         PLAN.source_of(name): provenance.model_content(PLAN.config.models[name])
         for name in dict.fromkeys(run.model for run in PLAN.runs)
     }
+    others = vars(workflow).setdefault("ftft_task", PLAN.config.task)
+    if others != PLAN.config.task:
+        raise UserError(
+            f"the tasks {others} and {PLAN.config.task} are modules of one workflow, which would mix up where their "
+            "data lie: run each by a workflow of its own"
+        )
+    # What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
+    Environment(
+        data_dir=PLAN.config.data_dir,
+        urls=PLAN.urls,
+        runtime=Runtime(**settings.plain(PLAN.config.runtime)),
+        cores=workflow.resource_settings.cores,
+        gpus={name: model.resources.gpu for name, model in PLAN.config.models.items()},
+        mem_mb={
+            name: model.resources.mem_mb for name, model in PLAN.config.models.items()
+        },
+    ).pass_on()
 except UserError as failure:
     sys.exit(str(failure))
 
@@ -50,16 +67,6 @@ LAYOUT = Layout.of(PLAN.config.task)
 # Priority of a job that others wait for. That of main trainings is the share of the steps that they take, in percent:
 # the long ones go before the short ones, so that no core is left idle beside a long last one.
 FIRST = 101
-
-# What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
-Environment(
-    data_dir=PLAN.config.data_dir,
-    urls=PLAN.urls,
-    runtime=Runtime(**settings.plain(PLAN.config.runtime)),
-    cores=workflow.resource_settings.cores,
-    gpus={name: model.resources.gpu for name, model in PLAN.config.models.items()},
-    mem_mb={name: model.resources.mem_mb for name, model in PLAN.config.models.items()},
-).pass_on()
 
 
 def one_of(names):

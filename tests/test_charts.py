@@ -34,7 +34,7 @@ CURVE = curve(
 
 
 def test_learning_curves_by_hand():
-    chart = charts.learning_curves(curves(CURVE), STYLES, "accuracy")
+    chart = charts.learning_curves(curves(CURVE), STYLES, "accuracy", {})
     lines = chart["figure"]["data"]
     assert [line["name"] for line in lines] == ["ERM", "ERM", "ftft (small)"]
     assert [line["showlegend"] for line in lines] == [True, False, True]
@@ -53,8 +53,16 @@ def test_learning_curves_by_hand():
     go.Figure(chart["figure"])
 
 
+def test_a_budget_that_is_used_up_is_no_early_stop():
+    points = [("erm", "", 0, 91), ("half", "", 0, 46), ("half", "", 1, 30)]
+    rows = curve([(*point, 0.5, 9.0, 9.0) for point in points])
+    styles = method_styles([("erm", ""), ("half", "")])
+    lines = charts.learning_curves(curves(rows), styles, "accuracy", {"half": 0.5})["figure"]["data"]
+    assert ["stopped early" in line["hovertemplate"] for line in lines] == [False, False, True]
+
+
 def test_learning_curves_without_erm():
-    chart = charts.learning_curves(curves(CURVE[CURVE["method"] == "ftft"]), STYLES, "accuracy")
+    chart = charts.learning_curves(curves(CURVE[CURVE["method"] == "ftft"]), STYLES, "accuracy", {})
     assert "shapes" not in chart["figure"]["layout"]
     assert chart["variants"][1]["x"] == [[80.0]]
     assert chart["variants"][1]["title"] == "training FLOPs, reference included (as measured)"

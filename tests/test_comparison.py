@@ -12,6 +12,7 @@ from ftft.core.errors import UserError
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.evaluation.schemas import predictions_schema
 from ftft.results import comparison, statistics
+from ftft.results.cells import MINUS, number_text
 from ftft.results.schemas import COMPARISON, OOD_MEAN
 
 LABELS = [0, 0, 0, 1, 1]
@@ -164,3 +165,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     resampled = statistics.resampled_scores(np.zeros(200, int), predicted, 2, resamples=1000, rng=rng)["accuracy"]
     bounds = np.array([statistics.interval(each) for each in resampled])
     assert 0.91 <= ((bounds[:, 0] <= 0.7) & (bounds[:, 1] >= 0.7)).mean() <= 0.98
+
+
+def test_what_is_zero_but_for_rounding_is_zero():
+    """A sum of fractions may be 1e-16, and an interval is told by whether it includes zero."""
+    noise = np.array([0.1 + 0.2 - 0.3])
+    found = comparison._described("difference_", -noise, np.tile(noise, (1, 50)), np.ones((1, 50)))
+    assert (found["difference"], found["difference_low"], found["difference_high"]) == (0.0, 0.0, 0.0)
+    assert number_text(found["difference"], "+.2f") == number_text(-1e-14, "+.2f") == "+0.00"
+    assert number_text(-0.004, ".2f") == "0.00"
+    assert number_text(-0.006, ".2f") == f"{MINUS}0.01"

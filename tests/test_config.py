@@ -375,15 +375,29 @@ MISTAKES = {
         "methods.wise.interpolate",
         "tune: lora",
     ),
+    "a method without settings": ("methods/ftft", None, "methods.ftft is empty, which is plain training, as erm is"),
+    "an empty source": (
+        "data/train",
+        {"hub": "", "split": "train"},
+        "data.train.hub is empty; leave it out or fill it",
+    ),
+    "a checksum of nothing": ("data/train/sha256", "", "data.train.sha256", "found ''"),
+    "a checksum that is none": ("data/train/sha256", "abc", "data.train.sha256", "found 'abc'"),
+    "a set named like a heading": (
+        "data/ood",
+        {"Method": {"test": {"path": "a.csv"}}},
+        "data.ood: the name 'Method' is taken",
+    ),
+    "a set named like another in other case": (
+        "data/ood",
+        {"In_Distribution": {"test": {"path": "a.csv"}}},
+        "data.ood: the name 'In_Distribution' is taken",
+    ),
+    "compile as a word": ("runtime", {"compile": "never"}, "runtime.compile: auto, true or false is expected"),
+    "half a part": ("data/train/part", [0.5], "data.train.part: two numbers [start, end]", "found [0.5]"),
+    "a part as a number": ("data/train/part", 0.5, "data.train.part: two numbers [start, end]", "found 0.5"),
     "a budget of nothing": ("methods/erm", {"budget": 0}, "methods.erm.budget", "greater than 0", "found 0"),
     "a budget above 1": ("methods/erm", {"budget": 1.5}, "methods.erm.budget", "less than or equal to 1", "found 1.5"),
-    "a budget of no more than the warm-up": (
-        "methods/tenth",
-        {"budget": 0.1},
-        "methods.tenth.budget is 0.1 of the steps",
-        "the warm-up of 'big', 0.1",
-        "raise budget",
-    ),
     "a budget of less than one evaluation": (
         "training/evaluate_every",
         4,
@@ -776,7 +790,7 @@ def test_folder_under_hub(tmp_path, monkeypatch, hub):
 
 
 @pytest.mark.parametrize(
-    "hub", ["/no/such/folder", "~/model", "../model", "a/b/c", "", ".", "..", "a\\b", "a b", "a/..", "a/b\n"]
+    "hub", ["/no/such/folder", "~/model", "../model", "a/b/c", ".", "..", "a\\b", "a b", "a/..", "a/b\n"]
 )
 def test_no_model_id(hub):
     with pytest.raises(ValueError, match="is no model id, which is NAME or OWNER/NAME; for a folder use path"):
@@ -788,3 +802,8 @@ def test_no_model_id(hub):
 )
 def test_model_id(hub):
     assert Model(hub=hub).hub == hub
+
+
+def test_a_budget_may_be_as_small_as_the_warm_up_whose_share_is_of_the_budget():
+    config = load(changed("methods/tenth", {"budget": 0.1}))
+    assert config.methods["tenth"].budget == config.training.warmup == 0.1

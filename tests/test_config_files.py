@@ -74,9 +74,12 @@ REFUSED = {
     "an octal key": ("relabel: {010: a}\n", "relabel.010: YAML reads '010' as the number 8"),
     "an octal number": ("training:\n  batch_size: 032\n", "line 2: training.batch_size: YAML reads '032'", "leading"),
     "an octal checksum": ("sha256: 01234567\n", "sha256: YAML reads '01234567'", "between quote marks"),
-    "a hexadecimal label": ("labels: [0x10, a]\n", "labels.0: YAML reads '0x10' as the number 16"),
-    "a label with an underscore": ("labels: [1_000, a]\n", "labels.0: YAML reads '1_000' as the number 1000"),
-    "a signed label": ("train: {relabel: {+1: a}}\n", "train.relabel.+1: YAML reads '+1' as the number 1"),
+    "a hexadecimal label": ("data: {labels: [0x10, a]}\n", "data.labels.0: YAML reads '0x10' as the number 16"),
+    "a label with an underscore": (
+        "data: {labels: [1_000, a]}\n",
+        "data.labels.0: YAML reads '1_000' as the number 1000",
+    ),
+    "a signed label": ("data: {train: {relabel: {+1: a}}}\n", "data.train.relabel.+1: YAML reads '+1' as the number 1"),
     "an empty section": ("methods:\n  ftft:\n    select:\n", "line 3: methods.ftft.select is empty; leave it out or"),
     "an empty setting": ("models:\n  m:\n    hub: a\n    layers:\n", "line 4: models.m.layers is empty"),
     "a key without a space": ("stop: {patience:3}\n", "stop.patience:3 is empty", "a colon and a space"),
@@ -123,6 +126,12 @@ def test_what_yaml_takes_for_something_else_gets_one_line(case, write):
     assert "\n" not in message
     assert len(message) <= 400
     assert [part for part in expected if part not in message] == []
+
+
+def test_names_may_be_those_of_keys_whose_values_are_text(write):
+    places(
+        [write("models: {text: {hub: a, learning_rate: 1.0e-5}}\ndata: {ood: {labels: {test: {part: [0, 0.50]}}}}\n")]
+    )
 
 
 def test_what_is_meant_so_is_left_alone(write):

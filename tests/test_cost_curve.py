@@ -144,3 +144,15 @@ def test_csv_has_the_same_rows_and_bytes_are_the_same_twice(entries, tmp_path):
     before = [(tmp_path / f"curve.{kind}").read_bytes() for kind in ("parquet", "csv")]
     traced(entries, tmp_path)
     assert [(tmp_path / f"curve.{kind}").read_bytes() for kind in ("parquet", "csv")] == before
+
+
+@pytest.mark.parametrize("known", [["in_distribution"], ["a"]])
+def test_a_run_that_stopped_before_all_sets_were_scored_has_no_points(entries, tmp_path, known):
+    """Its scores are of other sets than those of ERM."""
+    for entry in entries[1::2]:
+        table = read_table(entry["curve"]).to_pandas()
+        table = pa.Table.from_pandas(table[table["dataset"].isin(known)], METRICS, preserve_index=False)
+        write_table(table, entry["curve"], METRICS, {"checkpoints": json.dumps({"stop": 10, "final": 30})})
+    rows = traced(entries, tmp_path).to_pandas()
+    assert set(rows["method"]) == {"erm"}
+    assert set(rows["dataset"]) == {OOD_MEAN}

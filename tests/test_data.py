@@ -1042,3 +1042,42 @@ def test_real_corpora(tmp_path, source, settings, rows):
         pytest.skip("needs the corpora of config/README.md")
     prepare.download(config(source, **settings), tmp_path / "out.parquet", folder)
     assert artifacts.read_table(tmp_path / "out.parquet").num_rows == rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (pa.timestamp("s"), pa.timestamp("ms")),
+        (pa.timestamp("s", "UTC"), pa.timestamp("ms", "UTC")),
+        (pa.time32("s"), pa.time32("ms")),
+        (pa.date64(), pa.date32()),
+        (pa.list_(pa.timestamp("s")), pa.list_(pa.timestamp("ms"))),
+        (pa.struct({"at": pa.timestamp("s")}), pa.struct({"at": pa.timestamp("ms")})),
+        (pa.string_view(), pa.string()),
+        (pa.binary_view(), pa.binary()),
+        (pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int8(), pa.string())),
+        (pa.month_day_nano_interval(), None),
+        (pa.struct({}), None),
+    ],
+    ids=str,
+)
+def test_columns_that_nothing_reads_are_kept_in_a_type_that_lasts(tmp_path, monkeypatch, caplog, kind, expected):
+    """Or left out, with a line: what is read back is what was written."""
+    more = pa.nulls(2, kind) if expected is None or pa.types.is_dictionary(kind) else pa.array([None, None], kind)
+    table = pa.table({"text": ["a", "b"], "label": ["no", "yes"], "more": more})
+    monkeypatch.setattr(prepare, "read_source", lambda *_: ("hub dataset x", table, None))
+    path = tmp_path / "data.parquet"
+    prepare.download(config({"hub": "x", "split": "train"}), path)
+    found = artifacts.read_table(path)
+    assert found.num_rows == 2
+    if expected is None:
+        assert "more" not in found.column_names
+        assert "the column 'more' is left out" in caplog.text
+    else:
+        assert found["more"].type == expected
+
+
+@pytest.mark.parametrize(("header", "found"), [("text, label", "' label'"), ("text,label\t", "'label\\t'")])
+def test_what_cannot_be_seen_of_a_name_is_said(download, header, found):
+    message = fails(download, f"{header}\nx,no\ny,yes\n")
+    assert f"({found} has a space or a byte order mark beside its name)" in message

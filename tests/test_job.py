@@ -1,16 +1,20 @@
 """Scripts by hand, and what a user sees when something is wrong."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from ftft.core import artifacts
 from ftft.dynamics.schemas import DATAMAP
+from ftft.jobs import job
 from ftft.jobs.environment import VARIABLE, Environment, Runtime
 
 SCRIPTS = Path(artifacts.__file__).parents[2]
@@ -218,3 +222,24 @@ def test_what_killed_jobs_left_of_an_output_is_removed_by_the_next(datamap):
     assert select(datamap, 0.3).returncode == 0
     assert not ours.exists()
     assert others.exists()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_an_unfinished_job_needs_goes_when_nothing_can_fail_any_more(tmp_path, monkeypatch, fails):
+    def record(*_):
+        if fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    done: list[str] = []
+    monkeypatch.setattr(job.manifest, "record", record)
+    monkeypatch.setattr(job, "reporting", nullcontext)
+    given = SimpleNamespace(
+        **dict.fromkeys(("input", "output", "wildcards"), SimpleNamespace()),
+        params=SimpleNamespace(cfg={}, code=""),
+        log=[str(tmp_path / "log")],
+        threads=1,
+        resources={},
+    )
+    with pytest.raises(OSError, match="No space") if fails else nullcontext():
+        job.run(lambda _: done.append("main"), given, afterwards=lambda _: done.append("afterwards"))
+    assert done == (["main"] if fails else ["main", "afterwards"])

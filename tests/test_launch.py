@@ -16,6 +16,7 @@ from test_training import files, prepared, settings, train  # noqa: F401
 from ftft.jobs import gpus
 from ftft.jobs.environment import Environment, Runtime
 from ftft.training import launch, loop
+from ftft.training.settings import Call
 
 # Long enough that it ends only when it is ended.
 RUNNER = """
@@ -107,6 +108,9 @@ def test_a_run_whose_results_cannot_be_written_keeps_its_state(prepared, tmp_pat
     with caplog.at_level("INFO"):
         train(prepared, tmp_path, cfg)
     assert "going on from step 20 of 25" in caplog.text
+    # A job may still fail while it writes down what it was made from.
+    assert list(tmp_path.glob("state/step-*"))
+    launch.forget(SimpleNamespace(output={"metrics": tmp_path / "metrics.parquet"}))
     assert not (tmp_path / "state").exists()
 
 
@@ -133,3 +137,18 @@ def test_there_is_a_process_for_each_gpu_and_one_on_a_cpu(monkeypatch, tmp_path,
     launch.train(job, "a training")
     [(number, call)] = asked
     assert (number, call.threads) == (processes, threads)
+
+
+def test_processes_of_several_gpus_find_what_this_one_does(monkeypatch, tmp_path):
+    """As PyTorch that a cluster's module has put on the path."""
+    environments: list[dict[str, str]] = []
+
+    def popen(command, *, env, **_):
+        environments.append(env)
+        raise OSError("pretended")
+
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}elsewhere")
+    monkeypatch.setattr(launch.subprocess, "Popen", popen)
+    with pytest.raises(OSError, match="pretended"):
+        launch.run_processes(Call({}, None, 0, runs.ON_CPU, 1, "", "two", None), 2)
+    assert environments[0]["PYTHONPATH"].split(os.pathsep)[1:] == [str(tmp_path), "elsewhere"]

@@ -868,3 +868,31 @@ def test_what_differs_has_names_that_differ_or_is_refused():
     assert 10 < len(refusals) < 90  # the generator makes both
     expected = "both would have their results in folders called", "is no model id"
     assert all(any(words in message for words in expected) for message in refusals)
+
+
+@pytest.mark.parametrize(
+    ("datamap", "method", "least"),
+    [
+        ({}, {"upweight": {"epoch": 1}}, None),
+        ({"burn_in": 2}, {"upweight": {"epoch": 1}}, 4),
+        ({"el2n_epoch": 4}, {"upweight": {"epoch": 1}}, 5),
+        ({}, {"upweight": {"epoch": 3}}, 4),
+        ({}, {"product_of_experts": {"epoch": 5}}, 6),
+    ],
+)
+def test_a_reference_stops_when_its_dynamics_have_what_others_need(datamap, method, least):
+    models = CONFIG["models"] | {"small": {"hub": "someone/small", "stop": {"monitor": "ranking", "bound": 0.8}}}
+    found = plan(models=models, methods={"erm": {}, "guided": method}, datamap=datamap)
+    assert stages.train(found, "small")["reference_stop"].get("least") == least
+
+
+def test_a_local_path_is_no_address_whatever_is_in_it():
+    path = "corpus;key=en.csv"
+    found = plan(data=CONFIG["data"] | {"train": {"path": path}})
+    assert stages.download(found, "train")["source"]["path"] == path
+
+
+def test_methods_that_may_stop_are_named_for_the_page():
+    methods = {"erm": {}, "half": {"budget": 0.5}, "both": {"budget": 0.5, "stop": {}}}
+    page = outputs.report(plan(methods=methods, training={"steps": 99}), LAYOUT)
+    assert (page["budgets"], page["stopping"]) == ({"both": 0.5, "half": 0.5}, ["both"])

@@ -23,7 +23,7 @@ from ftft.training.settings import ExpertSettings, Optimization, SettleRule, Sto
         (DataMapSettings, config.DataMap, set()),
         (SelectSettings, config.Select, {"mean_over"}),  # which data maps: the inputs say that
         (StopRule, config.Stop, set()),
-        (SettleRule, config.ReferenceStop, {"name"}),  # of the saved model
+        (SettleRule, config.ReferenceStop, {"name", "least"}),  # saved model; epochs that others need
         (UpweightSettings, config.Upweight, set()),
         (ExpertSettings, config.ProductOfExperts, set()),
         (Optimization, config.Training, set()),

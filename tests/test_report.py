@@ -229,6 +229,7 @@ def arguments(tmp_path):
         ],
         "lineage": {"edges": [["data", "m"]], "nodes": {"data": ["download", "data"], "m": ["train_main", "m"]}},
         "budgets": {},
+        "stopping": [],
         "blur_text": False,
         "forecast": write_forecast(tmp_path / "forecast.parquet"),
         "memory": write_memory(tmp_path / "memory.parquet"),

@@ -53,3 +53,13 @@ def test_other_schedules_do_not_mind_the_score(kind):
     for step in range(1, 9):
         schedule.observe(step, 0.1)
     assert [schedule.rate(step) for step in range(10)] == before
+
+
+def test_plateau_waits_for_the_end_of_the_warm_up():
+    schedule = Schedule(kind="plateau", peak=1.0, warmup=30, steps=100)
+    for step in (10, 20, 29):
+        schedule.observe(step, 0.5)
+    assert schedule.rate(30) == 1.0
+    for step in (30, 40, 50):
+        schedule.observe(step, 0.5)
+    assert schedule.rate(50) == 0.5

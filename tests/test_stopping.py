@@ -130,3 +130,9 @@ def test_two_epochs_never_stop_a_reference():
     rule = ranking_stop(bound=0.001)
     after_each_epoch(rule, epochs_that_settle(2))
     assert rule.stopped is None
+
+
+def test_it_does_not_stop_before_the_epochs_that_others_need():
+    rule = ranking_stop(bound=0.001, least=4)
+    after_each_epoch(rule, epochs_that_settle(6))
+    assert rule.stopped == 40

@@ -39,11 +39,12 @@ from ftft.dynamics.schemas import SUBSET
 from ftft.experiment import config
 from ftft.jobs.environment import Environment, Runtime
 from ftft.models import classifier, pretrained
-from ftft.training import launch, loop, outputs, passes, scoring
+from ftft.training import journal, launch, loop, outputs, passes, scoring
 from ftft.training.inputs import Inputs
 from ftft.training.run import Run
 from ftft.training.settings import Files
 from ftft.training.step import Step
+from ftft.training.stopping import RankingStop
 
 N = 70
 LABELS = ["negative", "positive"]
@@ -422,6 +423,27 @@ def test_the_expert_changes_the_model_and_is_not_in_it(prepared, tmp_path):
     assert accuracy["perfect"] < 1  # who knows everything leaves nothing to learn
 
 
+def test_waiting_for_the_device_is_time_of_training(prepared, tmp_path, monkeypatch):
+    """And so is comparing the rankings, of a reference that may stop."""
+    stack, update, waits = torch.stack, RankingStop.update, []
+
+    def waiting(losses):
+        waits.append(time.sleep(0.2))
+        return stack(losses)
+
+    def thinking(rule, *arguments):
+        waits.append(time.sleep(0.2))
+        update(rule, *arguments)
+
+    monkeypatch.setattr(journal, "torch", SimpleNamespace(stack=waiting))
+    monkeypatch.setattr(RankingStop, "update", thinking)
+    rule = {"name": "settled", "monitor": "ranking", "by": "ambiguous", "fraction": 0.33, "bound": 0.01}
+    train(prepared, tmp_path, settings(reference_stop=rule, final=False, epochs=6, evaluate_every=5))
+    cost = pq.read_table(tmp_path / "cost.parquet").to_pandas().set_index("stage")
+    assert len(waits) > 4
+    assert cost.loc["train", "seconds"] > 0.2 * len(waits)
+
+
 def test_a_reference_whose_ranking_has_settled_stops(prepared, tmp_path):
     """Its dynamics are those that a longer run has up to there, and so are its weights and its cost."""
     rule = {"name": "settled", "monitor": "ranking", "by": "ambiguous", "fraction": 0.33, "bound": 0.01}
@@ -437,8 +459,10 @@ def test_a_reference_whose_ranking_has_settled_stops(prepared, tmp_path):
     assert models == {"stopped": ["settled"], "both": ["final"]}
     final = [(tmp_path / run / "models/final/model.safetensors").read_bytes() for run in ("whole", "both")]
     assert final[0] == final[1]
-    curve = pq.read_table(tmp_path / "stopped/metrics.parquet").to_pandas()
-    assert curve["step"].max() == 15  # evaluated where it ended
+    for run in ("stopped", "both"):  # evaluated where its dynamics end
+        curve = pq.read_table(tmp_path / run / "metrics.parquet").to_pandas()
+        assert set(curve[curve["step"] == 15]["dataset"]) == {IN_DISTRIBUTION, "other"}
+        assert curve["step"].max() == (15 if run == "stopped" else 30)
     costs = {}
     for run in ("stopped", "both"):
         cost = pq.read_table(tmp_path / run / "cost.parquet").to_pandas()

@@ -173,3 +173,10 @@ def test_maps_of_other_examples_are_refused(runs, dev, tmp_path):
     )
     with pytest.raises(UserError, match=r"other0\.map is damaged: its examples are not .*strong0\.map; delete"):
         reported([*runs, other], dev, tmp_path)
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(0.0497, "doubtful"), (0.0494, "suitable"), (0.0998, "too weak")])
+def test_a_verdict_is_by_what_it_prints(lost, expected):
+    found, reason = transfer.verdict(0.9, 0.5, lost)
+    assert found == expected
+    assert f"{100 * lost:.1f} %" in reason

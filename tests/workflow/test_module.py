@@ -76,6 +76,18 @@ def test_as_a_module_it_refuses_what_was_made_from_something_else(experiment):
     assert "results/topics/data/train.parquet" in (done.stdout + done.stderr).splitlines()[-1]
 
 
+def test_two_experiments_as_modules_of_one_workflow_are_one_line(experiment):
+    """Their jobs would read each other's data."""
+    module = 'module {name}:\n    snakefile: "{root}/Snakefile"\n    config: {config}\n\n'
+    module += "use rule * from {name} as {name}_*\n"
+    text = module.format(name="one", root=ROOT, config="config")
+    text += module.format(name="two", root=ROOT, config='dict(config, task="others")')
+    (experiment / "Snakefile").write_text(text, encoding="utf-8")
+    done = snakemake(experiment, "--dry-run", "--snakefile", str(experiment / "Snakefile"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("the tasks topics and others are modules of one workflow")
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Gives files, and says nothing about it."""
 

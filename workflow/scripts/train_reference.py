@@ -9,4 +9,4 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run(main, globals().get("snakemake"))
+    run(main, globals().get("snakemake"), afterwards=launch.forget)

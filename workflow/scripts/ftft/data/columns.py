@@ -18,6 +18,9 @@ from ftft.data.settings import Download
 
 log = logging.getLogger(__name__)
 
+# Types that Parquet has none for; a struct, where it is without fields.
+_STRANGE = (pa.types.is_interval, pa.types.is_run_end_encoded, pa.types.is_union, pa.types.is_struct)
+
 
 def strings_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
     """A column as strings; null, and NaN, which pandas writes for it, as the empty one."""
@@ -29,6 +32,45 @@ def strings_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         kind = shortened(str(values.type), VALUE)
         raise UserError(f"{where}: the column {shown(column)} holds {kind}; text or numbers are needed") from None
+
+
+def kept_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray | None:
+    """A column that nothing here reads, in a type that Parquet gives back as it was; None where there is none."""
+    values = table[column]
+    try:
+        return values.cast(_lasting(values.type))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        log.warning(
+            "%s: the column %s is left out: it holds %s", where, shown(column), shortened(str(values.type), VALUE)
+        )
+        return None
+
+
+def _lasting(kind: pa.DataType) -> pa.DataType:
+    """The type as which Parquet gives back a column of ``kind``.
+
+    Raises:
+        ArrowNotImplementedError: it has none.
+    """
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    if pa.types.is_time32(kind):
+        return pa.time32("ms")
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    if pa.types.is_list(kind):
+        return pa.list_(_lasting(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_lasting(kind.value_type))
+    if pa.types.is_struct(kind) and kind.num_fields:
+        return pa.struct([(field.name, _lasting(field.type)) for field in kind])
+    if any(strange(kind) for strange in _STRANGE):
+        raise pa.ArrowNotImplementedError(str(kind))
+    return kind
 
 
 def texts_of(where: str, table: pa.Table, column: str) -> pa.ChunkedArray:

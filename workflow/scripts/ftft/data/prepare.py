@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ftft.core.artifacts import write_table
 from ftft.core.errors import UserError, listed, shown, without_credentials
-from ftft.data.columns import labels_of, strings_of, texts_of, uids_of
+from ftft.data.columns import kept_of, labels_of, strings_of, texts_of, uids_of
 from ftft.data.schemas import DATA_COLUMNS, TEXTS, data_schema
 from ftft.data.settings import Download, Source
 from ftft.data.sources import read_source
@@ -26,8 +26,8 @@ def download(cfg: Download, output: Path, data_dir: str | Path = ".", url: str |
     Args:
         cfg: the source and how it is read.
         output: the Parquet file, of ``data_schema``. Null texts become empty. Columns that are not named in
-            ``cfg`` are kept; one that is named like a column of the schema gets the prefix ``source_``. Metadata:
-            ``labels``, ``source``, ``rows``, ``content_hash`` and, for the hub, ``revision``.
+            ``cfg`` are kept if Parquet has their type; one that is named like a column of the schema gets the prefix
+            ``source_``. Metadata: ``labels``, ``source``, ``rows``, ``content_hash`` and, for the hub, ``revision``.
         data_dir: where relative paths start.
         url: where a file is fetched from, where that has a password or the like in it, which ``cfg`` does not show.
 
@@ -47,7 +47,9 @@ def download(cfg: Download, output: Path, data_dir: str | Path = ".", url: str |
     }
     for name in table.column_names:
         if name not in {*text, label, uid}:
-            columns[_free_name(name, {*columns, *table.column_names})] = table[name]
+            kept = kept_of(where, table, name)
+            if kept is not None:
+                columns[_free_name(name, {*columns, *table.column_names})] = kept
 
     data = pa.table(columns)
     data = data.filter(pc.is_valid(data["label"]))

@@ -30,7 +30,7 @@ def read_source(
     if path:
         where = without_credentials(path)
         return where, _read_path(source, where, path, wanted, label, data_dir), None
-    if source["hub"]:
+    if source["hub"] is not None:
         where = f"hub dataset {source['hub']}, split {source['split']}"
         table, revision = read_hub(source)
     else:
@@ -102,7 +102,9 @@ def _check_sha256(path: str, files: list[Path], expected: str) -> None:
 def _check_columns(where: str, table: pa.Table, wanted: Sequence[str]) -> None:
     for column in wanted:
         if column not in table.column_names:
+            close = [name for name in table.column_names if name.strip("\ufeff \t") == column]
+            hint = f" ({shown(close[0])} has a space or a byte order mark beside its name)" if close else ""
             raise UserError(
-                f"{where}: no column {shown(column)}; found: {named(table.column_names) or 'none'}; name the columns "
-                "by text, label and uid, in data or in the source"
+                f"{where}: no column {shown(column)}; found: {named(table.column_names) or 'none'}{hint}; name the "
+                "columns by text, label and uid, in data or in the source"
             )

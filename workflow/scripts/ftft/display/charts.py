@@ -22,13 +22,14 @@ Chart = dict[str, Any]
 Styles = Mapping[tuple[str, str], MethodStyle]
 
 
-def learning_curves(curves: Curves, styles: Styles, metric: str) -> Chart:
+def learning_curves(curves: Curves, styles: Styles, metric: str, budgets: Mapping[str, float]) -> Chart:
     """Dev score of each run against its steps, its FLOPs or its seconds, with the stops marked.
 
     Args:
         curves: of one main model.
         styles: of every method in it.
         metric: what to call the score.
+        budgets: share of the planned steps, of every method that has one.
     """
     longest = curves.rows["step"].max()
     figure = go.Figure()
@@ -36,7 +37,7 @@ def learning_curves(curves: Curves, styles: Styles, metric: str) -> Chart:
     for key, runs in curves.rows.groupby(["method", "reference"], sort=False):
         look = styles[key]
         for number, (seed, run) in enumerate(runs.groupby("seed")):
-            stopped = run["step"].iloc[-1] < longest
+            stopped = run["step"].iloc[-1] < round(budgets.get(key[0], 1) * longest)
             figure.add_scatter(
                 x=run["step"].tolist(),
                 y=run["score"].round(3).tolist(),

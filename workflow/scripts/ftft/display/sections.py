@@ -1,6 +1,6 @@
 """The sections of the page: what each shows, as charts, cells of text and sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -32,9 +32,11 @@ class Cost(TypedDict):
     path: str | Path
 
 
-def curves_chart(curve: pa.Table, main: str, metric: str, styles: charts.Styles) -> charts.Chart:
+def curves_chart(
+    curve: pa.Table, main: str, metric: str, styles: charts.Styles, budgets: Mapping[str, float]
+) -> charts.Chart:
     """The dev scores of one main model's methods against what they had cost by then."""
-    return charts.learning_curves(data.curves(curve, main, metric), styles, METRIC_NAMES.get(metric, metric))
+    return charts.learning_curves(data.curves(curve, main, metric), styles, METRIC_NAMES.get(metric, metric), budgets)
 
 
 def robustness_chart(

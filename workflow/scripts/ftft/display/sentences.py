@@ -111,7 +111,7 @@ def budget_sentences(table: pd.DataFrame, main: str, metric: str, budgets: Mappi
         table: as ``overview.overview`` returns it.
         main: the main model.
         metric: the score's name.
-        budgets: share of the planned steps, of every method that has one.
+        budgets: share of the planned steps, of every method that has one and takes all of it.
     """
     part = table.xs(main, level="main")
     score = f"mean OOD {metric}" if headline(table) == OOD_MEAN else f"in-distribution {metric}"

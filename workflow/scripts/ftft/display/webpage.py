@@ -54,6 +54,7 @@ class Page(TypedDict):
     costs: list[sections.Cost]  # of all training runs, data maps and subsets
     lineage: Lineage
     budgets: dict[str, float]  # share of the planned steps, of every method that has one
+    stopping: list[str]  # methods that may stop before their last step
     blur_text: bool  # whether texts of examples are shown only when asked for
 
 
@@ -113,14 +114,15 @@ def _shown(told: Page, made: Inputs) -> dict[str, Any]:
     datamaps, subsets, group = told["datamaps"], told["subsets"], told["group"]
 
     styles = method_styles(zip(rows["method"].to_pylist(), rows["reference"].to_pylist(), strict=True))
-    drawn = {f"curves-{main}": sections.curves_chart(curve, main, metric, styles) for main in mains}
+    budgets = told["budgets"]
+    drawn = {f"curves-{main}": sections.curves_chart(curve, main, metric, styles, budgets) for main in mains}
     drawn |= {f"robustness-{main}": sections.robustness_chart(rows, table, main, metric_name, styles) for main in mains}
     if made.transfer is not None and len(verdicts) > 1:
         pairs = artifacts.read(made.transfer, TRANSFER).to_pandas()
         drawn["transfer"] = charts.transfer(data.agreement(pd.DataFrame(verdicts), pairs))
     drawn["lineage"] = charts.lineage(told["lineage"]["edges"], told["lineage"]["nodes"])
     explored = explore(datamaps, subsets, made.train, told["labels"], group) if datamaps else None
-    budgets = told["budgets"]
+    to_end = {name: budget for name, budget in budgets.items() if name not in told["stopping"]}
     return {
         "task": told["task"],
         "metric": metric_name,
@@ -130,7 +132,7 @@ def _shown(told: Page, made: Inputs) -> dict[str, Any]:
             *inspection.warnings(artifacts.read(made.checks, inspection.SCHEMA)),
             *(sentences.sentence(table, main, metric_name) for main in mains),
             *filter(None, (sentences.savings(table, main) for main in mains)),
-            *(each for main in mains for each in sentences.budget_sentences(table, main, metric_name, budgets)),
+            *(each for main in mains for each in sentences.budget_sentences(table, main, metric_name, to_end)),
             *([sentences.verdict_sentence(verdicts)] if verdicts else []),
             *filter(None, [sentences.collapsed_sentence(rows)]),
         ],

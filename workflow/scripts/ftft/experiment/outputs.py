@@ -218,6 +218,7 @@ def report(plan: Plan, layout: Layout) -> "Page":
         "costs": named_costs(plan, layout),
         "lineage": lineage(plan),
         "budgets": {name: budget for name, budget in budgets.items() if budget < 1},
+        "stopping": [name for name, method in plan.methods.items() if method.stop is not None],
         "blur_text": plan.config.report.blur_text,
     }
     return plain(page)

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ftft.core.errors import without_credentials
-from ftft.experiment.config import ProductOfExperts, Upweight, plain
+from ftft.core.files import is_url
+from ftft.experiment.config import ProductOfExperts, ReferenceStop, Upweight, plain
 from ftft.experiment.naming import checkpoint_name
 from ftft.experiment.plan import Plan
 from ftft.models.lora import Lora
-from ftft.training.settings import Optimization, Settings
+from ftft.training.settings import Optimization, Settings, SettleRule
 
 if TYPE_CHECKING:  # the Snakefile, which imports this, is not to wait for the libraries of the stages
     from ftft.data.inspection import Check
@@ -27,7 +28,7 @@ def download(plan: Plan, dataset: str) -> "Download":
     data = plan.config.data
     source = plan.sources[dataset]
     # Where the file lies is not what it is: the rule tracks the content.
-    shown = source.model_copy(update={"path": source.path and without_credentials(source.path)})
+    shown = source.model_copy(update={"path": source.path and _shown(source.path)})
     found: Download = {
         "source": plain(shown),
         "text": data.text,
@@ -37,6 +38,10 @@ def download(plan: Plan, dataset: str) -> "Download":
         "role": plan.roles[dataset],
     }
     return plain(found)
+
+
+def _shown(path: str) -> str:
+    return without_credentials(path) if is_url(path) else path
 
 
 def check(plan: Plan) -> "Check":
@@ -70,12 +75,22 @@ def training(plan: Plan, model: str, recipe: str = "") -> Settings:
         metric=plan.config.data.metric,
         training=Optimization(**plan.config.training_of(model).model_dump()),
         stops={checkpoint_name(stop): plain(stop) for stop in stops if stop is not None},
-        reference_stop=None if settles is None else plain(settles) | {"name": checkpoint_name(settles)},
+        reference_stop=None if settles is None else _settles(plan, model, settles),
         # The dynamics of a reference are of all its epochs, unless it may stop.
         final=None in stops or not (recipe or settles),
         upweight=plain(found.use) if isinstance(found.use, Upweight) else None,
         product_of_experts=plain(found.use) if isinstance(found.use, ProductOfExperts) else None,
     )
+
+
+def _settles(plan: Plan, model: str, stop: ReferenceStop) -> "SettleRule":
+    """When a reference stops: not before its dynamics have the epochs that its data map and methods name."""
+    datamap = plan.config.datamap
+    guides = [recipe.use for recipe in plan.recipes.values() if model in recipe.group]
+    named = [each.epoch for each in guides if isinstance(each, Upweight | ProductOfExperts)]
+    least = max([datamap.burn_in + 2, *(epoch + 1 for epoch in [datamap.el2n_epoch or 0, *named])])
+    rule: SettleRule = plain(stop) | {"name": checkpoint_name(stop)}
+    return rule | {"least": least} if least > 3 else rule
 
 
 def probe(plan: Plan, model: str) -> dict[str, Any]:

@@ -49,10 +49,11 @@ class Job:
             sys.exit(str(failure))
 
 
-def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
+def run(main: Callable[[Job], None], snakemake: Any = None, *, afterwards: Callable[[Job], None] | None = None) -> None:
     """Call ``main`` with the job, reporting to the terminal and the job's log file.
 
-    What Snakemake's jobs were made from is left in a manifest.
+    What Snakemake's jobs were made from is left in a manifest. When that is written too and nothing can fail any more,
+    ``afterwards`` clears what only an unfinished job needs.
     """
     job = Job(snakemake)
     if job.log:
@@ -63,6 +64,8 @@ def run(main: Callable[[Job], None], snakemake: Any = None) -> None:
         main(job)
         if snakemake is not None and job.log:
             manifest.record(job.log, job.params.cfg, job.params.code, snakemake.input, snakemake.output)
+        if afterwards is not None:
+            afterwards(job)
 
 
 def _empty(log: Path) -> None:

@@ -10,8 +10,14 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number_text(value: float | None, form: str) -> str:
-    """A number in a format of Python's, such as ``+.2f``, with a typographic minus; an en dash where there is none."""
-    return EN_DASH if value is None or pd.isna(value) else format(value, form).replace("-", MINUS)
+    """A number in a format of Python's, such as ``+.2f``, with a typographic minus; an en dash where there is none.
+
+    What is zero as it is printed has no minus.
+    """
+    if value is None or pd.isna(value):
+        return EN_DASH
+    text = format(value, form)
+    return (format(0.0, form) if float(text) == 0 else text).replace("-", MINUS)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

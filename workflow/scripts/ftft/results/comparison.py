@@ -138,6 +138,8 @@ def _described(prefix: str, found: Floats, resampled: Floats, weights: Floats) -
     """Mean, deviation over seeds and interval of (n,) values that are (n, B) resampled."""
     mean, sd = statistics.mean_and_sd(found)
     low, high = statistics.interval((weights * resampled).sum(axis=0))
+    # Sums of fractions that are zero come out as 1e-16; twelve digits are exact, and minus zero is zero.
+    mean, low, high = (round(float(value), 12) + 0.0 for value in (mean, low, high))
     return {
         prefix.rstrip("_") or "mean": mean,
         f"{prefix}sd": None if np.isnan(sd) else sd,

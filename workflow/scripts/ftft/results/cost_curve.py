@@ -1,6 +1,6 @@
 """The cost curve: the dev score of every run against what it had cost by then, and when it catches up with ERM."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +22,8 @@ _METHOD = ["main", "method", "reference"]
 def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str | Path) -> None:
     """Write one row per run, metric (accuracy and macro-F1) and evaluation in training, in the order of the entries.
 
-    A mean of fine-tuned and pretrained weights has no curve of its own and is left out.
+    A mean of fine-tuned and pretrained weights has no curve of its own and is left out, and so is a run that stopped
+    before all dev sets were scored.
 
     ``value`` is the mean over the OOD dev sets, or the in-distribution dev score where there is no OOD dev set.
     ``flops`` and ``seconds`` at a step are what comes before the main model (reference, data map, selection) as a
@@ -34,29 +35,34 @@ def trace(entries: Sequence[Entry], output_parquet: str | Path, output_csv: str 
         output_parquet, output_csv: the same table twice.
     """
     entries = [entry for entry in entries if not entry["interpolated"]]
-    curves = [_curve(entry) for entry in entries]
+    scored = [read(entry["curve"], METRICS).to_pandas() for entry in entries]
+    names = {name for rows in scored for name in rows["dataset"]}
+    # Of one experiment, of which a run that stops before all are scored knows only some.
+    sets = names - {IN_DISTRIBUTION} or names
+    curves = [_curve(entry, rows, sets) for entry, rows in zip(entries, scored, strict=True)]
     targets = {
         (entry["main"], entry["seed"]): curve[curve["step"] == _saved_step(entry)].set_index("metric")["value"]
         for entry, curve in zip(entries, curves, strict=True)
         if entry["method"] == ERM
     }
     for entry, curve in zip(entries, curves, strict=True):
+        if curve.empty:
+            continue
         target = targets.get((entry["main"], entry["seed"]))
         curve["reaches_erm"] = None if target is None else curve["value"] >= curve["metric"].map(target)
+    curves = [curve for curve in curves if not curve.empty]
     rows = pd.concat(curves) if curves else COST_CURVE.empty_table().to_pandas()
     table = pa.Table.from_pandas(rows, COST_CURVE, preserve_index=False)
     write_both(table, output_parquet, output_csv, COST_CURVE)
 
 
-def _curve(entry: Entry) -> pd.DataFrame:
-    """The rows of one run, up to the step at which its training stopped."""
-    rows = read(entry["curve"], METRICS).to_pandas()
+def _curve(entry: Entry, rows: pd.DataFrame, sets: Collection[str]) -> pd.DataFrame:
+    """The rows of one run where all of these dev sets were scored, up to the step at which its training stopped."""
     main, before = main_cost(entry), preparation_cost(entry)
-    rows = rows[rows["metric"].isin(_METRICS) & (rows["step"] <= main["steps"])]
-    ood = rows[rows["dataset"] != IN_DISTRIBUTION]
-    dataset, rows = (IN_DISTRIBUTION, rows) if ood.empty else (OOD_MEAN, ood)
+    rows = rows[rows["metric"].isin(_METRICS) & rows["dataset"].isin(sets) & (rows["step"] <= main["steps"])]
+    dataset = IN_DISTRIBUTION if IN_DISTRIBUTION in sets else OOD_MEAN
     # A stop rule that looks more often than all dev sets are scored may have looked at some of them only.
-    rows = rows[rows.groupby("step")["dataset"].transform("nunique") == rows["dataset"].nunique()]
+    rows = rows[rows.groupby("step")["dataset"].transform("nunique") == len(sets)]
     curve = rows.groupby(["metric", "step"])["value"].mean().reset_index()
     share = curve["step"] / main["steps"]
     names = {name: entry[name] for name in ("task", *_METHOD, "seed")}  # type: ignore[literal-required]

@@ -7,6 +7,8 @@ OOD_MEAN = "OOD mean"
 
 ERM = "erm"  # the method that all others are compared to
 
+HEADINGS = ("method", "reference", "seeds")  # of tables in which data sets have columns, so no data set has these names
+
 RUN = ["main", "method", "reference", "seed"]  # the columns that say which run a row is about
 
 # A row about a method begins with these columns.

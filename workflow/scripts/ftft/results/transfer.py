@@ -120,6 +120,7 @@ def verdict(dev: float, chance: float, lost: float | None, hard: float | None = 
     Returns:
         one of ``VERDICTS``, and the reason in words.
     """
+    lost = None if lost is None else round(lost, 3)  # as it is printed
     if dev <= chance:
         return TOO_WEAK, f"its dev score {100 * dev:.1f} is not above chance, {100 * chance:.1f}"
     share = f"it finds {100 * (lost or 0):.1f} % of the strongest run's ambiguous examples hard"

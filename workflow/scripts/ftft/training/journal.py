@@ -87,17 +87,18 @@ class Journal:
             self.fetch(state)
 
     def fetch(self, state: State) -> None:
-        """Look at the losses since the last time; this is where the host waits for the device.
+        """Look at the losses since the last time. This is where the host waits for the device, which is training too.
 
         Raises:
             UserError: one is not finite.
         """
         if not self.losses:
             return
-        losses = torch.stack(self.losses)
-        if self.accelerator.num_processes > 1:
-            losses = self.accelerator.reduce(losses, "sum")
-        values = losses.cpu().numpy()
+        with state.meter.measure("train"):
+            losses = torch.stack(self.losses)
+            if self.accelerator.num_processes > 1:
+                losses = self.accelerator.reduce(losses, "sum")
+            values = losses.cpu().numpy()
         first = state.step - len(values)
         if not np.isfinite(values).all():
             step = first + int(np.argmin(np.isfinite(values)))

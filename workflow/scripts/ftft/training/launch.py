@@ -20,7 +20,7 @@ from ftft.jobs.environment import Runtime
 from ftft.jobs.job import Job, reporting
 from ftft.jobs.running import end_after
 from ftft.models import heads
-from ftft.training import loop
+from ftft.training import checkpointing, loop
 from ftft.training.settings import Call, Files
 
 
@@ -45,6 +45,11 @@ def train(job: Job, title: str) -> None:
             _train(call)
 
 
+def forget(job: Job) -> None:
+    """Delete the state of a training whose results are all written."""
+    checkpointing.remove(_state(job))
+
+
 def _runtime(job: Job) -> Runtime:
     """The configuration's ``runtime``, with what follows from the job."""
     runtime = job.environment.runtime
@@ -64,7 +69,6 @@ def _files(job: Job) -> Files:
         # Snakemake gives an input that a run does not have as an empty list.
         return Path(inputs[name]) if inputs.get(name) else None
 
-    metrics = Path(outputs["metrics"])
     return Files(
         source=Path(inputs["source"]).parent,
         train=Path(inputs["train"]),
@@ -73,13 +77,17 @@ def _files(job: Job) -> Files:
         guide=path_of("guide"),
         start=path_of("start"),
         models=Path(outputs["models"]),
-        metrics=metrics,
+        metrics=Path(outputs["metrics"]),
         cost=Path(outputs["cost"]),
         dynamics=Path(outputs["dynamics"]) if "dynamics" in outputs else None,
         manifest=Path(outputs["manifest"]),
-        # Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails.
-        state=metrics.parent / "state",
+        state=_state(job),
     )
+
+
+def _state(job: Job) -> Path:
+    """Beside the outputs, not among them: Snakemake deletes outputs when a job starts or fails."""
+    return Path(dict(job.output.items())["metrics"]).parent / "state"
 
 
 def run_processes(call: Call, processes: int, *, keep: tuple[int, ...] = ()) -> None:
@@ -105,7 +113,7 @@ def run_processes(call: Call, processes: int, *, keep: tuple[int, ...] = ()) -> 
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(processes),
         "LOCAL_WORLD_SIZE": str(processes),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
     }
     children: list[subprocess.Popen[bytes]] = []
 

@@ -16,7 +16,6 @@ from ftft.evaluation.schemas import METRICS
 from ftft.jobs import manifest
 from ftft.models import adapters, card, classifier, pretrained
 from ftft.models.saved import FINAL
-from ftft.training import checkpointing
 from ftft.training.journal import CALMER
 from ftft.training.run import Run
 from ftft.training.state import Weights
@@ -25,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def write(run: Run, made_from: dict[str, Any]) -> None:
-    """Write the results, and from what they were made; then the state is no longer needed and goes.
+    """Write the results, and from what they were made.
 
-    Only the main process does so: if it fails, the state is still there, and the run goes on from it.
+    Only the main process does so. If it fails, the state is still there, and the run goes on from it.
 
     Raises:
         UserError: a weight is not finite; nothing is written then.
@@ -40,7 +39,6 @@ def write(run: Run, made_from: dict[str, Any]) -> None:
     _write_dynamics(run)
     run.journal.end()
     manifest.write(made_from, run.files.manifest)
-    checkpointing.remove(run.files.state)
 
 
 def _conclude(run: Run) -> None:

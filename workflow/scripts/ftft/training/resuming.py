@@ -34,8 +34,8 @@ def resume(run: Run, fingerprint: str) -> None:
 
 def save(run: Run) -> None:
     """Write everything that the rest of the run depends on."""
+    run.journal.fetch(run.state)  # a run whose loss is not finite must not be resumed from here
     with run.state.meter.measure("save"):
-        run.journal.fetch(run.state)  # a run whose loss is not finite must not be resumed from here
         saved = {
             "fingerprint": run.fingerprint,
             "state": run.state.plain(),

@@ -115,29 +115,31 @@ class Run:
 
     def advance(self) -> None:
         """Take a step."""
-        state, recorder = self.state, self.recording
+        state, recorder, settled = self.state, self.recording, None
         with state.meter.measure("train") as stage:
             batch, rate = self.order.batch(state.step), state.schedule.rate(state.step)
             loss = self.step.take(state.step, batch, rate, stage, recorder)
             state.step += 1
             if recorder is not None and state.step % self.order.steps_per_epoch == 0:
-                recorder.end_epoch()
-                self._compare_epochs(recorder)
+                settled = self._end_epoch(recorder)
         self.journal.step(loss, state)
-        state.due = self.scoring.due(state, self.finished)
+        if settled is not None:  # the dynamics end here; without a main model, the weights are those of now
+            self.journal.fetch(state)
+            self.charge(settled.name)
+            if not self.settings.final:
+                state.best[settled.name] = self.weights()
+        state.due = self.scoring.due(state, self.finished) if settled is None else list(self.inputs.dev)
 
-    def _compare_epochs(self, recorder: DynamicsRecorder) -> None:
-        """See whether one epoch more still changes how the dynamics rank the examples."""
+    def _end_epoch(self, recorder: DynamicsRecorder) -> RankingStop | None:
+        """The rule by which one epoch more no longer changes how the dynamics rank the examples, if there is one."""
+        recorder.end_epoch()
         stop, data = self.state.reference_stop, self.inputs.data
         if stop is None:
-            return
+            return None
         stop.update(self.state.step, [epoch.numpy() for epoch in recorder.epochs], data.labels, data.uids)
         if not math.isnan(stop.agreement):
             log.info("%s: %s of two epochs agrees to %.3f", self.title, stop.monitor, stop.agreement)
-        if stop.stopped is not None:
-            self.charge(stop.name)
-            if not self.settings.final:
-                self.state.best[stop.name] = self.weights()
+        return None if stop.stopped is None else stop
 
     def evaluate(self, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
         """Score the dev sets that are due, and let the stop rules and the schedule know.

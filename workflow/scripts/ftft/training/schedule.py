@@ -43,8 +43,8 @@ class Schedule:
         return self.peak * factor * self.scale
 
     def observe(self, step: int, score: float) -> None:
-        """Take in a dev score; only ``plateau`` minds it."""
-        if self.kind == "plateau":
+        """Take in a dev score; only ``plateau`` minds it, once the rate is at its peak."""
+        if self.kind == "plateau" and step >= self.warmup:
             self.watch.update(step, score)
             if self.watch.stopped is not None:
                 self.scale /= 2

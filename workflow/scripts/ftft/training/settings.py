@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from ftft.jobs.environment import Runtime
 from ftft.models.lora import Lora
@@ -115,9 +115,10 @@ class StopRule(TypedDict):
 
 
 class SettleRule(TypedDict):
-    """The fields of ``config.ReferenceStop``, and the name of the saved model."""
+    """The fields of ``config.ReferenceStop``, the name of the saved model, and the ``least`` epochs if above three."""
 
     name: str
+    least: NotRequired[int]
     monitor: Literal["ranking", "subset"]
     by: str
     fraction: float

@@ -62,7 +62,7 @@ class EarlyStopping:
 class RankingStop:
     """Stop a reference when one more epoch no longer changes how its dynamics rank the examples.
 
-    A ranking needs two epochs, so the first comparison is after three.
+    A ranking needs two epochs, so the first comparison is after three, or more where more are needed of the dynamics.
 
     Attributes:
         name: the saved model that costs are charged to.
@@ -71,6 +71,7 @@ class RankingStop:
         by: a key of ``CRITERIA``.
         fraction: share of the examples; ``subset`` only.
         bound: agreement at which to stop.
+        least: epochs before the first comparison.
         agreement: the latest; NaN before the first comparison.
         stopped: the step at which the rule said stop, or None.
     """
@@ -80,12 +81,13 @@ class RankingStop:
     by: str
     fraction: float
     bound: float
+    least: int = 3
     agreement: float = math.nan
     stopped: int | None = None
 
     def update(self, step: int, epochs: Sequence[NDArray[np.float32]], labels: ArrayLike, uids: ArrayLike) -> None:
         """Take in the (N, C) logits of every epoch so far, and the (N,) gold class indices and uids."""
-        if self.stopped is not None or len(epochs) < 3:
+        if self.stopped is not None or len(epochs) < self.least:
             return
         logits = np.stack(epochs)
         criterion = CRITERIA[self.by]

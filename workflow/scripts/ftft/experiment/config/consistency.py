@@ -6,7 +6,7 @@ from ftft.core.errors import listed, named, shown
 from ftft.data.schemas import IN_DISTRIBUTION
 from ftft.experiment.config.methods import Method
 from ftft.experiment.config.sections import LARGEST, SELF, allowed
-from ftft.results.schemas import ERM
+from ftft.results.schemas import ERM, HEADINGS
 from ftft.training.steps import budgeted
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def check(config: "Config") -> None:
     _different(config)
     _names(config)
     _erm(config)
+    _filled(config)
     for name, method in config.methods.items():
         _references(config, name, method)
         _monitor(config, name, method)
@@ -61,8 +62,9 @@ def _names(config: "Config") -> None:
         _case(key, list(names))
     if SELF in config.models:
         raise ValueError(f"models: the name {SELF!r} stands for the main model itself; choose another")
-    if IN_DISTRIBUTION in config.data.ood:
-        raise ValueError(f"data.ood: the name {IN_DISTRIBUTION!r} is taken; choose another")
+    for name in config.data.ood:
+        if name.lower() in (IN_DISTRIBUTION, *HEADINGS):
+            raise ValueError(f"data.ood: the name {name!r} is taken; choose another")
 
 
 def _case(key: str, names: list[str]) -> None:
@@ -72,6 +74,13 @@ def _case(key: str, names: list[str]) -> None:
         if other := found.get(name.lower()):
             raise ValueError(f"{key}: {shown(other)} and {shown(name)} differ in case alone; rename one")
         found[name.lower()] = name
+
+
+def _filled(config: "Config") -> None:
+    """Only plain training has no settings; a method that lost its own would have the scores of ERM."""
+    for name, method in config.methods.items():
+        if name != ERM and not any(getattr(method, key) is not None for key in type(method).model_fields):
+            raise ValueError(f"methods.{name} is empty, which is plain training, as {ERM} is; fill it or leave it out")
 
 
 def _erm(config: "Config") -> None:
@@ -163,11 +172,6 @@ def _steps(config: "Config", key: str, method: Method, main: str) -> None:
             )
     if method.budget is None or method.budget == 1:
         return
-    if method.budget <= training.warmup:
-        raise ValueError(
-            f"{key}.budget is {method.budget:g} of the steps, no more than the warm-up of {main!r}, "
-            f"{training.warmup:g}; raise budget, or lower training.warmup"
-        )
     if training.steps is not None and budgeted(training.steps, method.budget) < (every or interval or 1):
         raise ValueError(
             f"{key}.budget is {method.budget:g} of the {training.steps} steps of {main!r}, fewer than the "

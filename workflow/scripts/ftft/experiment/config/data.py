@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from ftft.core.errors import listed, named, shown
 from ftft.data.schemas import LABEL_LIMIT
 from ftft.experiment.config.sections import (
+    CHECKSUM,
     Label,
     Labels,
     Metric,
@@ -21,6 +22,7 @@ from ftft.experiment.config.sections import (
 )
 
 CLASSES = LABEL_LIMIT - 1
+_PART = "two numbers [start, end] with 0 <= start < end <= 1 are expected"
 # The keys that not every kind of source reads, and the kinds that do.
 _READERS = {
     "name": ("hub",),
@@ -57,7 +59,7 @@ class Source(Section):
     escape: str | None = Field(
         None, min_length=1, max_length=1, description='csv and tsv: what escapes a quote mark, such as "\\"'
     )
-    sha256: str | None = Field(None, description="path: the file's checksum, hexadecimal")
+    sha256: str | None = Field(None, pattern=f"^{CHECKSUM}$", description="path: the file's checksum, hexadecimal")
     builtin: Literal["planted"] | None = Field(None, description="a generated data set")
     rows: int | None = Field(None, ge=1, description="builtin: number of examples; path and hub: use the first so many")
     seed: int = Field(0, ge=0, description="builtin: seed of the generator")
@@ -83,6 +85,13 @@ class Source(Section):
             ) from None
         return codecs.lookup(encoding).name.removesuffix("-sig")
 
+    @field_validator("part", mode="before")
+    @classmethod
+    def _check_part(cls, part: Any) -> Any:
+        if part is not None and not (isinstance(part, list | tuple) and len(part) == 2):
+            raise ValueError(f"{_PART}; found {shown(part)}")
+        return part
+
     @field_validator("relabel", mode="before")
     @classmethod
     def _check_relabel(cls, relabel: Any) -> Any:
@@ -102,7 +111,7 @@ class Source(Section):
         if self.delimiter is not None and self.delimiter == self.escape:
             raise ValueError(f"delimiter and escape must differ; found {self.delimiter!r} for both")
         if self.part is not None and not 0 <= self.part[0] < self.part[1] <= 1:
-            raise ValueError(f"part must be [start, end] with 0 <= start < end <= 1; found {list(self.part)}")
+            raise ValueError(f"part: {_PART}; found {list(self.part)}")
         check_differ("columns", self.columns)
         return self
 

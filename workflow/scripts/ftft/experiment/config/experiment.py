@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ftft.core.errors import shown
 from ftft.experiment.config import consistency
 from ftft.experiment.config.data import Data
 from ftft.experiment.config.methods import DataMap, Method
@@ -35,6 +36,13 @@ class Runtime(Section):
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="minutes between checkpoints that a killed run resumes from"
     )
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _check_compile(cls, value: Any) -> Any:
+        if value != "auto" and not isinstance(value, bool):
+            raise ValueError(f"auto, true or false is expected; found {shown(value)}")
+        return value
 
 
 class Report(Section):

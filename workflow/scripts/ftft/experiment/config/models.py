@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from ftft.core.errors import shown
 from ftft.dynamics.criteria import RANDOM
 from ftft.experiment.config.resources import Resources
-from ftft.experiment.config.sections import Criterion, Section, Strings, check_read, exactly_one
+from ftft.experiment.config.sections import CHECKSUM, Criterion, Section, Strings, check_read, exactly_one
 
 Architecture = Literal[
     "bert", "roberta", "xlm-roberta", "electra", "deberta-v2", "modernbert", "eurobert",
@@ -105,7 +105,9 @@ class _ModelSource(Section):
         "working folder",
     )
     scratch: Scratch | None = Field(None, description="an architecture with random weights")
-    sha256: str | None = Field(None, description="SHA-256 checksum of the weights, hexadecimal")
+    sha256: str | None = Field(
+        None, pattern=f"^{CHECKSUM}$", description="SHA-256 checksum of the weights, hexadecimal"
+    )
     layers: int | None = Field(None, ge=1, description="keep only the first so many layers")
     pair_separator: str | None = Field(
         None,

@@ -16,6 +16,7 @@ SELF = "self"
 NAME = 100  # characters; several names may stand in one part of a path
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.+-]*"
 LARGEST = 2**31 - 1  # number, seeds among them, that every library takes
+CHECKSUM = r"[0-9a-fA-F]{64}"
 Metric = Literal["accuracy", "macro_f1"]
 
 
@@ -85,6 +86,14 @@ class Section(BaseModel):
             if endless or (isinstance(each, str) and not re.fullmatch(r"[-+]?[0-9]+", each.strip())):
                 several = ", or several as in [0, 1, 2, 3]" if get_origin(annotation) is list else ""
                 raise ValueError(f"a whole number is expected{several}; found {shown(each)}")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        """An empty text is what a template or a form leaves where nothing was given."""
+        if value == "":
+            raise ValueError(EMPTY)
         return value
 
     @field_validator("*", mode="after")

@@ -5,6 +5,7 @@
 import os
 import re
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 if not workflow.current_basedir.is_local:
@@ -17,6 +18,16 @@ if not workflow.current_basedir.is_local:
 CLONE = Path(workflow.current_basedir).parent
 SCRIPTS = CLONE / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+
+# Jobs look for the library here after all other places.
+copy = PathFinder.find_spec("ftft", sys.path[1:])
+if copy is not None and copy.origin is not None:
+    place = Path(copy.origin).parent.resolve()
+    if place != (SCRIPTS / "ftft").resolve():
+        sys.exit(
+            f"{place} is a copy of the library that jobs would take for that of {SCRIPTS}: pip uninstall ftft, or take "
+            "it out of PYTHONPATH"
+        )
 
 from ftft.core.errors import UserError
 from ftft.core.files import sha256

@@ -80,6 +80,10 @@ REFUSED = {
         "data.labels.0: YAML reads '1_000' as the number 1000",
     ),
     "a signed label": ("data: {train: {relabel: {+1: a}}}\n", "data.train.relabel.+1: YAML reads '+1' as the number 1"),
+    "a signed label of a set whose name has a dot": (
+        "data: {ood: {v1.0: {test: {relabel: {+1: a}}}}}\n",
+        "data.ood.v1.0.test.relabel.+1: YAML reads '+1' as the number 1",
+    ),
     "an empty section": ("methods:\n  ftft:\n    select:\n", "line 3: methods.ftft.select is empty; leave it out or"),
     "an empty setting": ("models:\n  m:\n    hub: a\n    layers:\n", "line 4: models.m.layers is empty"),
     "a key without a space": ("stop: {patience:3}\n", "stop.patience:3 is empty", "a colon and a space"),

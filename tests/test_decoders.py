@@ -1,7 +1,9 @@
 """Decoders as classifiers: their padding, the token that they read, their depth and dropout, and saved models."""
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -227,6 +229,9 @@ def test_texts_are_cut_as_the_file_of_a_tokenizer_says(tmp_path, decoder_sources
     own = Tokenizer.from_file(str(folder / "tokenizer.json"))
     own.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), own.pre_tokenizer])
     own.save(str(folder / "tokenizer.json"))
+    form = json.loads((folder / "tokenizer.json").read_text())
+    form["pre_tokenizer"]["pretokenizers"][-1].pop("use_regex", None)  # as files leave out what is the default
+    (folder / "tokenizer.json").write_text(json.dumps(form))
     pretrained.prepare({"path": str(folder)}, tmp_path / "source")
     model = classifier.build(tmp_path / "source", LABELS, seed=0)
     classifier.save(model, model.state_dict(), tmp_path / "source", tmp_path / "model", "")
@@ -247,3 +252,13 @@ def test_scores_that_are_capped_are_computed_in_the_plain_implementation(tmp_pat
     assert classifier.build(decoder_sources["llama"], LABELS, seed=0, attention="sdpa").config._attn_implementation == (
         "sdpa"
     )
+
+
+def test_a_saved_model_may_be_read_by_whom_the_umask_says(tmp_path, decoder_sources):
+    model = classifier.build(decoder_sources["llama"], LABELS, seed=0)
+    before = os.umask(0o027)
+    try:
+        classifier.save(model, model.state_dict(), decoder_sources["llama"], tmp_path / "model", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model/model.safetensors").stat().st_mode) == 0o640

@@ -92,6 +92,9 @@ def test_after_one_refusal_no_other_shape_is_tried(monkeypatch, weight):
         recorded({"x": torch.ones(size)}, 0)
     assert tried == [1]
     assert weight.grad == 6.0
+    recorded.forget()
+    recorded({"x": torch.ones(4)}, 0)
+    assert tried == [1, 4]
 
 
 class Streams:

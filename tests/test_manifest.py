@@ -91,3 +91,17 @@ def test_a_manifest_that_is_missing_or_damaged_does_not_pass(job, text):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(UserError, match=r"^nothing says what out.txt was made from, results/task/manifests/stage/x.y"):
         manifest.check(**job)
+
+
+def test_links_in_a_folder_may_lead_nowhere_elsewhere(tmp_path):
+    """As those of an adapter to the weights of its base."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "adapter").write_text("small")
+    (tmp_path / "base").write_text("large")
+    (folder / "base").symlink_to(tmp_path / "base")
+    before = manifest._checksum(str(folder))
+    (tmp_path / "base").unlink()
+    assert manifest._checksum(str(folder)) == before
+    (folder / "adapter").write_text("another")
+    assert manifest._checksum(str(folder)) != before

@@ -88,6 +88,16 @@ def test_two_experiments_as_modules_of_one_workflow_are_one_line(experiment):
     assert done.stderr.splitlines()[-1].startswith("the tasks topics and others are modules of one workflow")
 
 
+def test_another_copy_of_the_library_is_one_line(experiment, monkeypatch):
+    """Jobs would import it in place of the clone's, whose hash they are recorded with."""
+    (experiment / "elsewhere/ftft").mkdir(parents=True)
+    (experiment / "elsewhere/ftft/__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(experiment / "elsewhere"))
+    done = snakemake(experiment, "--dry-run")
+    assert done.returncode == 1
+    assert f"{experiment / 'elsewhere/ftft'} is a copy of the library" in done.stderr.splitlines()[-1]
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Gives files, and says nothing about it."""
 

@@ -96,7 +96,7 @@ class Recorded:
     def forget(self) -> None:
         """Give the memory of all recordings back."""
         self.recordings.clear()
-        self.pool = None
+        self.pool, self.refused = None, False  # what comes is computed in another way
 
     def _record(self, shape: tuple[Any, ...], batch: Tensors) -> None:
         """Record a pass of this shape, if that is possible, leaving the gradients as they were."""

@@ -66,6 +66,13 @@ def _lasting(kind: pa.DataType) -> pa.DataType:
         return pa.list_(_lasting(kind.value_type))
     if pa.types.is_large_list(kind):
         return pa.large_list(_lasting(kind.value_type))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_lasting(kind.value_type), kind.list_size)
+    if pa.types.is_map(kind):
+        return pa.map_(_lasting(kind.key_type), _lasting(kind.item_type))
+    if pa.types.is_dictionary(kind):
+        inner = _lasting(kind.value_type)
+        return kind if inner == kind.value_type and not pa.types.is_nested(inner) else inner
     if pa.types.is_struct(kind) and kind.num_fields:
         return pa.struct([(field.name, _lasting(field.type)) for field in kind])
     if any(strange(kind) for strange in _STRANGE):

@@ -17,7 +17,7 @@ from ftft.core.errors import UserError, reason, shown
 _BASE_60 = re.compile(r"[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _BASE_8 = re.compile(r"[-+]?0[0-7_]+")
 # Where numbers are taken as text, their spelling counts.
-_SPELLED = re.compile(r"data\.((train|dev|test|ood\.[^.]+\.(dev|test))\.)?(labels|relabel|text|columns)(\..+)?")
+_SPELLED = re.compile(r"data\.((train|dev|test|ood\..+\.(dev|test))\.)?(labels|relabel|text|columns)(\..+)?")
 _TAG = "tag:yaml.org,2002:"
 _ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32"}
 

@@ -8,6 +8,7 @@ ends.
 import fcntl
 import logging
 import os
+import platform
 import stat
 import tempfile
 import time
@@ -124,7 +125,7 @@ def _scheduled() -> bool:
 
 def _allocation() -> str:
     """What the names of locks begin with."""
-    return f"slurm-{os.environ['SLURM_JOB_ID'].replace('/', '_')}." if _scheduled() else ""
+    return f"slurm-{os.environ['SLURM_JOB_ID']}-{platform.node()}.".replace("/", "_") if _scheduled() else ""
 
 
 def _candidates() -> list[str]:

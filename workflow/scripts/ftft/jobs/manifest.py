@@ -116,11 +116,14 @@ def check(log: str | Path, stage: str, settings: Any, code: str, inputs: Iterabl
 
 
 def _checksum(path: str) -> str:
-    """SHA-256 of a file, or of the names and checksums of all files in a folder but hidden ones."""
+    """SHA-256 of a file, or of the names and checksums of all files in a folder but hidden ones and links.
+
+    An adapter has links to the weights of its base, which lie elsewhere and are named by their checksum beside it.
+    """
     if not os.path.isdir(path):
         about = os.stat(path)
         return _remembered(path, about.st_mtime_ns, about.st_size)
-    files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+    files = sorted(file for file in Path(path).rglob("*") if file.is_file() and not file.is_symlink())
     names = [file.relative_to(path).as_posix() for file in files]
     found = {name: _checksum(f"{path}/{name}") for name in names if not f"/{name}".count("/.")}
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()

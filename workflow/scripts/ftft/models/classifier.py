@@ -120,7 +120,8 @@ def architecture(
     with torch.device(device):
         kind = AutoModel if labels is None else AutoModelForSequenceClassification
         # As weights are loaded, whatever the precision that they are published in.
-        model = kind.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        how = {"dtype": torch.float32, "attn_implementation": _attention(config, None)}
+        model = kind.from_config(config, trust_remote_code=False, **how)
     if not decoders.is_decoder(config):  # the head of a decoder needs it
         model.config.pad_token_id = None  # else a model looks for padding among ids that have no values
     return model
@@ -261,6 +262,9 @@ def save(model: PreTrainedModel, state: dict[str, torch.Tensor], source: Path, f
         model.save_pretrained(folder, state_dict={key: value.contiguous().cpu() for key, value in state.items()})
     AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     (folder / "README.md").write_text(text, encoding="utf-8")
+    for path in folder.glob("*.safetensors"):  # which its library lets nobody else read
+        if not path.is_symlink():
+            path.chmod((folder / "README.md").stat().st_mode & 0o777)
     checksums = {path.name: sha256(path) for pattern in _DECIDING for path in folder.glob(pattern)}
     (folder / CHECKSUMS).write_text(json.dumps(checksums, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 

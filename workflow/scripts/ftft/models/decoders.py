@@ -4,11 +4,14 @@ Each token of a decoder sees only those before it, so its classifier reads the l
 """
 
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ftft.core.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # Padding tokens that published vocabularies have, also where the tokenizer does not name one.
 RESERVED = ("<|finetune_right_pad_id|>", "<|padding|>", "<pad>", "[PAD]", "<|pad|>", "<|PAD_TOKEN|>")
@@ -46,26 +49,26 @@ def own_tokenizer(folder: Path, config: Any, loaded: Any) -> Any:
     Returns:
         the general tokenizer with the file's rules, unless ``loaded`` has them, or a saved one would lose them again.
     """
+    from tokenizers import Tokenizer
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     file = folder / "tokenizer.json"
-    if not file.is_file() or _rules(loaded) == (own := _rules_of(file.read_text(encoding="utf-8"))):
+    if not file.is_file() or _rules(loaded.backend_tokenizer) == (own := _rules(Tokenizer.from_file(str(file)))):
         return loaded
     general = PreTrainedTokenizerFast.from_pretrained(folder)
     with tempfile.TemporaryDirectory() as saved:
         config.save_pretrained(saved)
         general.save_pretrained(saved)
         again = AutoTokenizer.from_pretrained(saved, trust_remote_code=False)
-    return general if _rules(again) == own else loaded
+    if _rules(again.backend_tokenizer) == own:
+        return general
+    log.warning("%s: texts are cut as %s does, not as tokenizer.json says", folder, type(loaded).__name__)
+    return loaded
 
 
-def _rules(tokenizer: Any) -> dict[str, Any]:
-    return _rules_of(tokenizer.backend_tokenizer.to_str())
-
-
-def _rules_of(text: str) -> dict[str, Any]:
-    described = json.loads(text)
-    return {part: described.get(part) for part in ("normalizer", "pre_tokenizer", "post_processor")}
+def _rules(backend: Any) -> list[Any]:
+    described = json.loads(backend.to_str())
+    return [described.get(part) for part in ("normalizer", "pre_tokenizer")]
 
 
 def prepare(config: Any, tokenizer: Any, name: str) -> None:

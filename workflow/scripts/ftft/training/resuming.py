@@ -26,7 +26,9 @@ def resume(run: Run, fingerprint: str) -> None:
     run.state = State.restore(saved["state"])
     adapters.restore(run.model, saved["model"])
     run.step.update.optimizer.load_state_dict(saved["optimizer"])
-    run.step.micro_batch_size = saved["micro_batch_size"]
+    # What fitted into memory, and what several processes share now.
+    sizes = [size for size in (saved["micro_batch_size"], run.step.micro_batch_size) if size is not None]
+    run.step.micro_batch_size = min(sizes, default=None)
     if run.recorder is not None:
         run.recorder.restore(saved["dynamics"], main_process=run.accelerator.is_main_process)
     log.info("%s: going on from step %d of %d", run.title, run.state.step, run.steps)

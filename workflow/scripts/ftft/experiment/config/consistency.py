@@ -154,7 +154,7 @@ def _pretrained(config: "Config", key: str, method: Method, main: str) -> None:
 
 
 def _steps(config: "Config", key: str, method: Method, main: str) -> None:
-    """A budget has room for the warm-up and an evaluation, and a stop rule looks at a divisor of the interval."""
+    """A budget has room for an evaluation, and a stop rule looks at a divisor of the interval."""
     training = config.training_of(main)
     interval = training.evaluate_every
     every = method.stop.every if method.stop else None

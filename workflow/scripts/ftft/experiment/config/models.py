@@ -153,7 +153,8 @@ class ReferenceStop(Section):
         gt=0,
         lt=1,
         description="training ends when the agreement is at least this; subsets overlap less than rankings "
-        "correlate and need a lower one",
+        "correlate and need a lower one. Nothing is compared before there are three epochs, and those that datamap and "
+        "the methods name",
     )
 
     @model_validator(mode="after")

@@ -20,14 +20,13 @@ SCRIPTS = CLONE / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 # Jobs look for the library here after all other places.
-copy = PathFinder.find_spec("ftft", sys.path[1:])
+elsewhere = [place for place in sys.path if Path(place).resolve() != SCRIPTS.resolve()]
+copy = PathFinder.find_spec("ftft", elsewhere)
 if copy is not None and copy.origin is not None:
-    place = Path(copy.origin).parent.resolve()
-    if place != (SCRIPTS / "ftft").resolve():
-        sys.exit(
-            f"{place} is a copy of the library that jobs would take for that of {SCRIPTS}: pip uninstall ftft, or take "
-            "it out of PYTHONPATH"
-        )
+    sys.exit(
+        f"{Path(copy.origin).parent} is a copy of the library that jobs would take for that of {SCRIPTS}: pip "
+        "uninstall ftft, or take it out of PYTHONPATH"
+    )
 
 from ftft.core.errors import UserError
 from ftft.core.files import sha256

@@ -19,12 +19,12 @@ CLONE = Path(workflow.current_basedir).parent
 SCRIPTS = CLONE / "workflow" / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-# Jobs look for the library here after all other places.
-elsewhere = [place for place in sys.path if Path(place).resolve() != SCRIPTS.resolve()]
-copy = PathFinder.find_spec("ftft", elsewhere)
-if copy is not None and copy.origin is not None:
+# Jobs look for the library in all other places first, so a copy there would run under the name of this one.
+OTHERS = [place for place in sys.path if Path(place).resolve() != SCRIPTS.resolve()]
+COPY = PathFinder.find_spec("ftft", OTHERS)
+if COPY is not None and COPY.origin is not None:
     sys.exit(
-        f"{Path(copy.origin).parent} is a copy of the library that jobs would take for that of {SCRIPTS}: pip "
+        f"{Path(COPY.origin).parent} is a copy of the library that jobs would take for that of {SCRIPTS}: pip "
         "uninstall ftft, or take it out of PYTHONPATH"
     )
 
@@ -52,11 +52,11 @@ try:
         PLAN.source_of(name): provenance.model_content(PLAN.config.models[name])
         for name in dict.fromkeys(run.model for run in PLAN.runs)
     }
-    others = vars(workflow).setdefault("ftft_task", PLAN.config.task)
-    if others != PLAN.config.task:
+    # Modules share the workflow and its environment, which has the surroundings of one experiment.
+    if vars(workflow).setdefault("ftft_task", PLAN.config.task) != PLAN.config.task:
         raise UserError(
-            f"the tasks {others} and {PLAN.config.task} are modules of one workflow, which would mix up where their "
-            "data lie: run each by a workflow of its own"
+            f"the tasks {workflow.ftft_task} and {PLAN.config.task} are modules of one workflow, which would mix up "
+            "where their data lie: run each by a workflow of its own"
         )
     # What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
     Environment(

@@ -182,16 +182,18 @@ def test_allocations_of_a_node_do_not_wait_for_each_other(monkeypatch):
 
 
 def test_jobs_inside_an_allocation_of_one_gpu_take_turns(monkeypatch):
+    """The second waits, until it is given up here."""
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv(gpus.VISIBLE, "0")
-    first = start("0")
-    assert first.stdout.readline().split()[0] == "0"
-    second = start("0")
-    freed = finish(first)
-    device, begun = second.stdout.readline().split()
-    assert device == "0"
-    assert float(begun) > freed - 0.1  # the job prints after it has let go
-    finish(second)
+
+    def waiting(seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr(gpus.time, "sleep", waiting)
+    with gpus.assigned(1), pytest.raises(TimeoutError), gpus.assigned(1):
+        pass
+    with gpus.assigned(1) as again:
+        assert again.devices == ("0",)
 
 
 def test_a_device_is_counted_when_no_other_is_visible_any_more(monkeypatch):

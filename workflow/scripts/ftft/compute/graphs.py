@@ -77,7 +77,7 @@ class Recorded:
         self.recordings: dict[tuple[Any, ...], Recording] = {}
         self.eager = Eager(compute)
         self.pool: Any = None  # memory of all recordings, of which only one runs at a time
-        self.refused = False  # that a pass was recorded: it is not tried again, since a trial keeps memory
+        self.refused = False  # True after a failure: no other shape is tried, since each trial keeps memory
 
     def __call__(self, batch: Tensors, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``Eager``; the result is overwritten by the next pass."""

@@ -37,7 +37,8 @@ def learning_curves(curves: Curves, styles: Styles, metric: str, budgets: Mappin
     for key, runs in curves.rows.groupby(["method", "reference"], sort=False):
         look = styles[key]
         for number, (seed, run) in enumerate(runs.groupby("seed")):
-            stopped = run["step"].iloc[-1] < round(budgets.get(key[0], 1) * longest)
+            planned = round(budgets.get(key[0], 1) * longest)  # ERM takes all steps
+            stopped = run["step"].iloc[-1] < planned
             figure.add_scatter(
                 x=run["step"].tolist(),
                 y=run["score"].round(3).tolist(),

@@ -28,7 +28,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 # A folder in which the jobs of several users meet; without it, those of one user meet in a folder of theirs.
 SHARED = "FTFT_GPU_LOCKS"
 SLOTS = 8  # that each GPU has; one of them is the smallest share
-# MB of a GPU that a process takes beside what PyTorch gives out: the driver's context, libraries, recordings. About.
+# About so many MB of a GPU a process takes beside what PyTorch gives out: the driver's context, libraries, recordings.
 OUTSIDE = 700
 
 

@@ -38,8 +38,8 @@ def reads_last(config: Any) -> bool:
 def own_tokenizer(folder: Path, config: Any, loaded: Any) -> Any:
     """A decoder's tokenizer that cuts texts as the file beside it says.
 
-    Transformers 5 makes those of some classes anew from the vocabulary, with the rules of the class. SmolLM2's file has
-    each digit alone, but it names the class of GPT-2, which has not.
+    Transformers 5 makes those of some classes anew from the vocabulary, with the rules of the class: a file that has
+    each digit alone would lose that if its settings name the class of GPT-2.
 
     Args:
         folder: of the model.

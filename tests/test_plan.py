@@ -833,7 +833,7 @@ def generated(random: Random) -> dict[str, Any]:
         "models": models,
         "references": [],
         "mains": ["big", *random.sample([name for name in models if name != "big"], 1)],
-        "methods": {"erm": {}} | {f"m{n}": method() for n in range(8)},
+        "methods": {"erm": {}} | {f"m{n}": made for n in range(8) if (made := method())},
         "seeds": [0, 1],
     }
 

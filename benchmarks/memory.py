@@ -24,7 +24,20 @@ from typing import Any
 
 import torch
 import training_speed as speed
-from training_speed import BATCH, CPU_CASES, GPU_CASES, LABELS, TEXTS, Case, machine, options, settings, shape, start
+from training_speed import (
+    BATCH,
+    CPU_CASES,
+    GPU_CASES,
+    LABELS,
+    MINILM,
+    TEXTS,
+    Case,
+    machine,
+    options,
+    settings,
+    shape,
+    start,
+)
 
 from ftft.compute import batching, devices
 from ftft.compute.cost import peak_memory_mb
@@ -39,6 +52,8 @@ SHAPES = [
     *CPU_CASES[:2],
     Case("BERT, 4 layers, 256 wide, pairs", "pairs", shape("bert", 4, 256, 4, 8_000)),
     Case("DeBERTa, 3 layers, 128 wide, posts", "single", shape("deberta-v2", 3, 128, 4, 8_000)),
+    Case("Llama, 6 layers, 576 wide, posts", "single", shape("llama", 6, 576, 9, 16_000)),
+    Case("MiniLM-L6 with an adapter, posts", "single", MINILM, 6, tune="lora"),
 ]
 # GB that benchmarks/on_gpu/fast.py measured on an NVIDIA H200, with so many texts.
 GPU_TEXTS = 960

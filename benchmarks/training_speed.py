@@ -71,6 +71,7 @@ class Case:
     kind: str
     source: dict[str, Any]
     layers: int | None = None
+    tune: str = "all"
 
     def prepare(self, folder: Path, data: Path) -> None:
         """Tokens of a fixed random sample of a real corpus, and the model's source."""
@@ -180,7 +181,7 @@ def row(folder: Path, case: Case, peak: float, rounds: int) -> None:
 
 def settings(case: Case) -> dict[str, Any]:
     """What the workflow would have a training run do: one pass over the texts, without evaluations."""
-    model = case.source | ({} if case.layers is None else {"layers": case.layers})
+    model = case.source | {"tune": case.tune} | ({} if case.layers is None else {"layers": case.layers})
     training = {"epochs": 1, "learning_rate": 5e-5, "max_length": 300}
     return stages.train(plan_of(model, LABELS[case.kind], training), "model")
 

@@ -2,14 +2,21 @@
 
 import errno
 import hashlib
+import io
 import logging
 import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ftft.core.errors import UserError
 from ftft.training import checkpointing
+
+SCRIPTS = Path(checkpointing.__file__).parents[2]
 
 
 def state(step: int, fingerprint: str = "mine") -> dict:
@@ -18,6 +25,15 @@ def state(step: int, fingerprint: str = "mine") -> dict:
 
 def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+class FullFile(io.FileIO):
+    """A file on a disk that is full after 100 bytes."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > 100:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
 
 
 def test_round_trip(tmp_path):
@@ -29,6 +45,29 @@ def test_round_trip(tmp_path):
     assert found is not None
     assert torch.equal(found.pop("model")["weight"], torch.full((4, 4), 3.0))
     assert found == {"fingerprint": "mine", "step": 3, "best": {}}
+
+
+def test_a_state_lies_in_memory_once(tmp_path):
+    """Saving it and reading it back take no more than it has, in a process of its own, whose peak says so."""
+    script = f"""
+import torch
+from pathlib import Path
+from ftft.compute.cost import peak_memory_mb
+from ftft.training import checkpointing
+state = {{"fingerprint": "mine", "model": torch.ones(100_000_000)}}
+before = peak_memory_mb()
+checkpointing.save(Path({str(tmp_path)!r}), 1, state)
+saved = peak_memory_mb()
+del state
+found = checkpointing.load(Path({str(tmp_path)!r}), "mine")
+assert found["model"].sum() == 100_000_000
+print(saved - before, peak_memory_mb() - before)
+"""
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    saving, both = map(float, ran.stdout.split())
+    assert saving < 40
+    assert both < 40
 
 
 def test_newest_two_are_kept(tmp_path):
@@ -115,17 +154,21 @@ def test_other_files_are_let_be(tmp_path):
     assert checkpointing.load(tmp_path, "mine")["step"] == 3
 
 
-def test_full_disk_leaves_the_older_ones_and_nothing_else(tmp_path, monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_full_disk_leaves_the_older_ones_and_nothing_else(tmp_path, monkeypatch, late):
     for step in (1, 2):
         checkpointing.save(tmp_path, step, state(step))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full(descriptor: int) -> None:
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    if late:
+        monkeypatch.setattr(os, "fsync", full)
+    else:
+        monkeypatch.setattr(io, "FileIO", FullFile)
     with pytest.raises(OSError, match="No space left"):
-        checkpointing.save(tmp_path, 3, state(3))
+        checkpointing.save(tmp_path, 3, state(3) | {"best": {"dev": torch.ones(10_000)}})
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     monkeypatch.undo()
     assert checkpointing.load(tmp_path, "mine")["step"] == 2

@@ -34,6 +34,10 @@ _SHAPES = [(batch, length) for batch in (2, 3) for length in (8, 16, 24)]
 # What the training of a model with next to no weights holds on a CPU, in bytes: benchmarks/memory.py measures it.
 LIBRARIES = 550_000_000
 
+# What a pass holds on a CPU for each byte that it asks for, measured there too. glibc gives back the place of a tensor
+# that is freed in the middle of a pass to smaller ones alone. An adapter makes and frees three more for each layer.
+HOLES, HOLES_OF_ADAPTERS = 1.5, 2.0
+
 MOMENTS = {"adamw": 2, "sgd": 1}  # numbers that the optimizer keeps for each that it changes
 
 

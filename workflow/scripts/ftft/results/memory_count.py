@@ -72,6 +72,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             weights += quantization.packed(frozen) - sum(weight.nbytes for weight in frozen)
             held += max(weight.nbytes for weight in frozen)  # a pass unpacks one at a time
         if not gpu:
+            held = round(held * (memory.HOLES if lora is None else memory.HOLES_OF_ADAPTERS))
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
             saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)

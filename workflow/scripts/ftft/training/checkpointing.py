@@ -26,16 +26,15 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     _check(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getbuffer()
-    path = folder / f"step-{step:08d}-{hashlib.sha256(content).hexdigest()[:16]}.pt"
     temporary = folder / ".writing"
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
+        with _Writer(temporary) as file:
+            torch.save(state, file)
+            if file.failure is not None:
+                raise file.failure
             file.flush()
             os.fsync(file.fileno())
+        path = folder / f"step-{step:08d}-{file.digest.hexdigest()[:16]}.pt"
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,15 +51,17 @@ def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> 
     _check(folder)
     for path in _newest_first(folder):
         try:
-            content = path.read_bytes()
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as failure:
             log.warning("the state %s cannot be read (%s); falling back to the one before", path.name, reason(failure))
             continue
-        if hashlib.sha256(content).hexdigest()[:16] != path.stem.rsplit("-", 1)[1]:
+        if digest[:16] != path.stem.rsplit("-", 1)[1]:
             log.warning("the state %s is damaged; falling back to the one before", path.name)
             continue
         try:
-            state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+            with open(path, "rb") as file:
+                state = torch.load(file, map_location=device, weights_only=True)
             of_this_run = state["fingerprint"] == fingerprint
         except Exception:  # torch raises all kinds of things, with advice that is of no use here
             log.warning("%s is no state; falling back to the one before", path.name)
@@ -74,6 +75,28 @@ def load(folder: Path, fingerprint: str, device: torch.device | str = "cpu") -> 
 def remove(folder: Path) -> None:
     """Delete the states of a run that has ended."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Writer(io.BufferedWriter):
+    """A file that knows the checksum of what is written into it.
+
+    A state is as large as all that a training remembers, so it is never made in memory first. PyTorch would exchange
+    what a write raises for an error of its own; ``failure`` keeps it instead, and no more is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self.digest = hashlib.sha256()
+        self.failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        self.digest.update(data)
+        try:
+            if self.failure is None:
+                super().write(data)
+        except OSError as failure:
+            self.failure = failure
+        return len(data)
 
 
 def _check(folder: Path) -> None:

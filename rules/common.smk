@@ -34,14 +34,19 @@ from ftft.experiment import config as settings
 from ftft.experiment import config_files, outputs, provenance, stages, workload
 from ftft.experiment.layout import Layout
 from ftft.experiment.plan import Plan
-from ftft.experiment.provenance import LIBRARY
 from ftft.jobs import manifest
+from ftft.jobs.codehash import LIBRARY
 from ftft.jobs.environment import Environment, Runtime
+from ftft.jobs.planned import Planned
 
 try:
     config_files.check_folder(CLONE)
     PLACES = config_files.places(workflow.configfiles, workflow.config_settings.config)
-    PLAN = Plan(settings.load(config, PLACES))
+    # A job on a cluster keeps to what was planned when it was sent.
+    SENT = None if workflow.is_main_process else Planned.before()
+    PLANNED = SENT or Planned.now(config)
+    PLANNED.pass_on()
+    PLAN = Plan(settings.load(PLANNED.config, PLACES))
     # In full, for a message that says where paths start.
     DATA_DIR = os.path.abspath(os.path.expanduser(PLAN.config.data_dir))
     CONTENT = {
@@ -101,4 +106,4 @@ wildcard_constraints:
 
 def code(script):
     """Hash of a script and the library modules it imports: Snakemake does not track modules by itself."""
-    return provenance.code_hash(SCRIPTS / script)
+    return PLANNED.code[script]

@@ -11,6 +11,7 @@ import pytest
 from ftft.core.errors import UserError
 from ftft.experiment import provenance
 from ftft.experiment.config import Model
+from ftft.jobs import codehash
 
 SCRIPT = "from ftft.up.top import run\n\nrun(1)\n"
 LIBRARY = {
@@ -37,15 +38,15 @@ def script(tmp_path, monkeypatch):
         (library / name).write_text(code, encoding="utf-8")
     path = tmp_path / "train_main.py"
     path.write_text(SCRIPT, encoding="utf-8")
-    monkeypatch.setattr(provenance, "LIBRARY", library)
+    monkeypatch.setattr(codehash, "LIBRARY", library)
     return path
 
 
 def code_hash(script: Path) -> str:
     """The hash as a new process would find it."""
-    for cached in (provenance.code_hash, provenance._imports, provenance._tree, provenance._code):
+    for cached in (codehash.of, codehash._imports, codehash._tree, codehash._code):
         cached.cache_clear()
-    return provenance.code_hash(script)
+    return codehash.of(script)
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -108,7 +109,7 @@ def test_hash_does_not_depend_on_where_the_code_lies(script, tmp_path, monkeypat
     elsewhere.mkdir(parents=True)
     (tmp_path / "ftft").rename(elsewhere / "ftft")
     script.rename(elsewhere / "train_main.py")
-    monkeypatch.setattr(provenance, "LIBRARY", elsewhere / "ftft")
+    monkeypatch.setattr(codehash, "LIBRARY", elsewhere / "ftft")
     assert code_hash(elsewhere / "train_main.py") == before
 
 
@@ -117,7 +118,7 @@ def test_modules_that_import_each_other_end(script):
     assert len(code_hash(script)) == 16
 
 
-SCRIPTS = Path(provenance.__file__).parents[2]
+SCRIPTS = Path(codehash.__file__).parents[2]
 # From below.
 FLOORS = ["core", "jobs", "data", "models", "compute", "dynamics", "evaluation", "training", "results", "display"]
 FLOORS += ["experiment", "interop"]
@@ -150,9 +151,9 @@ REACHED = {
 
 def reached(name: str) -> set[Path]:
     """The modules of the library that a script reaches, by their place in it."""
-    provenance.code_hash.cache_clear()
-    library = provenance.LIBRARY
-    modules = provenance._reachable(SCRIPTS / f"{name}.py")
+    codehash.of.cache_clear()
+    library = codehash.LIBRARY
+    modules = codehash._reachable(SCRIPTS / f"{name}.py")
     return {path.relative_to(library) for path in modules if path.is_relative_to(library)}
 
 
@@ -172,7 +173,7 @@ def test_every_script_is_in_the_table():
 
 def test_modules_and_classes_are_short_enough_to_read():
     long = []
-    for module in sorted(provenance.LIBRARY.rglob("*.py")):
+    for module in sorted(codehash.LIBRARY.rglob("*.py")):
         text = module.read_text(encoding="utf-8")
         classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
         long += [f"{module.name} {node.name}" for node in classes if node.end_lineno - node.lineno >= 160]

@@ -1,5 +1,6 @@
 """The workflow on a real SLURM: what jobs ask for and are given, and how they go on when they are killed."""
 
+import json
 import os
 import re
 import shutil
@@ -330,6 +331,28 @@ def test_the_error_message_leads_to_the_log(send, finished, tmp_path):
     (job,) = sent.jobs()
     assert job["StdOut"] in sent.output
     assert line in Path(job["StdOut"]).read_text(encoding="utf-8")
+
+
+def test_jobs_keep_to_the_configuration_that_they_were_sent_with(cluster, send, finished, tmp_path):
+    """The file is edited while a job waits in the queue, and then brought back."""
+    other, edited = slurm_config(), slurm_config()
+    other["models"]["small"]["learning_rate"] = 1e-3
+    edited["models"]["small"]["learning_rate"] = 2e-3
+    folder = copy(finished, tmp_path / "edited", other)
+    target = "results/topics/reference/small/seed0/manifest.json"
+    cluster.run("scontrol", "update", "PartitionName=gpu", "State=DOWN")
+    try:
+        sent = send(folder, target)
+        wait_until(lambda: sent.jobs("train_reference"), "the job to be sent")
+        write_config(folder, edited)
+    finally:
+        cluster.run("scontrol", "update", "PartitionName=gpu", "State=UP")
+    sent.wait()
+    assert json.loads((folder / target).read_text(encoding="utf-8"))["settings"]["training"]["learning_rate"] == 1e-3
+    write_config(folder, other)
+    assert planned_jobs(folder, target) == []
+    write_config(folder, edited)
+    assert planned_jobs(folder, target) == ["train_reference reference=small, seed=0"]
 
 
 def test_other_resources_rerun_nothing(finished, tmp_path):

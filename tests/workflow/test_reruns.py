@@ -1,7 +1,9 @@
 """What a change runs again: for each, exactly the jobs that depend on it."""
 
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -302,6 +304,23 @@ def clone(tmp_path) -> Path:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"), symlinks=True)
     shutil.copy(ROOT / "Snakefile", folder)
     return folder
+
+
+def test_code_that_is_edited_while_jobs_wait_does_not_run_under_the_name_of_the_one_before(copy, clone):
+    first = copy / "results/topics/logs/compare_methods/comparison.log"
+    first.unlink()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(snakemake, copy, "-R", "compare_methods", root=clone)
+        while not first.exists() and not running.done():
+            time.sleep(0.02)
+        with open(clone / LIBRARY / "display/webpage.py", "a", encoding="utf-8") as file:
+            file.write("\n\n_EDITED = True\n")
+        done = running.result()
+    assert done.returncode != 0
+    assert "the code of report.py was edited after Snakemake had planned this job" in done.stdout + done.stderr
+    assert "the code of summarize.py" not in done.stdout + done.stderr
+    assert {job.split()[0] for job in planned_jobs(copy, root=clone)} == {"report"}
+    assert snakemake(copy, root=clone).returncode == 0
 
 
 @pytest.mark.parametrize("module", MODULES)

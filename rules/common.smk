@@ -25,7 +25,7 @@ COPY = PathFinder.find_spec("ftft", OTHERS)
 if COPY is not None and COPY.origin is not None:
     sys.exit(
         f"{Path(COPY.origin).parent} is a copy of the library that jobs would take for that of {SCRIPTS}: pip "
-        "uninstall ftft, or take it out of PYTHONPATH"
+        "uninstall ftft-pipeline, or take it out of PYTHONPATH"
     )
 
 from ftft.core.errors import UserError
@@ -44,8 +44,9 @@ try:
     PLACES = config_files.places(workflow.configfiles, workflow.config_settings.config)
     # A job on a cluster keeps to what was planned when it was sent.
     SENT = None if workflow.is_main_process else Planned.before()
+    if SENT is not None:
+        SENT.check_rules()
     PLANNED = SENT or Planned.now(config)
-    PLANNED.pass_on()
     PLAN = Plan(settings.load(PLANNED.config, PLACES))
     # In full, for a message that says where paths start.
     DATA_DIR = os.path.abspath(os.path.expanduser(PLAN.config.data_dir))
@@ -57,11 +58,11 @@ try:
         PLAN.source_of(name): provenance.model_content(PLAN.config.models[name])
         for name in dict.fromkeys(run.model for run in PLAN.runs)
     }
-    # Modules share the workflow and its environment, which has the surroundings of one experiment.
-    if vars(workflow).setdefault("ftft_task", PLAN.config.task) != PLAN.config.task:
+    # Modules share the workflow and its environment, which has the surroundings and the plan of one experiment.
+    if vars(workflow).setdefault("ftft_plan", PLAN).config != PLAN.config:
         raise UserError(
-            f"the tasks {workflow.ftft_task} and {PLAN.config.task} are modules of one workflow, which would mix up "
-            "where their data lie: run each by a workflow of its own"
+            f"the tasks {workflow.ftft_plan.config.task} and {PLAN.config.task} are modules of one workflow, which "
+            "would mix up their settings: run each by a workflow of its own"
         )
     # What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
     Environment(
@@ -106,4 +107,4 @@ wildcard_constraints:
 
 def code(script):
     """Hash of a script and the library modules it imports: Snakemake does not track modules by itself."""
-    return PLANNED.code[script]
+    return PLANNED.hash_of(SCRIPTS / script)

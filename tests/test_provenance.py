@@ -153,7 +153,7 @@ def reached(name: str) -> set[Path]:
     """The modules of the library that a script reaches, by their place in it."""
     codehash.of.cache_clear()
     library = codehash.LIBRARY
-    modules = codehash._reachable(SCRIPTS / f"{name}.py")
+    modules = codehash.reach(SCRIPTS / f"{name}.py")
     return {path.relative_to(library) for path in modules if path.is_relative_to(library)}
 
 

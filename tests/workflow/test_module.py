@@ -76,16 +76,17 @@ def test_as_a_module_it_refuses_what_was_made_from_something_else(experiment):
     assert "results/topics/data/train.parquet" in (done.stdout + done.stderr).splitlines()[-1]
 
 
-def test_two_experiments_as_modules_of_one_workflow_are_one_line(experiment):
-    """Their jobs would read each other's data."""
+@pytest.mark.parametrize(("change", "other"), [('task="others"', "others"), ("seeds=[7]", "topics")])
+def test_two_experiments_as_modules_of_one_workflow_are_one_line(experiment, change, other):
+    """Their jobs would read each other's data, or settings."""
     module = 'module {name}:\n    snakefile: "{root}/Snakefile"\n    config: {config}\n\n'
     module += "use rule * from {name} as {name}_*\n"
     text = module.format(name="one", root=ROOT, config="config")
-    text += module.format(name="two", root=ROOT, config='dict(config, task="others")')
+    text += module.format(name="two", root=ROOT, config=f"dict(config, {change})")
     (experiment / "Snakefile").write_text(text, encoding="utf-8")
     done = snakemake(experiment, "--dry-run", "--snakefile", str(experiment / "Snakefile"))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("the tasks topics and others are modules of one workflow")
+    assert done.stderr.splitlines()[-1].startswith(f"the tasks topics and {other} are modules of one workflow")
 
 
 def test_another_copy_of_the_library_is_one_line(experiment, monkeypatch):

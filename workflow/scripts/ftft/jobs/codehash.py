@@ -22,7 +22,7 @@ def of(script: Path) -> str:
     is put, help for the command line, and the modules in ``_LEFT_OUT``.
     """
     digest = hashlib.sha256()
-    for module in sorted(_reachable(script)):
+    for module in sorted(reach(script)):
         digest.update(_name(module).encode())
         digest.update(_code(module).encode())
     return digest.hexdigest()[:16]
@@ -33,9 +33,10 @@ def _name(module: Path) -> str:
     return module.relative_to(LIBRARY).as_posix() if module.is_relative_to(LIBRARY) else module.name
 
 
-def _reachable(module: Path) -> set[Path]:
+def reach(*modules: Path) -> set[Path]:
+    """These modules or scripts and the library's modules that they import, directly or not, but those left out."""
     found: set[Path] = set()
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         current = waiting.pop()
         if current not in found and not any(Path(_name(current)).is_relative_to(left) for left in _LEFT_OUT):

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ftft.core.errors import LINES, MESSAGE, InterruptedRunError, UserError, printable, reason, shown, without_middle
-from ftft.jobs import manifest, planned, running
+from ftft.jobs import manifest, running
 from ftft.jobs.environment import VARIABLE, Environment
+from ftft.jobs.planned import Planned
 
 TRACEBACK = 100  # lines of one in a log; what somebody else's exception says may be of any length
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -61,8 +62,8 @@ def run(main: Callable[[Job], None], snakemake: Any = None, *, afterwards: Calla
     with reporting(job.log):
         running.end_with_run()
         _remove_leftovers(job.output)
-        if snakemake is not None:
-            planned.check(Path(main.__globals__["__file__"]))
+        if snakemake is not None and (plan := Planned.before()) is not None:
+            plan.check_code(Path(main.__globals__["__file__"]))
         main(job)
         if snakemake is not None and job.log:
             manifest.record(job.log, job.params.cfg, job.params.code, snakemake.input, snakemake.output)

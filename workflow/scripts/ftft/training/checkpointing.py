@@ -87,14 +87,14 @@ class _Writer(io.BufferedWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "w"))
         self.digest = hashlib.sha256()
-        self.failure: OSError | None = None
+        self.failure: BaseException | None = None
 
     def write(self, data: Any, /) -> int:
         self.digest.update(data)
         try:
             if self.failure is None:
                 super().write(data)
-        except OSError as failure:
+        except BaseException as failure:
             self.failure = failure
         return len(data)
 

@@ -538,6 +538,31 @@ def test_frozen_weights_in_bf16_change_no_result(train, tmp_path, monkeypatch, f
     assert runs.results(train(tmp_path / "long", cfg, family)) == short
 
 
+def test_a_run_holds_frozen_weights_in_bf16_where_it_computes_in_it(begun, monkeypatch):
+    layer = "bert.encoder.layer.0.attention.self.query.base_layer.weight"
+    assert begun().model.get_parameter(layer).dtype == torch.float32
+    monkeypatch.setattr(devices, "computes_bf16", lambda kind: True)
+    assert begun(settings(precision="bf16")).model.get_parameter(layer).dtype == torch.bfloat16
+
+
+def test_a_head_that_was_not_loaded_is_no_model(train, tmp_path, monkeypatch):
+    """As transformers 5.17 does with a file that names it as PEFT does alone."""
+    folder = train(tmp_path) / "models/final"
+    names = load_file(folder / "adapter_model.safetensors").keys()
+    assert {"classifier.modules_to_save.default.weight", "base_model.model.classifier.weight"} <= set(names)
+    load = AutoModelForSequenceClassification.from_pretrained
+
+    def without_head(*arguments, **how):
+        model = load(*arguments, **how)
+        torch.nn.init.normal_(model.classifier.modules_to_save["default"].weight)
+        return model
+
+    classifier.load(folder)
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", without_head)
+    with pytest.raises(UserError, match=r"does not load the head in .*adapter_model\.safetensors: install the"):
+        classifier.load(folder)
+
+
 def test_only_frozen_linear_layers_are_held_in_bf16(pretrained_sources):
     model = adapted(pretrained_sources["bert"])
     adapters.compute_in_bf16(model)

@@ -15,7 +15,8 @@ from ftft.core import artifacts
 from ftft.core.errors import UserError
 from ftft.data.schemas import tokens_schema
 from ftft.experiment.config import Training
-from ftft.models import classifier
+from ftft.models import adapters, classifier
+from ftft.models.lora import Lora
 from ftft.results import memory as forecast
 from ftft.results import memory_count
 from ftft.results.cells import EN_DASH
@@ -116,6 +117,25 @@ def test_of_an_adapter_only_what_is_trained_has_gradients(job, source, monkeypat
     assert asked < plain["activations_mb"] / memory.HOLES
     monkeypatch.setattr(memory, "HOLES_OF_ADAPTERS", 1.0)
     assert row_of(job, (3, 17))["activations_mb"] == pytest.approx(asked)
+
+
+def test_an_adapter_begins_with_the_whole_model_in_fp32_and_may_end_with_it(job, source, monkeypatch):
+    lora = {"rank": 2, "alpha": 4, "dropout": 0.0, "targets": ["query"], "merge": False, "quantize": None}
+    job["training"] |= {"tune": "lora", "lora": lora}
+    plain = row_of(job, (1, 2))
+    adapted = adapters.add(classifier.build(source, ["a", "b", "c"], seed=0, layers=2), Lora.of(lora), seed=0)
+    whole = 4 * sum(parameter.numel() for parameter in adapted.parameters()) / 1e6
+    job["training"]["lora"] = lora | {"merge": True}
+    assert row_of(job, (1, 2))["total_mb"] == pytest.approx(plain["total_mb"] - plain["activations_mb"] + whole)
+    # Once it is loaded, its frozen layers take half as much.
+    job["training"]["lora"] = lora
+    job["training"]["settings"] |= {"precision": "bf16", "optimizer": "sgd", "momentum": 0.0}
+    monkeypatch.setattr(devices, "computes_bf16", lambda kind: True)
+    monkeypatch.setattr(memory, "HOLES_OF_ADAPTERS", 0.0)
+    found = row_of(job, (1, 2))
+    assert found["precision"] == "bf16"
+    assert found["weights_mb"] < plain["weights_mb"]
+    assert found["total_mb"] == pytest.approx(whole + memory.LIBRARIES / 1e6)
 
 
 def test_frozen_weights_may_be_in_four_bits(job, source):

@@ -26,6 +26,7 @@ from conftest import FAMILIES, MAX_POSITIONS, WORDS
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import (
+    AutoTokenizer,
     BartConfig,
     BartModel,
     BertTokenizer,
@@ -621,8 +622,12 @@ def test_sentencepiece_tokenizer_as_debertav3_has_it(tmp_path):
     pretrained.prepare({"path": str(folder)}, tmp_path / "source")
     fast = Tokenizer.from_file(str(tmp_path / "source" / "tokenizer.json"))
     slow = sentencepiece.SentencePieceProcessor(model_proto=buffer.getvalue())
-    for text in ("the tall nurse", "", "  in   the garden. ", "Ünknown ☃\tletters\n"):
-        assert fast.encode(text).ids == [1, *slow.encode(text), 2]
+    saved = AutoTokenizer.from_pretrained(tmp_path / "source")
+    texts = ["the tall nurse", "", "  in   the garden. ", "Ünknown ☃\tletters\n"]
+    # What sentencepiece exchanges: full-width letters, a ligature, a full-width comma, spaces of unusual width, dots.
+    exchanged = ["\uff54\uff48\uff45", "garden\ufb01", "the\uff0ctall", "the\u3000tall", "the\u200btall", "the…"]
+    for text in texts + exchanged:
+        assert fast.encode(text).ids == [1, *slow.encode(text), 2] == saved(text)["input_ids"], text
     assert not pretrained.read_source(tmp_path / "source")["token_types"]
 
 

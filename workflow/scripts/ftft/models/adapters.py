@@ -6,12 +6,13 @@ et al. 2022, section 4.1). The head, which is new, is trained in full.
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -146,11 +147,10 @@ def save(model: PreTrainedModel, kept: dict[str, torch.Tensor], source: Path, fo
         del config.quantization_config  # or transformers would take the base's own weights for such
     config.save_pretrained(folder)
     tensors = get_peft_model_state_dict(model, kept, NAME, save_embedding_layers=False)
-    save_file(
-        {_PREFIX + name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-        folder / WEIGHTS,
-        metadata={"format": "pt"},
-    )
+    named_by_peft = {_PREFIX + name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    # Transformers 5.17 finds the head by its name inside the model alone, and PEFT by its own.
+    of_head = {inside: kept[inside].clone().contiguous().cpu() for inside in _of_head(model, named_by_peft).values()}
+    save_file(named_by_peft | of_head, folder / WEIGHTS, metadata={"format": "pt"})
     settings = _config(model).to_dict() | {
         "base_model_name_or_path": identity["hub"] or str(base.absolute()),
         "revision": identity["revision"],
@@ -162,6 +162,36 @@ def save(model: PreTrainedModel, kept: dict[str, torch.Tensor], source: Path, fo
         link = folder / path.name
         link.unlink(missing_ok=True)
         link.symlink_to(path.absolute())
+
+
+def check_head(model: PreTrainedModel, folder: Path) -> None:
+    """Make sure that a saved adapter was loaded with its head, of which other versions of transformers think otherwise.
+
+    Raises:
+        UserError: the head is another than the one in ``folder``.
+    """
+    if not has_adapter(model):
+        return
+    saved, loaded = load_file(folder / WEIGHTS), model.state_dict()
+    for name, inside in _of_head(model, saved).items():
+        if not torch.equal(saved[name], loaded[inside].to(saved[name].dtype)):
+            raise UserError(
+                f"transformers {version('transformers')} does not load the head in {folder / WEIGHTS}: install the "
+                "versions of requirements.lock, or make this model again"
+            )
+
+
+def _of_head(model: PreTrainedModel, names: Iterable[str]) -> dict[str, str]:
+    """Of the weights that a file of PEFT names, those of the head: how they are called inside the model."""
+    found: dict[str, str] = {}
+    for module in _config(model).modules_to_save:
+        prefix = f"{_PREFIX}{module}."
+        found |= {
+            name: f"{module}.modules_to_save.{NAME}.{name.removeprefix(prefix)}"
+            for name in names
+            if name.startswith(prefix)
+        }
+    return found
 
 
 def merged(model: PreTrainedModel, kept: dict[str, torch.Tensor], whole: PreTrainedModel) -> PreTrainedModel:

@@ -282,6 +282,7 @@ def load(folder: Path, attention: str | None = None) -> PreTrainedModel:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, trust_remote_code=False, **how
         )
+    adapters.check_head(model, folder)
     return with_padding(model)
 
 

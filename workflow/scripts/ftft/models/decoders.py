@@ -3,15 +3,9 @@
 Each token of a decoder sees only those before it, so its classifier reads the last one.
 """
 
-import json
-import logging
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from ftft.core.errors import UserError
-
-log = logging.getLogger(__name__)
 
 # Padding tokens that published vocabularies have, also where the tokenizer does not name one.
 RESERVED = ("<|finetune_right_pad_id|>", "<|padding|>", "<pad>", "[PAD]", "<|pad|>", "<|PAD_TOKEN|>")
@@ -33,42 +27,6 @@ def decodes(kind: str) -> bool:
 def reads_last(config: Any) -> bool:
     """Whether an architecture's own head reads the last token; others read the first, or the mean over all."""
     return getattr(config, "summary_type", None) == "last" or is_decoder(config)
-
-
-def own_tokenizer(folder: Path, config: Any, loaded: Any) -> Any:
-    """A decoder's tokenizer that cuts texts as the file beside it says.
-
-    Transformers 5 makes those of some classes anew from the vocabulary, with the rules of the class: a file that has
-    each digit alone would lose that if its settings name the class of GPT-2.
-
-    Args:
-        folder: of the model.
-        config: its configuration.
-        loaded: the fast tokenizer that transformers loads.
-
-    Returns:
-        the general tokenizer with the file's rules, unless ``loaded`` has them, or a saved one would lose them again.
-    """
-    from tokenizers import Tokenizer
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    file = folder / "tokenizer.json"
-    if not file.is_file() or _rules(loaded.backend_tokenizer) == (own := _rules(Tokenizer.from_file(str(file)))):
-        return loaded
-    general = PreTrainedTokenizerFast.from_pretrained(folder)
-    with tempfile.TemporaryDirectory() as saved:
-        config.save_pretrained(saved)
-        general.save_pretrained(saved)
-        again = AutoTokenizer.from_pretrained(saved, trust_remote_code=False)
-    if _rules(again.backend_tokenizer) == own:
-        return general
-    log.warning("%s: texts are cut as %s does, not as tokenizer.json says", folder, type(loaded).__name__)
-    return loaded
-
-
-def _rules(backend: Any) -> list[Any]:
-    described = json.loads(backend.to_str())
-    return [described.get(part) for part in ("normalizer", "pre_tokenizer")]
 
 
 def prepare(config: Any, tokenizer: Any, name: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from ftft.core import artifacts
 from ftft.core.errors import UserError, named, reason, shown
 from ftft.core.files import sha256
-from ftft.models import decoders, folders, pairs
+from ftft.models import decoders, folders, pairs, tokenizing
 from ftft.models.checks import check_kind, check_no_code, check_tokenizer
 from ftft.models.folders import INDEX, WEIGHTS, loading, title
 from ftft.models.scratch import ROBERTA_LIKE, from_scratch
@@ -198,10 +198,8 @@ def _load(folder: Path, name: str) -> tuple[Any, Any]:
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"{name} has no fast tokenizer: choose a model with a tokenizer.json")
     check_tokenizer(folder, name, config, tokenizer)
-    if decoders.is_decoder(config):
-        with loading(f"the tokenizer of {name} is none that transformers can load"):
-            tokenizer = decoders.own_tokenizer(folder, config, tokenizer)
-    return config, tokenizer
+    with loading(f"the tokenizer of {name} is none that transformers can load"):
+        return config, tokenizing.as_the_files_say(folder, config, tokenizer)
 
 
 def _fetch(model: str, revision: str | None) -> str:

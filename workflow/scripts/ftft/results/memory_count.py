@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from transformers import PreTrainedModel
 
-from ftft.compute import memory
+from ftft.compute import devices, memory
 from ftft.compute.batching import FEATURES
 from ftft.core.artifacts import read_table
 from ftft.core.errors import UserError, reason
@@ -56,7 +56,8 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     assert training is not None
     settings, whole = training["settings"], training["tune"] not in heads.ON_FEATURES
     gpu = machine.has_gpu(model) and whole
-    bf16 = settings["precision"] == "bf16" and machine.bf16(model)
+    bf16 = settings["precision"] == "bf16" and (machine.bf16(model) if whole else devices.computes_bf16("cpu"))
+    optimizer = memory.moments(settings["optimizer"], settings["momentum"])
     how = memory.Conditions(gpu, bf16, settings["gradient_checkpointing"])
     shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
     width = None if whole else _width(work[0])
@@ -76,13 +77,18 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
             saved = weights if lora is None else gradients  # of an adapter, what is trained
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
+            if lora is not None:  # it begins with the whole model in fp32, and may end with it
+                base = 4 * sum(parameter.numel() for parameter in built.parameters())
+                trained = weights + gradients * (1 + optimizer)
+                most = max(base + memory.LIBRARIES, trained + other + base if lora.merge else 0)
+                other += max(0, most - (trained + held + other))
         elif machine.records_passes(model, checkpointing=how.checkpointing, quantized=four_bits):
             # While a shape is recorded, its passes to warm up lie beside the pool of the others, and a copy of the
             # gradients too.
             other = gradients + (how.held(built, *others[0]).most if others else 0)
         else:
             other = 0
-    moments = memory.moments(settings["optimizer"], settings["momentum"]) * gradients
+    moments = optimizer * gradients
     total = (weights + gradients + moments + held + other) / MB
     available = machine.available(model) if gpu == machine.has_gpu(model) else machine.mem_mb.get(model)
     return {

@@ -61,19 +61,23 @@ def _write_models(run: Run) -> None:
     for name in sorted(run.state.best):
         _check(run, name)
     for name in sorted(run.state.best):
-        step = run.state.step_of(name)
-        model, weights = _saved_as(run, run.state.best[name])
-        text = card.text(
-            pretrained.read_source(run.files.source),
-            run.cfg,
-            title=run.title,
-            step=step,
-            examples=len(np.unique(run.inputs.rows)),
-            of=len(run.inputs.data),
-            curve=[row for row in run.state.curve if row["step"] == step],
-            precision=run.precision,
-        )
-        classifier.save(model, weights, run.files.source, run.files.models / name, text)
+        _write_model(run, name)
+
+
+def _write_model(run: Run, name: str) -> None:
+    step = run.state.step_of(name)
+    model, weights = _saved_as(run, run.state.best[name])
+    text = card.text(
+        pretrained.read_source(run.files.source),
+        run.cfg,
+        title=run.title,
+        step=step,
+        examples=len(np.unique(run.inputs.rows)),
+        of=len(run.inputs.data),
+        curve=[row for row in run.state.curve if row["step"] == step],
+        precision=run.precision,
+    )
+    classifier.save(model, weights, run.files.source, run.files.models / name, text)
 
 
 def _check(run: Run, name: str) -> None:

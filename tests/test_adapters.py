@@ -130,7 +130,12 @@ def adapted(source, **changes):
 
 
 def saved_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "models/final/adapter_model.safetensors")
+    """As PEFT names them; the head is there by a second name too."""
+    found = load_file(folder / "models/final/adapter_model.safetensors")
+    once = {name: value for name, value in found.items() if name.startswith("base_model.model.")}
+    for name in found.keys() - once.keys():
+        assert torch.equal(found[name], once[f"base_model.model.{name.replace('modules_to_save.default.', '')}"])
+    return once
 
 
 @pytest.mark.parametrize("family", HEADS)

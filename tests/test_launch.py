@@ -38,16 +38,18 @@ def two(prepared, tmp_path):  # noqa: F811
     parent = subprocess.Popen(
         [sys.executable, "-c", RUNNER, paths, str(prepared), str(tmp_path)], stderr=subprocess.PIPE, text=True
     )
-    give_up = time.monotonic() + 120
-    while not list(tmp_path.glob("state/step-*")):
-        assert parent.poll() is None, parent.communicate()
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
-    children = [int(entry) for entry in children_of(parent.pid)]
-    assert len(children) == 2
-    yield parent, children
-    parent.kill()
-    parent.communicate()
+    try:
+        give_up = time.monotonic() + 300
+        while not list(tmp_path.glob("state/step-*")):
+            assert parent.poll() is None, parent.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        children = [int(entry) for entry in children_of(parent.pid)]
+        assert len(children) == 2
+        yield parent, children
+    finally:  # or what began too late would go on for ever
+        parent.kill()
+        parent.communicate()
 
 
 def children_of(process: int) -> list[str]:

@@ -61,8 +61,8 @@ try:
     # Modules share the workflow and its environment, which has the surroundings and the plan of one experiment.
     if vars(workflow).setdefault("ftft_plan", PLAN).config != PLAN.config:
         raise UserError(
-            f"the tasks {workflow.ftft_plan.config.task} and {PLAN.config.task} are modules of one workflow, which "
-            "would mix up their settings: run each by a workflow of its own"
+            f"two experiments (task {workflow.ftft_plan.config.task} and task {PLAN.config.task}) are modules of one "
+            "workflow, which would mix up their settings: run each by a workflow of its own"
         )
     # What is to rerun nothing reaches the scripts beside the parameters, which Snakemake tracks.
     Environment(

@@ -69,7 +69,7 @@ def test_a_job_knows_the_hash_that_was_planned(clone):
     assert found.hash_of(script(clone)) == before != codehash.of(script(clone))
 
 
-def test_without_a_plan_there_is_none():
+def test_without_a_plan_there_is_none(clone):
     assert Planned.before() is None
 
 

@@ -44,7 +44,7 @@ from transformers import (
 
 from ftft.core.errors import UserError
 from ftft.core.files import sha256
-from ftft.models import classifier, folders, pretrained
+from ftft.models import classifier, folders, pretrained, tokenizing
 from ftft.models.scratch import SPECIAL
 
 LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
@@ -626,9 +626,21 @@ def test_sentencepiece_tokenizer_as_debertav3_has_it(tmp_path):
     texts = ["the tall nurse", "", "  in   the garden. ", "Ünknown ☃\tletters\n"]
     # What sentencepiece exchanges: full-width letters, a ligature, a full-width comma, spaces of unusual width, dots.
     exchanged = ["\uff54\uff48\uff45", "garden\ufb01", "the\uff0ctall", "the\u3000tall", "the\u200btall", "the…"]
+    # The same from a tokenizer.json as transformers 4 saved it, whose settings name the class without the table.
+    (folder / "spm.model").unlink()
+    shutil.copy(tmp_path / "source" / "tokenizer.json", folder)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    pretrained.prepare({"path": str(folder)}, tmp_path / "again")
+    again = AutoTokenizer.from_pretrained(tmp_path / "again")
     for text in texts + exchanged:
         assert fast.encode(text).ids == [1, *slow.encode(text), 2] == saved(text)["input_ids"], text
+        assert again(text)["input_ids"] == saved(text)["input_ids"], text
     assert not pretrained.read_source(tmp_path / "source")["token_types"]
+
+
+def test_a_vocabulary_that_is_not_sentencepieces_has_no_table(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b"IQ== 0\nIg== 1\n")  # as tiktoken has it
+    assert tokenizing._table(tmp_path / "tokenizer.model") == b""
 
 
 # The hub.

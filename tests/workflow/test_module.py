@@ -86,7 +86,7 @@ def test_two_experiments_as_modules_of_one_workflow_are_one_line(experiment, cha
     (experiment / "Snakefile").write_text(text, encoding="utf-8")
     done = snakemake(experiment, "--dry-run", "--snakefile", str(experiment / "Snakefile"))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"the tasks topics and {other} are modules of one workflow")
+    assert done.stderr.splitlines()[-1].startswith(f"two experiments (task topics and task {other}) are modules")
 
 
 def test_another_copy_of_the_library_is_one_line(experiment, monkeypatch):

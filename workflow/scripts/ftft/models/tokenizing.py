@@ -66,11 +66,15 @@ def _own(folder: Path, loaded: Any) -> Any:
 
 
 def _table(file: Path) -> bytes:
-    """The table by which sentencepiece exchanges characters; empty where it exchanges none."""
+    """The table by which sentencepiece exchanges characters; empty where it exchanges none, or the file is no such."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from sentencepiece import sentencepiece_model_pb2
 
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
-    model.ParseFromString(file.read_bytes())
+    try:
+        model.ParseFromString(file.read_bytes())
+    except DecodeError:  # tiktoken's files are called tokenizer.model too
+        return b""
     found: bytes = model.normalizer_spec.precompiled_charsmap
     return found
 

@@ -57,7 +57,6 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
     settings, whole = training["settings"], training["tune"] not in heads.ON_FEATURES
     gpu = machine.has_gpu(model) and whole
     bf16 = settings["precision"] == "bf16" and (machine.bf16(model) if whole else devices.computes_bf16("cpu"))
-    optimizer = memory.moments(settings["optimizer"], settings["momentum"])
     how = memory.Conditions(gpu, bf16, settings["gradient_checkpointing"])
     shapes = np.unique(np.concatenate([each.shapes for each in replays if each.shapes is not None]), axis=0)
     width = None if whole else _width(work[0])
@@ -72,6 +71,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             frozen = [layer.weight for layer in adapters.frozen_layers(built)]
             weights += quantization.packed(frozen) - sum(weight.nbytes for weight in frozen)
             held += max(weight.nbytes for weight in frozen)  # a pass unpacks one at a time
+        moments = memory.moments(settings["optimizer"], settings["momentum"]) * gradients
         if not gpu:
             held = round(held * (memory.HOLES if lora is None else memory.HOLES_OF_ADAPTERS))
             kept = max(each["training"]["kept"] for each in work if each["training"] is not None)
@@ -79,7 +79,7 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             other = memory.LIBRARIES + kept * saved + _data(work[0], width)
             if lora is not None:  # it begins with the whole model in fp32, and may end with it
                 base = 4 * sum(parameter.numel() for parameter in built.parameters())
-                trained = weights + gradients * (1 + optimizer)
+                trained = weights + gradients + moments
                 most = max(base + memory.LIBRARIES, trained + other + base if lora.merge else 0)
                 other += max(0, most - (trained + held + other))
         elif machine.records_passes(model, checkpointing=how.checkpointing, quantized=four_bits):
@@ -88,7 +88,6 @@ def _row(model: str, work: list[Work], replays: list[Replay], machine: Machine) 
             other = gradients + (how.held(built, *others[0]).most if others else 0)
         else:
             other = 0
-    moments = optimizer * gradients
     total = (weights + gradients + moments + held + other) / MB
     available = machine.available(model) if gpu == machine.has_gpu(model) else machine.mem_mb.get(model)
     return {
